@@ -1,0 +1,257 @@
+//! How everything but the API server's own HTTP layer speaks to the API: the traits [`Objects`] and [`Snapshots`].
+//!
+//! Invariant: a handle carries one identity and every call through it passes the same authorization, admission and
+//! validation, in-process or over HTTPS. Deliberately absent: caches with opinions, retries that hide conflicts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+pub use kinds::status::Status;
+use serde_json::Value;
+
+/// Who makes a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `system:node:n1`.
+    pub name: String,
+    /// Opaque, may be empty.
+    pub uid: String,
+    /// Groups, `system:authenticated` included.
+    pub groups: Vec<String>,
+    /// Extra attributes.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// A resource as a path names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Gvr {
+    /// Empty for the core group.
+    pub group: String,
+    /// `v1`.
+    pub version: String,
+    /// Plural, lower case.
+    pub resource: String,
+}
+
+impl Gvr {
+    /// `Gvr::new("batch", "v1", "jobs")`.
+    #[must_use]
+    pub fn new(group: &str, version: &str, resource: &str) -> Self {
+        Self { group: group.into(), version: version.into(), resource: resource.into() }
+    }
+
+    /// The resource of a typed kind.
+    #[must_use]
+    pub fn of<K: k8s_openapi::Resource>() -> Self {
+        Self::new(K::GROUP, K::VERSION, K::URL_PATH_SEGMENT)
+    }
+}
+
+/// Which object, or which collection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Target {
+    /// The resource.
+    pub gvr: Gvr,
+    /// Namespace; empty for cluster-scoped kinds and for "all namespaces".
+    pub namespace: String,
+    /// Name; empty for a collection.
+    pub name: String,
+    /// `status`, `binding`, …; empty for the object itself.
+    pub subresource: String,
+}
+
+/// The kinds of patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchType {
+    /// RFC 6902.
+    Json,
+    /// RFC 7386.
+    Merge,
+    /// Kubernetes' own, by the schema's merge keys.
+    Strategic,
+    /// Server-side apply.
+    Apply,
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub enum Verb {
+    /// Read one.
+    Get,
+    /// Read many.
+    List,
+    /// Make.
+    Create(Value),
+    /// Replace.
+    Update(Value),
+    /// Change.
+    Patch(PatchType, Bytes),
+    /// Remove one; the body is `DeleteOptions`, if any.
+    Delete(Option<Value>),
+    /// Remove many.
+    DeleteCollection(Option<Value>),
+}
+
+/// Query parameters, as the API names them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `labelSelector`.
+    pub label_selector: String,
+    /// `fieldSelector`.
+    pub field_selector: String,
+    /// `resourceVersion`.
+    pub resource_version: String,
+    /// `fieldManager`.
+    pub field_manager: String,
+    /// `limit`; 0 is none.
+    pub limit: usize,
+    /// `continue`.
+    pub continue_token: String,
+    /// `dryRun=All`.
+    pub dry_run: bool,
+    /// `force` of apply.
+    pub force: bool,
+}
+
+/// One call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// On what.
+    pub target: Target,
+    /// What.
+    pub verb: Verb,
+    /// How.
+    pub options: Options,
+}
+
+/// What kind of change a watch reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// New, or newly matching the selector.
+    Added,
+    /// Changed.
+    Modified,
+    /// Gone, or no longer matching; the object is the last state.
+    Deleted,
+    /// Only `revision` means anything.
+    Bookmark,
+    /// The initial list is complete up to `revision`.
+    Synced,
+}
+
+/// One object as served (with apiVersion and kind absent: the resource is known), shared, parsed on demand.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Namespace, empty if cluster-scoped.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// resourceVersion as a number.
+    pub revision: u64,
+    /// The JSON.
+    pub json: Bytes,
+}
+
+impl Object {
+    /// A typed, read-only view; never write it back.
+    ///
+    /// # Errors
+    /// If the JSON does not fit the type.
+    pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.json)
+    }
+}
+
+/// One event of a watch.
+#[derive(Debug, Clone)]
+pub struct WatchEvent {
+    /// What happened.
+    pub change: Change,
+    /// The object; `None` for bookmarks and `Synced`.
+    pub object: Option<Object>,
+    /// The revision after this event.
+    pub revision: u64,
+}
+
+/// A running watch.
+#[async_trait]
+pub trait Watch: Send {
+    /// The next events, at least one; an error ends the watch (`Expired`: list again).
+    async fn next(&mut self) -> Result<Vec<WatchEvent>, Status>;
+}
+
+/// The API as one identity sees it.
+#[async_trait]
+pub trait Objects: Send + Sync + 'static {
+    /// Performs one call; the answer is the object, the list, or the `Status` of a deletion.
+    async fn call(&self, call: Call) -> Result<Value, Status>;
+    /// Starts a watch. With an empty `options.resource_version` the present objects come first as `Added`, then
+    /// `Synced`.
+    async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status>;
+}
+
+/// One kind, in one namespace or all (empty).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Want {
+    /// The resource.
+    pub gvr: Gvr,
+    /// Namespace, or empty for all.
+    pub namespace: String,
+}
+
+/// Several collections at one revision.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The revision of everything here.
+    pub revision: u64,
+    /// One set for each `Want`, in its order, sorted by namespace and name.
+    pub sets: Vec<Vec<Object>>,
+}
+
+/// A wake-up: which object changed, nothing of what changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Wake {
+    /// The resource.
+    pub gvr: Gvr,
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// The object's `metadata.ownerReferences` UIDs, so that a driver can wake the owner.
+    pub owners: Vec<Owner>,
+}
+
+/// An owner of the object that a wake-up names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// Kind, e.g. `Job`.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// `controller: true`.
+    pub controller: bool,
+}
+
+/// Reads of several kinds at one revision; exists only beside a store (controllers and scheduler).
+#[async_trait]
+pub trait Snapshots: Send + Sync + 'static {
+    /// Reads all wanted collections at one revision.
+    fn snapshot(&self, wants: &[Want]) -> Snapshot;
+    /// One object of the newest revision.
+    fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Object>;
+    /// Returns once snapshots show `revision` or later.
+    async fn wait_for(&self, revision: u64);
+    /// Wake-ups for these resources from now on, one for each present object first.
+    fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes>;
+}
+
+/// A stream of wake-ups. Never errors: after a lost position it wakes everything again.
+#[async_trait]
+pub trait Wakes: Send {
+    /// The next wake-ups, at least one.
+    async fn next(&mut self) -> Vec<Wake>;
+}

@@ -1,0 +1,34 @@
+//! Images: registry pull, archive import, content store, unpack into layer directories, garbage collection.
+//!
+//! Invariants: nothing half-written is ever visible; no path of an archive leaves its layer; no `unsafe`.
+//! Deliberately absent: Pods, pull back-off and events (the node's), mounting (the runtime's).
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+/// An image as the node needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Image {
+    /// `sha256:HEX` of the config.
+    pub id: String,
+    /// Names with tags, fully qualified (`docker.io/library/busybox:1.36`).
+    pub tags: Vec<String>,
+    /// Names with digests (`docker.io/library/busybox@sha256:…`).
+    pub digests: Vec<String>,
+    /// Bytes of the compressed layers and config.
+    pub size: u64,
+    /// `Config.Entrypoint`.
+    pub entrypoint: Vec<String>,
+    /// `Config.Cmd`.
+    pub cmd: Vec<String>,
+    /// `Config.Env`.
+    pub env: Vec<String>,
+    /// `Config.WorkingDir`.
+    pub working_dir: String,
+    /// `Config.User`.
+    pub user: String,
+    /// `Config.StopSignal`.
+    pub stop_signal: String,
+    /// Unpacked layer directories for overlayfs, uppermost first.
+    pub layers: Vec<PathBuf>,
+}

@@ -1,0 +1,159 @@
+//! The store: one revision order over all objects, durable before acknowledged, read from memory, watched by cursor.
+//!
+//! Invariants: a revision is never reused, not even after a crash; an acknowledged write is on disk; every reader
+//! sees the writes of all earlier revisions and none of later ones. Deliberately absent: any knowledge of kinds,
+//! of JSON beyond the splice of `resourceVersion`, of HTTP. Only `apiserver` imports this crate.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// Position in the one order of all writes. 0 means "before everything"; the first write gets 1 or more.
+pub type Revision = u64;
+
+/// One version of one object, as every reader and watcher shares it.
+///
+/// `value` is the JSON object that the API serves, without `apiVersion` and `kind` (the key's bucket says them), and
+/// with `metadata.resourceVersion` spliced in: it always begins with `{"metadata":{"resourceVersion":"N"`.
+#[derive(Debug)]
+pub struct Entry {
+    /// `BUCKET/NAMESPACE/NAME` or, cluster-scoped, `BUCKET/NAME`; a bucket is `RESOURCE` or `RESOURCE.GROUP`.
+    pub key: Arc<str>,
+    /// The revision of the write that made this version; the object's `resourceVersion`.
+    pub revision: Revision,
+    /// The JSON described above.
+    pub value: Bytes,
+    /// The protobuf transcoding of `value`, made at most once, on demand, by the API server.
+    pub protobuf: std::sync::OnceLock<Bytes>,
+}
+
+/// What a write expects of the key's current state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing: last writer wins.
+    Any,
+    /// The key does not exist.
+    Absent,
+    /// The key's current version has this revision.
+    Revision(Revision),
+}
+
+/// What a write does.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Stores this JSON; it begins with `{"metadata":{` and holds no `resourceVersion`.
+    Put(Bytes),
+    /// Removes the key. The event's `entry` carries the last value with the deletion's revision spliced in; if
+    /// `Some`, that value is this JSON (the final state, e.g. with finalizers emptied) instead of the stored one.
+    Delete(Option<Bytes>),
+}
+
+/// One compare-and-set.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The key, see [`Entry::key`].
+    pub key: Arc<str>,
+    /// The condition.
+    pub expect: Expect,
+    /// The effect.
+    pub op: Op,
+}
+
+/// What happened at one revision.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The version written; for a deletion the last value with the deletion's revision.
+    pub entry: Arc<Entry>,
+    /// The version before, if there was one.
+    pub previous: Option<Arc<Entry>>,
+    /// Whether the key is gone after this event.
+    pub deleted: bool,
+}
+
+/// A question for a range of keys in key order.
+#[derive(Debug, Clone, Default)]
+pub struct RangeQuery<'a> {
+    /// Keys that begin with this; ends with `/`.
+    pub prefix: &'a str,
+    /// Only keys at or after this one (`start` of a continue token), if given.
+    pub start: Option<&'a str>,
+    /// At most this many entries; `None` is no limit.
+    pub limit: Option<usize>,
+    /// The state at exactly this revision; `None` is the newest.
+    pub at: Option<Revision>,
+}
+
+/// A page of a range.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The revision that the page shows.
+    pub revision: Revision,
+    /// The entries in key order.
+    pub entries: Vec<Arc<Entry>>,
+    /// How many keys of the range remain after the page.
+    pub remaining: usize,
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The write's expectation does not hold; `current` is the key's present state.
+    #[error("the key has another version")]
+    Conflict {
+        /// The key's current version, if it exists.
+        current: Option<Arc<Entry>>,
+    },
+    /// The history asked for is no longer kept.
+    #[error("revision {asked} is compacted, the oldest kept is {oldest}")]
+    Compacted {
+        /// The revision asked for.
+        asked: Revision,
+        /// The oldest revision from which history is complete.
+        oldest: Revision,
+    },
+    /// The revision asked for does not exist yet.
+    #[error("revision {asked} is ahead of {current}")]
+    Future {
+        /// The revision asked for.
+        asked: Revision,
+        /// The newest revision.
+        current: Revision,
+    },
+    /// The engine could not write or read; nothing was acknowledged.
+    #[error("store: {0}")]
+    Unavailable(String),
+}
+
+/// The contract of every engine. The same test suite runs on all of them.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The newest revision in the view.
+    fn revision(&self) -> Revision;
+    /// Returns once the view holds every write that was acknowledged, anywhere, before this call.
+    async fn barrier(&self) -> Result<Revision, StoreError>;
+    /// Returns once the view has reached `revision`.
+    async fn wait_for(&self, revision: Revision);
+    /// The newest version of a key.
+    fn get(&self, key: &str) -> Option<Arc<Entry>>;
+    /// A page of keys, now or at a past revision that is still kept.
+    fn range(&self, query: &RangeQuery<'_>) -> Result<Page, StoreError>;
+    /// Several whole prefixes at one and the same revision, in the order asked.
+    fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>);
+    /// Performs one write durably; the entry is what readers now see (for a deletion, the final one).
+    async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError>;
+    /// A cursor over the events of one bucket with revisions greater than `after`.
+    fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError>;
+    /// Forgets history up to and including `before`; the current state stays whole.
+    async fn compact(&self, before: Revision) -> Result<(), StoreError>;
+}
+
+/// A cursor into a bucket's ring of events. It never blocks a writer; if it falls off the ring it ends with
+/// [`StoreError::Compacted`].
+#[async_trait]
+pub trait Watcher: Send {
+    /// All events since the last call, at least one, waiting if there is none yet.
+    async fn next(&mut self) -> Result<Vec<Event>, StoreError>;
+    /// The revision up to which this cursor has seen everything of its bucket: what a bookmark may say.
+    fn position(&self) -> Revision;
+}

@@ -1,2 +1,31 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: the project's own commands. Each does one thing that CI or a developer needs.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{ci, tidy};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Exactly what CI runs, or only the named stages.
+    Ci {
+        /// Stages to run; all if none is named.
+        stages: Vec<String>,
+    },
+    /// Checks crate edges, licences, bans and source headers.
+    Tidy,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Ci { stages } => ci::run_stages(&stages),
+        Command::Tidy => tidy::check(),
+    }
+}

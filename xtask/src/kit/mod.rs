@@ -1,0 +1,6 @@
+//! What tests, benchmarks and `make run` need from outside, made or fetched from package registries.
+
+pub mod http;
+pub mod image;
+pub mod packages;
+pub mod registry;

@@ -1,0 +1,108 @@
+//! Debian's docker-registry on loopback, filled over its HTTP API. It ends with the value.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::http::send;
+use super::image::{Image, digest, gzip};
+
+/// A running registry.
+#[derive(Debug)]
+pub struct Registry {
+    /// Where it listens, plain HTTP.
+    pub address: SocketAddr,
+    child: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Registry {
+    /// Starts a registry on a free port and waits until it answers.
+    ///
+    /// # Errors
+    /// If docker-registry is not installed or does not answer within ten seconds.
+    pub fn start() -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let config = dir.path().join("config.yml");
+        fs::write(
+            &config,
+            format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: \"{address}\"}}\n",
+                dir.path().join("data").display()
+            ),
+        )?;
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start docker-registry")?;
+        let registry = Self { address, child, _dir: dir };
+        let until = Instant::now() + Duration::from_secs(10);
+        while send(address, "GET", "/v2/", "", &[]).is_err() {
+            if Instant::now() > until {
+                bail!("docker-registry does not answer on {address}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(registry)
+    }
+
+    /// The registry's URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Pushes an image under `repository:tag`.
+    ///
+    /// # Errors
+    /// If the registry refuses a part.
+    pub fn push(&self, image: &Image, repository: &str, tag: &str) -> Result<()> {
+        let layer = gzip(&image.layer)?;
+        self.blob(repository, &layer)?;
+        self.blob(repository, &image.config)?;
+        let manifest = serde_json::to_vec(&json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": image.config.len(), "digest": digest(&image.config)},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": layer.len(), "digest": digest(&layer)}],
+        }))?;
+        let answer =
+            send(self.address, "PUT", &format!("/v2/{repository}/manifests/{tag}"), MANIFEST, &manifest)?;
+        if answer.code != 201 {
+            bail!("the registry answered {} to the manifest of {repository}:{tag}", answer.code);
+        }
+        Ok(())
+    }
+
+    fn blob(&self, repository: &str, bytes: &[u8]) -> Result<()> {
+        let start = send(self.address, "POST", &format!("/v2/{repository}/blobs/uploads/"), "", &[])?;
+        let path = start.location.strip_prefix(&self.url()).unwrap_or(&start.location);
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}digest={}", digest(bytes));
+        let answer = send(self.address, "PUT", &path, "application/octet-stream", bytes)?;
+        if answer.code != 201 {
+            bail!("the registry answered {} to a blob of {repository}", answer.code);
+        }
+        Ok(())
+    }
+}
+
+/// Media type of an OCI manifest.
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Our own child: it cannot have been reaped by anybody else.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,9 @@
+//! The project's own tooling, and the kit that end-to-end tests, benchmarks and `make run` share: the pinned kubectl
+//! and helm, an image made from Debian's busybox, a real registry on loopback.
+//!
+//! Invariant: `ci` runs exactly what CI runs. Deliberately absent: anything that ships.
+
+pub mod ci;
+pub mod kit;
+pub mod shell;
+pub mod tidy;

@@ -1,0 +1,195 @@
+//! Rules that the compiler does not know: which crate may import which, licences, banned crates, file headers, file
+//! sizes. Facts come from `cargo metadata` and the sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::shell::{output, root};
+
+/// Which of our crates each of our crates may import. A crate that is missing here may import none.
+const EDGES: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("kinds", &["base"]),
+    ("scheduler", &["base", "kinds"]),
+    ("lifecycle", &["base", "kinds"]),
+    ("store", &["base"]),
+    ("client", &["base", "kinds"]),
+    ("apiserver", &["base", "kinds", "client", "store"]),
+    ("controllers", &["base", "kinds", "client", "scheduler"]),
+    ("images", &["base"]),
+    ("net", &["base"]),
+    ("runtime", &["base"]),
+    ("shim", &[]),
+    ("node", &["base", "kinds", "client", "lifecycle", "images", "net", "runtime"]),
+    ("xtask", &["kinds"]),
+];
+
+/// Programs and tests that may import everything.
+const TOP: &[&str] = &["minke", "sim"];
+
+/// Crates without I/O, clock or randomness, and what they may therefore never depend on.
+const PURE: &[&str] = &["base", "kinds", "scheduler", "lifecycle"];
+const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "rustix", "libc", "nix", "hyper", "rusqlite"];
+
+/// Crates that must not appear anywhere, with the reason.
+const BANNED: &[(&str, &str)] = &[
+    ("openssl-sys", "needs a system library; rustls serves"),
+    ("aws-lc-rs", "needs cmake; ring serves"),
+    ("aws-lc-sys", "needs cmake; ring serves"),
+    ("serde_yaml", "unmaintained; serde-saphyr serves"),
+    ("libcontainer", "we are the runtime"),
+    ("rustables", "GPL"),
+    ("spdy-mux", "GPL"),
+    ("kube-portforward", "GPL"),
+    ("prost-build", "calls protoc"),
+    ("cmake", "the build needs cargo and a C compiler only"),
+];
+
+/// Licences that we accept; an expression passes if one of its OR branches consists of these only.
+const LICENCES: &[&str] = &[
+    "Apache-2.0",
+    "MIT",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "Unicode-3.0",
+    "CC0-1.0",
+    "0BSD",
+    "MIT-0",
+    "BSL-1.0",
+    "CDLA-Permissive-2.0",
+    "Unlicense",
+    "Apache-2.0 WITH LLVM-exception",
+    "bzip2-1.0.6",
+    "MPL-2.0",
+];
+
+/// Production lines a file may have before it must be split.
+const MAX_LINES: usize = 1000;
+
+/// Checks everything; all violations are listed in the error.
+///
+/// # Errors
+/// If a rule is violated, or cargo fails.
+pub fn check() -> Result<()> {
+    let metadata: Value =
+        serde_json::from_str(&output("cargo", &["metadata", "--format-version", "1", "--locked"])?)?;
+    let packages = metadata["packages"].as_array().context("packages in cargo metadata")?;
+    let ours: BTreeSet<&str> =
+        packages.iter().filter(|p| p["source"].is_null()).filter_map(|p| p["name"].as_str()).collect();
+    let mut found = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().unwrap_or_default();
+        if ours.contains(name) && package["source"].is_null() {
+            found.extend(edges(name, package, &ours));
+        } else {
+            found.extend(foreign(name, package));
+        }
+    }
+    for file in sources(&root())? {
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        found.extend(source(file.strip_prefix(root()).unwrap_or(&file), &text));
+    }
+    if !found.is_empty() {
+        bail!("{}", found.join("\n"));
+    }
+    Ok(())
+}
+
+fn edges(name: &str, package: &Value, ours: &BTreeSet<&str>) -> Vec<String> {
+    let allowed: BTreeMap<&str, &[&str]> = EDGES.iter().copied().collect();
+    let mut found = Vec::new();
+    for dependency in package["dependencies"].as_array().into_iter().flatten() {
+        let (to, dev) = (dependency["name"].as_str().unwrap_or_default(), dependency["kind"] == "dev");
+        let forbidden =
+            ours.contains(to) && !TOP.contains(&name) && !allowed.get(name).is_some_and(|a| a.contains(&to));
+        if forbidden && !dev {
+            found.push(format!("{name} must not import {to}"));
+        }
+        if PURE.contains(&name) && !dev && IMPURE.contains(&to) {
+            found.push(format!("{name} is pure and must not depend on {to}"));
+        }
+    }
+    found
+}
+
+fn foreign(name: &str, package: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some((_, why)) = BANNED.iter().find(|(banned, _)| *banned == name) {
+        found.push(format!("{name} is banned: {why}"));
+    }
+    let licence = package["license"].as_str().unwrap_or_default();
+    if !accepted(licence) {
+        found.push(format!("{name} has the licence {licence:?}, which is not on the list"));
+    }
+    found
+}
+
+/// Whether one OR branch of a licence expression is made of accepted licences. An old `A/B` means `A OR B`.
+fn accepted(expression: &str) -> bool {
+    let expression = expression.replace('/', " OR ");
+    let plain = |part: &str| LICENCES.contains(&part.trim().trim_matches(['(', ')']).trim());
+    plain(&expression)
+        || expression.split(" AND ").all(|term| term.trim().trim_matches(['(', ')']).split(" OR ").any(plain))
+        || expression.split(" OR ").any(|term| term.trim_matches(['(', ')']).split(" AND ").all(plain))
+}
+
+/// Every Rust source of ours, tests included.
+fn sources(root: &Path) -> Result<Vec<PathBuf>> {
+    let listed = output("git", &["ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs"])?;
+    Ok(listed.lines().map(|line| root.join(line)).filter(|path| path.is_file()).collect())
+}
+
+fn source(file: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let name = file.display();
+    if !text.trim_start_matches("#!").starts_with("//!") {
+        found.push(format!("{name} does not open with //!: its role, its invariant, what is absent"));
+    }
+    let production = text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count();
+    if production > MAX_LINES {
+        found.push(format!("{name} has {production} production lines; split it"));
+    }
+    for word in ["FIXME", "XXX:", "HACK:"] {
+        if text.contains(word) && !name.to_string().ends_with("tidy.rs") {
+            found.push(format!("{name} contains {word}"));
+        }
+    }
+    if text.lines().any(|line| line.trim_start().starts_with("#[ignore")) {
+        found.push(format!("{name} ignores a test"));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn licence_expressions() {
+        for (expression, good) in [
+            ("MIT", true),
+            ("MIT OR Apache-2.0", true),
+            ("MIT/Apache-2.0", true),
+            ("GPL-3.0", false),
+            ("GPL-2.0 OR MIT", true),
+            ("(MIT OR Apache-2.0) AND Unicode-3.0", true),
+            ("Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT", true),
+            ("MIT AND GPL-3.0", false),
+            ("", false),
+        ] {
+            assert_eq!(accepted(expression), good, "{expression}");
+        }
+    }
+
+    #[test]
+    fn sources_need_a_header() {
+        assert!(source(Path::new("a.rs"), "//! A.\n").is_empty());
+        assert_eq!(source(Path::new("a.rs"), "fn a() {}\n").len(), 1);
+    }
+}

@@ -1,4 +1,8 @@
-//! Field errors as upstream words them (`k8s.io/apimachinery/pkg/util/validation/field`).
+//! Field errors as upstream words them (`k8s.io/apimachinery/pkg/util/validation/field`), and the paths they name.
+//!
+//! Invariant: the text of an error is a function of its four parts. Absent: any rule; rules live with the kinds.
+
+use std::fmt;
 
 use serde_json::Value;
 
@@ -33,6 +37,97 @@ pub enum ErrorType {
     Internal,
 }
 
+impl ErrorType {
+    /// The reason of the cause in a 422.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Required => "FieldValueRequired",
+            Self::Invalid => "FieldValueInvalid",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::NotFound => "FieldValueNotFound",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooShort => "FieldValueTooShort",
+            Self::TooMany => "FieldValueTooMany",
+            Self::TooFew => "FieldValueTooFew",
+            Self::Internal => "InternalError",
+        }
+    }
+
+    fn hides_value(self) -> bool {
+        matches!(self, Self::Required | Self::Forbidden | Self::TooLong | Self::TooShort | Self::Internal)
+    }
+}
+
+impl fmt::Display for ErrorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Required => "Required value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Duplicate => "Duplicate value",
+            Self::NotFound => "Not found",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::TooShort => "Too short",
+            Self::TooMany => "Too many",
+            Self::TooFew => "Too few",
+            Self::Internal => "Internal error",
+        })
+    }
+}
+
+/// The path of a field: `spec.containers[0].name`, `metadata.labels[a/b]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Path(String);
+
+impl Path {
+    /// A path of one name; may already be dotted.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// No path: the object itself.
+    #[must_use]
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// A field of this one; `name` may be dotted.
+    #[must_use]
+    pub fn child(&self, name: &str) -> Self {
+        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+    }
+
+    /// An item of a list.
+    #[must_use]
+    pub fn index(&self, i: usize) -> Self {
+        Self(format!("{}[{i}]", self.0))
+    }
+
+    /// An entry of a map.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        Self(format!("{}[{key}]", self.0))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+    }
+}
+
 /// One error at one path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldError {
@@ -40,10 +135,72 @@ pub struct FieldError {
     pub kind: ErrorType,
     /// `spec.containers[0].name`.
     pub field: String,
-    /// The offending value; `Null` prints as `null`.
-    pub value: Value,
+    /// The offending value; `Null` prints as `null`, `None` prints nothing.
+    pub value: Option<Value>,
     /// Detail, may be empty.
     pub detail: String,
+}
+
+impl FieldError {
+    /// An error of any type.
+    #[must_use]
+    pub fn new(
+        kind: ErrorType,
+        field: &Path,
+        value: impl Into<Option<Value>>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { kind, field: field.to_string(), value: value.into(), detail: detail.into() }
+    }
+
+    /// Everything after the path.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let mut text = self.kind.to_string();
+        if let (false, Some(value)) = (self.kind.hides_value(), &self.value) {
+            text.push_str(": ");
+            match value {
+                Value::String(s) => text.push_str(&quote(s)),
+                other => text.push_str(&other.to_string()),
+            }
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+/// A string as Go's `%q` prints it.
+#[must_use]
+pub fn quote(s: &str) -> String {
+    let mut out = String::with_capacity(s.len() + 2);
+    out.push('"');
+    for c in s.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if u32::from(c) < 0x80 && c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// All errors of an object, in the order found.
@@ -51,9 +208,154 @@ pub struct FieldError {
 pub struct ErrorList(pub Vec<FieldError>);
 
 impl ErrorList {
-    /// The causes of a 422.
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of errors.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds an error of any type.
+    pub fn push(&mut self, error: FieldError) {
+        self.0.push(error);
+    }
+
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// `Required value`.
+    pub fn required(&mut self, field: &Path, detail: impl Into<String>) {
+        self.push(FieldError::new(ErrorType::Required, field, None, detail));
+    }
+
+    /// `Invalid value: VALUE: DETAIL`.
+    pub fn invalid(&mut self, field: &Path, value: impl Into<Value>, detail: impl Into<String>) {
+        self.push(FieldError::new(ErrorType::Invalid, field, value.into(), detail));
+    }
+
+    /// `Unsupported value: VALUE: supported values: "a", "b"`.
+    pub fn not_supported(&mut self, field: &Path, value: impl Into<Value>, supported: &[&str]) {
+        let detail = if supported.is_empty() {
+            String::new()
+        } else {
+            let list: Vec<String> = supported.iter().map(|s| quote(s)).collect();
+            format!("supported values: {}", list.join(", "))
+        };
+        self.push(FieldError::new(ErrorType::NotSupported, field, value.into(), detail));
+    }
+
+    /// `Duplicate value: VALUE`.
+    pub fn duplicate(&mut self, field: &Path, value: impl Into<Value>) {
+        self.push(FieldError::new(ErrorType::Duplicate, field, value.into(), ""));
+    }
+
+    /// `Not found: VALUE`.
+    pub fn not_found(&mut self, field: &Path, value: impl Into<Value>) {
+        self.push(FieldError::new(ErrorType::NotFound, field, value.into(), ""));
+    }
+
+    /// `Forbidden: DETAIL`.
+    pub fn forbidden(&mut self, field: &Path, detail: impl Into<String>) {
+        self.push(FieldError::new(ErrorType::Forbidden, field, None, detail));
+    }
+
+    /// `Too long: may not be more than N bytes`.
+    pub fn too_long(&mut self, field: &Path, max: usize) {
+        let detail = format!("may not be more than {max} bytes");
+        self.push(FieldError::new(ErrorType::TooLong, field, None, detail));
+    }
+
+    /// `Too many: N: must have at most MAX items`.
+    pub fn too_many(&mut self, field: &Path, found: usize, max: usize) {
+        let items = if max == 1 { "item" } else { "items" };
+        let detail = format!("must have at most {max} {items}");
+        self.push(FieldError::new(ErrorType::TooMany, field, Value::from(found), detail));
+    }
+
+    /// `Internal error: DETAIL`.
+    pub fn internal(&mut self, field: &Path, detail: impl Into<String>) {
+        self.push(FieldError::new(ErrorType::Internal, field, None, detail));
+    }
+
+    /// The causes of a 422: every error, also those of identical text.
     #[must_use]
     pub fn causes(&self) -> Vec<Cause> {
-        Vec::new()
+        self.0.iter().map(|e| Cause::new(e.kind.reason(), e.body(), e.field.clone())).collect()
+    }
+}
+
+impl fmt::Display for ErrorList {
+    /// One error bare, several as `[e1, e2]`, identical texts once.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut texts: Vec<String> = Vec::new();
+        for error in &self.0 {
+            let text = error.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        match texts.as_slice() {
+            [one] => f.write_str(one),
+            many => write!(f, "[{}]", many.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn texts() {
+        let p = Path::new("spec").child("a").index(2).child("b").key("k/x");
+        let mut e = ErrorList::default();
+        e.required(&p, "");
+        e.invalid(&p, "x\"y\n", "bad");
+        e.invalid(&p, 7, "");
+        e.invalid(&p, json!({"z": [1, true]}), "");
+        e.invalid(&p, Value::Null, "n");
+        e.not_supported(&p, "q", &["a", "b"]);
+        e.duplicate(&p, "d");
+        e.forbidden(&p, "no");
+        e.too_long(&p, 3);
+        e.too_many(&p, 5, 3);
+        let body: Vec<String> = e.0.iter().map(FieldError::body).collect();
+        assert_eq!(
+            body,
+            [
+                "Required value",
+                r#"Invalid value: "x\"y\n": bad"#,
+                "Invalid value: 7",
+                r#"Invalid value: {"z":[1,true]}"#,
+                "Invalid value: null: n",
+                r#"Unsupported value: "q": supported values: "a", "b""#,
+                r#"Duplicate value: "d""#,
+                "Forbidden: no",
+                "Too long: may not be more than 3 bytes",
+                "Too many: 5: must have at most 3 items",
+            ]
+        );
+        assert_eq!(e.0[0].to_string(), "spec.a[2].b[k/x]: Required value");
+    }
+
+    #[test]
+    fn aggregates() {
+        let p = Path::new("a");
+        let mut e = ErrorList::default();
+        e.required(&p, "");
+        e.required(&p, "");
+        assert_eq!(e.to_string(), "a: Required value");
+        assert_eq!(e.causes().len(), 2);
+        e.forbidden(&p, "x");
+        assert_eq!(e.to_string(), "[a: Required value, a: Forbidden: x]");
     }
 }

@@ -1,7 +1,7 @@
 //! What a kind is: the row of the table and the behaviour behind it. One static table, in `lib.rs`, is the only list
 //! of kinds; routes, discovery, OpenAPI and authorization verbs are derived from it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::ErrorList;
 
@@ -30,7 +30,10 @@ pub struct Kind {
     /// what discovery says, e.g. `["create","delete","deletecollection","get","list","patch","update","watch"]`.
     pub verbs: &'static [&'static str],
     /// Bucket in the store: `pods`, `jobs.batch`. Two served versions or groups of one kind (Event) share a bucket.
+    /// Empty: never stored, the request is answered at once (`Binding`, reviews).
     pub bucket: &'static str,
+    /// `storageVersionHash` of plain discovery; empty for what is not stored.
+    pub storage_version_hash: &'static str,
     /// Whether PUT to a missing name creates.
     pub create_on_update: bool,
     /// Whether an update without resourceVersion is allowed.
@@ -39,6 +42,57 @@ pub struct Kind {
     pub delete_returns_object: bool,
     /// The behaviour.
     pub strategy: &'static dyn Strategy,
+}
+
+impl Kind {
+    /// `v1`, `batch/v1`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// `pods`, `jobs.batch`, as messages name the resource.
+    #[must_use]
+    pub fn group_resource(&self) -> String {
+        crate::status::qualified(self.group, self.plural)
+    }
+
+    /// The subresource of that name.
+    #[must_use]
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// Whether objects of this kind are stored.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        !self.bucket.is_empty()
+    }
+}
+
+/// Every verb of a stored kind.
+pub const ALL_VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// The one verb of a kind that is only answered.
+pub const CREATE_ONLY: &[&str] = &["create"];
+
+/// The verbs of `/status` and its like.
+pub const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+
+/// The verbs of exec, attach and port-forward.
+pub const STREAM_VERBS: &[&str] = &["create", "get"];
+
+impl Subresource {
+    /// A subresource whose body is of the parent's group and version.
+    #[must_use]
+    pub const fn new(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Self {
+        Self { name, kind, group_version: None, verbs }
+    }
 }
 
 /// A subresource as discovery shows it.
@@ -93,7 +147,8 @@ pub struct Column {
 pub trait Strategy: std::fmt::Debug + Send + Sync {
     /// Sets defaults that the schema table cannot (dependent ones). Called after every decode.
     fn default(&self, _obj: &mut Value) {}
-    /// Drops what a client may not set on create (status), sets initial state. `random` gives fresh hex when needed.
+    /// Drops what a client may not set on create (status), sets initial state. The generic path has set name,
+    /// namespace, uid and creationTimestamp before (Job derives its selector from the uid).
     fn prepare_create(&self, _obj: &mut Value) {}
     /// Keeps what this endpoint may not change (main keeps status, status keeps spec).
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _endpoint: Endpoint<'_>) {}
@@ -130,7 +185,11 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
         DEFAULT_COLUMNS
     }
     /// Table cells of one object, as many as columns; `now` is Unix seconds.
-    fn cells(&self, obj: &Value, now: i64) -> Vec<Value>;
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        let _ = now;
+        let meta = &obj["metadata"];
+        vec![json!(meta["name"]), json!(meta["creationTimestamp"])]
+    }
     /// Turns the stored form into this served version (Event: core/v1 ↔ events.k8s.io/v1); identity by default.
     fn from_stored(&self, _obj: &mut Value) {}
     /// Turns this served version into the stored form.
@@ -139,10 +198,37 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn orphans_by_default(&self) -> bool {
         false
     }
+    /// `Warning` header of a DELETE that names no propagation policy.
+    fn delete_warning(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Name and `Created At`, for kinds without a printer of their own.
-pub const DEFAULT_COLUMNS: &[Column] = &[
-    Column { name: "Name", kind: "string", format: "name", priority: 0 },
-    Column { name: "Created At", kind: "date", format: "", priority: 0 },
-];
+pub const DEFAULT_COLUMNS: &[Column] =
+    &[Column::NAME, Column { kind: "date", ..Column::string("Created At") }];
+
+impl Column {
+    /// The first column of every kind.
+    pub const NAME: Self = Self { name: "Name", kind: "string", format: "name", priority: 0 };
+    /// The age, as text.
+    pub const AGE: Self = Self::string("Age");
+
+    /// A column of text.
+    #[must_use]
+    pub const fn string(name: &'static str) -> Self {
+        Self { name, kind: "string", format: "", priority: 0 }
+    }
+
+    /// A column of whole numbers.
+    #[must_use]
+    pub const fn integer(name: &'static str) -> Self {
+        Self { kind: "integer", ..Self::string(name) }
+    }
+
+    /// The same, only shown by `-o wide`.
+    #[must_use]
+    pub const fn wide(self) -> Self {
+        Self { priority: 1, ..self }
+    }
+}

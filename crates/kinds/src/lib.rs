@@ -3,16 +3,45 @@
 //! Invariants: pure (no clock, no I/O, no randomness: they are arguments); one static table of kinds is the only list.
 //! Deliberately absent: storage, HTTP, what several kinds do together (admission).
 
+pub mod binding;
+pub mod configmap;
+pub mod event;
 pub mod field;
+pub mod job;
 pub mod kind;
+pub mod lease;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod podtemplate;
+pub mod review;
+pub mod secret;
+pub mod serviceaccount;
 pub mod status;
 
-pub use field::{ErrorList, ErrorType, FieldError};
+pub use field::{ErrorList, ErrorType, FieldError, Path};
 pub use kind::{Column, Endpoint, Kind, NameRule, Strategy, Subresource};
 pub use status::Status;
 
-/// The table of kinds, core group first.
-pub static KINDS: &[&Kind] = &[];
+/// The table of kinds: groups in the order discovery lists them, core first; plurals in alphabetical order.
+pub static KINDS: &[&Kind] = &[
+    &binding::KIND,
+    &configmap::KIND,
+    &event::KIND,
+    &namespace::KIND,
+    &node::KIND,
+    &pod::KIND,
+    &podtemplate::KIND,
+    &secret::KIND,
+    &serviceaccount::KIND,
+    &event::EVENTS_KIND,
+    &review::SELF_SUBJECT_REVIEW,
+    &review::TOKEN_REVIEW,
+    &review::SELF_SUBJECT_ACCESS_REVIEW,
+    &review::SUBJECT_ACCESS_REVIEW,
+    &job::KIND,
+    &lease::KIND,
+];
 
 /// The kind served at a path.
 #[must_use]

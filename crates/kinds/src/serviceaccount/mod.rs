@@ -1,0 +1,32 @@
+//! ServiceAccount: the identity Pods run under.
+
+use crate::kind::{ALL_VERBS, CREATE_ONLY, Kind, Strategy, Subresource};
+
+/// The row.
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "ServiceAccount",
+    plural: "serviceaccounts",
+    singular: "serviceaccount",
+    short_names: &["sa"],
+    categories: &[],
+    namespaced: true,
+    subresources: &[Subresource {
+        group_version: Some(("authentication.k8s.io", "v1")),
+        ..Subresource::new("token", "TokenRequest", CREATE_ONLY)
+    }],
+    verbs: ALL_VERBS,
+    bucket: "serviceaccounts",
+    storage_version_hash: "pbx9ZvyFpBE=",
+    create_on_update: false,
+    unconditional_update: true,
+    delete_returns_object: true,
+    strategy: &ServiceAccount,
+};
+
+/// Its behaviour.
+#[derive(Debug)]
+pub struct ServiceAccount;
+
+impl Strategy for ServiceAccount {}

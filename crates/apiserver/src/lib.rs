@@ -1,1 +1,12 @@
-//! apiserver
+//! The API server: one generic request path over the table of kinds, in-process and over HTTPS.
+//!
+//! Invariants: every call carries an identity and passes authorization, admission and validation, in-process calls
+//! too; GET, LIST and watch send the store's bytes without parsing them; nothing per kind lives in the HTTP layer.
+//! Absent: server-side apply (an apply patch is answered 415), custom resources, aggregation, RBAC objects (a fixed
+//! table of rules stands in their place), priority and fairness.
+
+pub mod pki;
+pub mod server;
+
+pub use pki::{Pair, Pki, PkiError};
+pub use server::{Config, Server};

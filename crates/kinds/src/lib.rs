@@ -5,6 +5,7 @@
 
 pub mod binding;
 pub mod configmap;
+pub mod decode;
 pub mod event;
 pub mod field;
 pub mod job;
@@ -12,9 +13,13 @@ pub mod kind;
 pub mod lease;
 pub mod namespace;
 pub mod node;
+pub mod openapi;
+pub mod patch;
 pub mod pod;
 pub mod podtemplate;
+pub mod protobuf;
 pub mod review;
+pub mod schema;
 pub mod secret;
 pub mod serviceaccount;
 pub mod status;

@@ -1,0 +1,1 @@
+//! The committed table holds what the rest relies on.

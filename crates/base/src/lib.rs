@@ -1,1 +1,16 @@
-//! base
+//! What every other crate stands on: time as a value, backoff, quantities, names and ids, label and field selectors.
+//!
+//! Invariants: pure (the clock, randomness and I/O are arguments or absent); no domain types. The wording of every
+//! message a client can see is upstream's (`k8s.io/apimachinery/pkg/{util/validation,labels,fields,api/resource}`).
+
+pub mod backoff;
+pub mod duration;
+pub mod fields;
+pub mod labels;
+pub mod names;
+pub mod quantity;
+pub mod time;
+
+pub use backoff::Backoff;
+pub use quantity::Quantity;
+pub use time::{Instant, Timestamp};

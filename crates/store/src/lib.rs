@@ -4,10 +4,23 @@
 //! sees the writes of all earlier revisions and none of later ones. Deliberately absent: any knowledge of kinds,
 //! of JSON beyond the splice of `resourceVersion`, of HTTP. Only `apiserver` imports this crate.
 
+//!
+//! Map: `view` is what readers and watchers see and knows no engine; `ring` is one bucket's history; `sqlite` is the
+//! embedded engine (`log` the file, `writer` the one thread that changes anything); `envelope` and `splice` are the
+//! two forms of a value, on disk and in memory.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+mod envelope;
+mod ring;
+mod splice;
+mod sqlite;
+mod view;
+
+pub use sqlite::{OpenError, Options, SqliteStore, Stats};
 
 /// Position in the one order of all writes. 0 means "before everything"; the first write gets 1 or more.
 pub type Revision = u64;
@@ -74,7 +87,7 @@ pub struct Event {
 /// A question for a range of keys in key order.
 #[derive(Debug, Clone, Default)]
 pub struct RangeQuery<'a> {
-    /// Keys that begin with this; ends with `/`.
+    /// Keys that begin with this; it holds a `/`, hence names one bucket.
     pub prefix: &'a str,
     /// Only keys at or after this one (`start` of a continue token), if given.
     pub start: Option<&'a str>,
@@ -120,6 +133,9 @@ pub enum StoreError {
         /// The newest revision.
         current: Revision,
     },
+    /// The write is malformed: a caller's mistake, not a state of the store.
+    #[error("store: {0}")]
+    Invalid(&'static str),
     /// The engine could not write or read; nothing was acknowledged.
     #[error("store: {0}")]
     Unavailable(String),
@@ -142,9 +158,12 @@ pub trait Store: Send + Sync + 'static {
     fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>);
     /// Performs one write durably; the entry is what readers now see (for a deletion, the final one).
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError>;
-    /// A cursor over the events of one bucket with revisions greater than `after`.
+    /// A cursor over the events of one bucket with revisions greater than `after`. A revision that does not exist
+    /// yet is [`StoreError::Future`] (see [`Store::wait_for`]), one whose successors are gone is `Compacted`.
     fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError>;
-    /// Forgets history up to and including `before`; the current state stays whole.
+    /// Forgets history up to and including `before`: from then on `range` and `watch` answer for revisions from
+    /// `before` on. The current state stays whole; disk space is freed in small steps afterwards. Engines also
+    /// compact by themselves, by age and size.
     async fn compact(&self, before: Revision) -> Result<(), StoreError>;
 }
 
@@ -152,7 +171,7 @@ pub trait Store: Send + Sync + 'static {
 /// [`StoreError::Compacted`].
 #[async_trait]
 pub trait Watcher: Send {
-    /// All events since the last call, at least one, waiting if there is none yet.
+    /// All events since the last call, at least one, waiting if there is none yet. Dropping the future loses nothing.
     async fn next(&mut self) -> Result<Vec<Event>, StoreError>;
     /// The revision up to which this cursor has seen everything of its bucket: what a bookmark may say.
     fn position(&self) -> Revision;

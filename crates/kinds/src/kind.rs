@@ -198,6 +198,16 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn orphans_by_default(&self) -> bool {
         false
     }
+    /// The grace period of a DELETE that asks for `asked`, for kinds that end gracefully (Pod); `None` for all others.
+    fn grace(&self, _obj: &Value, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+    /// What changes besides `deletionTimestamp` when a DELETE leaves the object there (Namespace: phase Terminating).
+    fn begin_deletion(&self, _obj: &mut Value) {}
+    /// Whether something beyond `metadata.finalizers` keeps the object from going (Namespace: `spec.finalizers`).
+    fn holds_removal(&self, _obj: &Value) -> bool {
+        false
+    }
     /// `Warning` header of a DELETE that names no propagation policy.
     fn delete_warning(&self) -> Option<&'static str> {
         None

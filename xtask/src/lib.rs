@@ -5,5 +5,6 @@
 
 pub mod ci;
 pub mod kit;
+pub mod schema;
 pub mod shell;
 pub mod tidy;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{ci, tidy};
+use xtask::{ci, schema, tidy};
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -21,11 +21,18 @@ enum Command {
     },
     /// Checks crate edges, licences, bans and source headers.
     Tidy,
+    /// Derives the schema table.
+    Schema {
+        /// Compares the committed table with its sources.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { stages } => ci::run_stages(&stages),
         Command::Tidy => tidy::check(),
+        Command::Schema { check } => schema::run(check),
     }
 }

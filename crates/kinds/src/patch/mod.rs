@@ -56,6 +56,10 @@ pub fn merge_patch(_original: &Value, _patch: &[u8]) -> Result<Patched, PatchErr
 ///
 /// # Errors
 /// See [`PatchError`].
-pub fn strategic_merge_patch(_original: &Value, _patch: &[u8], _ty: TypeRef<'_>) -> Result<Patched, PatchError> {
+pub fn strategic_merge_patch(
+    _original: &Value,
+    _patch: &[u8],
+    _ty: TypeRef<'_>,
+) -> Result<Patched, PatchError> {
     Err(PatchError::TooManyOperations(0))
 }

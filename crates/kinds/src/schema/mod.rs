@@ -14,8 +14,9 @@ use serde_json::Value;
 
 pub use table::{Table, TableError};
 
-static BUILT_IN: LazyLock<Table> =
-    LazyLock::new(|| Table::parse(include_str!("table.txt")).expect("the committed table is checked by tests"));
+static BUILT_IN: LazyLock<Table> = LazyLock::new(|| {
+    Table::parse(include_str!("table.txt")).expect("the committed table is checked by tests")
+});
 
 /// The built-in types; parsed on first use and kept (well under a megabyte).
 #[must_use]
@@ -318,6 +319,12 @@ impl<'a> FieldRef<'a> {
     #[must_use]
     pub fn default(self) -> Option<&'a Value> {
         self.inner.default.as_ref()
+    }
+
+    /// Go's name of a named scalar type (of the items if a list), e.g. `v1.Protocol`.
+    #[must_use]
+    pub fn go_scalar(self) -> Option<&'a str> {
+        self.inner.go.as_deref()
     }
 
     /// Protobuf numbers: one, or the path through the messages that JSON inlines; empty if not in protobuf.

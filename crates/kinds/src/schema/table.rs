@@ -4,7 +4,7 @@
 //! `P core.v1 io.k8s.api.core.v1`, `T core.v1.Pod gvk=/v1/Pod`, then its fields
 //! `NAME NUMBERS TYPE [MARK …]`, where NUMBERS is `2`, `2.1` (inlined) or `-`, TYPE a scalar, a `T` name, `[T]` or
 //! `{T}`, and the marks are `req`, `ptr`, `keep`, `atomic`, `set`, `map=k,k`, `mapatomic`, `merge`, `merge=KEY`, `retain`,
-//! `replace`, `default=JSON` (without spaces).
+//! `replace`, `go=NAME` (of a named scalar), `default=JSON` (without spaces).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -55,6 +55,7 @@ pub(super) struct Field {
     pub(super) list_keys: Box<[Str]>,
     pub(super) merge_key: Option<Str>,
     pub(super) default: Option<Value>,
+    pub(super) go: Option<Str>,
 }
 
 /// A line of a table that cannot be read.
@@ -192,7 +193,8 @@ impl Parser {
                     match mark.split_once('=') {
                         Some(("gvk", gvk)) => {
                             let mut parts = gvk.split('/').map(Cow::Borrowed);
-                            let (Some(g), Some(v), Some(k)) = (parts.next(), parts.next(), parts.next()) else {
+                            let (Some(g), Some(v), Some(k)) = (parts.next(), parts.next(), parts.next())
+                            else {
                                 return Err(format!("`{gvk}` is not group/version/kind"));
                             };
                             self.table.by_gvk.insert((g.clone(), v.clone(), k.clone()), id);
@@ -250,6 +252,7 @@ impl Parser {
             list_keys: Box::default(),
             merge_key: None,
             default: None,
+            go: None,
         };
         if numbers != "-" {
             for (slot, n) in numbers.split('.').enumerate() {
@@ -283,6 +286,7 @@ fn apply_mark(field: &mut Field, mark: &'static str) -> Result<(), String> {
         }
         ("retain", None) => field.patch.retain_keys = true,
         ("replace", None) => field.patch.replace = true,
+        ("go", Some(name)) => field.go = Some(Cow::Borrowed(name)),
         ("default", Some(json)) => {
             field.default = Some(serde_json::from_str(json).map_err(|e| format!("default `{json}`: {e}"))?);
         }

@@ -4,6 +4,7 @@
 //! Deliberately absent: storage, HTTP, what several kinds do together (admission).
 
 pub mod binding;
+pub mod columns;
 pub mod configmap;
 pub mod decode;
 pub mod event;
@@ -11,6 +12,8 @@ pub mod field;
 pub mod job;
 pub mod kind;
 pub mod lease;
+pub mod meta;
+pub mod names;
 pub mod namespace;
 pub mod node;
 pub mod openapi;
@@ -23,6 +26,7 @@ pub mod schema;
 pub mod secret;
 pub mod serviceaccount;
 pub mod status;
+mod value;
 
 pub use field::{ErrorList, ErrorType, FieldError, Path};
 pub use kind::{Column, Endpoint, Kind, NameRule, Strategy, Subresource};

@@ -1,6 +1,18 @@
 //! Pod: containers that live and die together.
 
-use crate::kind::{ALL_VERBS, CREATE_ONLY, Kind, STATUS_VERBS, STREAM_VERBS, Strategy, Subresource};
+mod columns;
+pub mod default;
+pub mod resources;
+mod strategy;
+
+pub use resources::{Qos, qos};
+
+use serde_json::Value;
+
+use crate::kind::{
+    ALL_VERBS, CREATE_ONLY, Column, Endpoint, Kind, STATUS_VERBS, STREAM_VERBS, Strategy, Subresource,
+};
+use crate::value::same;
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -38,4 +50,29 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct Pod;
 
-impl Strategy for Pod {}
+impl Strategy for Pod {
+    fn default(&self, obj: &mut Value) {
+        default::pod(obj);
+    }
+    fn prepare_create(&self, obj: &mut Value) {
+        strategy::prepare_create(obj);
+    }
+    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
+        strategy::prepare_update(new, old, endpoint);
+    }
+    fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
+        Some(!same(&new["spec"], &old["spec"]))
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        strategy::FIELDS
+    }
+    fn field(&self, obj: &Value, field: &str) -> String {
+        strategy::field(obj, field)
+    }
+    fn columns(&self) -> &'static [Column] {
+        columns::COLUMNS
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        columns::cells(obj, now)
+    }
+}

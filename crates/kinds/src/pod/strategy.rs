@@ -1,0 +1,168 @@
+//! What an endpoint may set, and what the server sets itself (`pkg/registry/core/pod/strategy.go`).
+
+use serde_json::{Value, json};
+
+use super::resources::qos;
+use crate::kind::Endpoint;
+use crate::value::{child, entries, get_mut, is_empty, items, items_mut, keep, remove, size, text};
+
+/// A fresh status, and selectors completed from the Pod's own labels (`matchLabelKeys`).
+pub(super) fn prepare_create(pod: &mut Value) {
+    let class = qos(&pod["spec"]).to_string();
+    let mut status = json!({"phase": "Pending", "qosClass": class});
+    if size(&pod["spec"]["schedulingGates"]) > 0 {
+        status["conditions"] = json!([{
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    pod["status"] = status;
+    let labels = pod["metadata"]["labels"].clone();
+    let Some(spec) = get_mut(pod, "spec") else { return };
+    for constraint in items_mut(spec, "topologySpreadConstraints") {
+        match_labels(constraint, "matchLabelKeys", "In", &labels);
+    }
+    let Some(affinity) = get_mut(spec, "affinity") else { return };
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let Some(rules) = get_mut(affinity, kind) else { continue };
+        for term in items_mut(rules, "requiredDuringSchedulingIgnoredDuringExecution") {
+            match_labels(term, "matchLabelKeys", "In", &labels);
+            match_labels(term, "mismatchLabelKeys", "NotIn", &labels);
+        }
+        for weighted in items_mut(rules, "preferredDuringSchedulingIgnoredDuringExecution") {
+            if let Some(term) = get_mut(weighted, "podAffinityTerm") {
+                match_labels(term, "matchLabelKeys", "In", &labels);
+                match_labels(term, "mismatchLabelKeys", "NotIn", &labels);
+            }
+        }
+    }
+}
+
+/// Adds to the term's labelSelector what the Pod itself has for each of the keys listed in `list`.
+fn match_labels(term: &mut Value, list: &str, operator: &str, labels: &Value) {
+    if term["labelSelector"].is_null() {
+        return;
+    }
+    let keys: Vec<String> = items(&term[list]).iter().map(|k| text(k).to_owned()).collect();
+    for key in keys {
+        let Some((_, value)) = entries(labels).find(|(k, _)| *k == key) else { continue };
+        let wanted = json!({"key": key, "operator": operator, "values": [value]});
+        let selector = child(term, "labelSelector");
+        let expressions = &mut selector["matchExpressions"];
+        match expressions.as_array_mut() {
+            Some(all) if all.contains(&wanted) => {}
+            Some(all) => all.push(wanted),
+            None => *expressions = json!([wanted]),
+        }
+    }
+}
+
+/// Main keeps status, status keeps the rest, ephemeralcontainers keeps everything but those.
+pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
+    match endpoint {
+        Endpoint::Sub("status") => {
+            keep(new, old, "spec");
+            let meta = child(new, "metadata");
+            keep(meta, &old["metadata"], "deletionTimestamp");
+            keep(meta, &old["metadata"], "ownerReferences");
+            let status = child(new, "status");
+            if is_empty(&status["qosClass"]) {
+                keep(status, &old["status"], "qosClass");
+            }
+        }
+        Endpoint::Sub("ephemeralcontainers") => {
+            let wanted = new["spec"]["ephemeralContainers"].take();
+            let meta = new["metadata"].take();
+            *new = old.clone();
+            for field in ["resourceVersion", "managedFields", "uid"] {
+                keep(child(new, "metadata"), &meta, field);
+            }
+            let spec = child(new, "spec");
+            if wanted.is_null() {
+                remove(spec, "ephemeralContainers");
+            } else {
+                spec["ephemeralContainers"] = wanted;
+            }
+        }
+        Endpoint::Main | Endpoint::Sub(_) => keep(new, old, "status"),
+    }
+}
+
+/// Fields of a fieldSelector.
+pub(super) const FIELDS: &[&str] = &[
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.nominatedNodeName",
+];
+
+/// The value of one of [`FIELDS`].
+pub(super) fn field(pod: &Value, field: &str) -> String {
+    let ip = || match items(&pod["status"]["podIPs"]).first() {
+        Some(first) => text(&first["ip"]).to_owned(),
+        None => text(&pod["status"]["podIP"]).to_owned(),
+    };
+    match field {
+        "spec.hostNetwork" => crate::value::is_true(&pod["spec"]["hostNetwork"]).to_string(),
+        "status.podIP" | "status.podIPs" => ip(),
+        _ => match field.split_once('.') {
+            Some((part, name)) => text(&pod[part][name]).to_owned(),
+            None => String::new(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn create() {
+        let mut pod = json!({
+            "metadata": {"labels": {"app": "x"}},
+            "spec": {
+                "containers": [{}],
+                "schedulingGates": [{"name": "g"}],
+                "topologySpreadConstraints": [{"matchLabelKeys": ["app", "none"], "labelSelector": {}}],
+            },
+            "status": {"phase": "Running"},
+        });
+        prepare_create(&mut pod);
+        assert_eq!(pod["status"]["phase"], "Pending");
+        assert_eq!(pod["status"]["qosClass"], "BestEffort");
+        assert_eq!(pod["status"]["conditions"][0]["reason"], "SchedulingGated");
+        assert_eq!(
+            pod["spec"]["topologySpreadConstraints"][0]["labelSelector"],
+            json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["x"]}]})
+        );
+    }
+
+    #[test]
+    fn endpoints_keep_what_is_not_theirs() {
+        let old = json!({"metadata": {"name": "p", "labels": {"a": "b"}}, "spec": {"x": 1},
+                         "status": {"phase": "Running", "qosClass": "Burstable"}});
+        let new = json!({"metadata": {"name": "p", "resourceVersion": "7"}, "spec": {"x": 2,
+                         "ephemeralContainers": [{"name": "e"}]}, "status": {"phase": "Failed"}});
+        let after = |endpoint| {
+            let mut result = new.clone();
+            prepare_update(&mut result, &old, endpoint);
+            result
+        };
+        assert_eq!(after(Endpoint::Main)["status"], old["status"]);
+        assert_eq!(after(Endpoint::Main)["spec"], new["spec"]);
+        let status = after(Endpoint::Sub("status"));
+        assert_eq!((&status["spec"], &status["status"]["qosClass"]), (&old["spec"], &json!("Burstable")));
+        assert_eq!(
+            after(Endpoint::Sub("ephemeralcontainers")),
+            json!({"metadata": {"name": "p", "labels": {"a": "b"}, "resourceVersion": "7"},
+                   "spec": {"x": 1, "ephemeralContainers": [{"name": "e"}]}, "status": old["status"]})
+        );
+    }
+}

@@ -84,9 +84,18 @@ pub enum OpenError {
 
 /// What [`Log::load`] finds, in this order.
 pub(super) enum Loaded {
-    Floors { all: Revision, buckets: Vec<(Arc<str>, Revision)> },
+    Floors(Floors),
     Events(Vec<Event>),
+    /// A deletion whose key is already gone: what a compaction left to do.
+    Rest(Arc<str>, Revision),
     Newest(Revision),
+}
+
+/// After which revisions history is complete: everywhere, and per bucket.
+#[derive(Default)]
+pub(super) struct Floors {
+    pub(super) all: Revision,
+    pub(super) buckets: Vec<(Arc<str>, Revision)>,
 }
 
 /// One row to append.
@@ -124,9 +133,9 @@ impl Log {
     /// Reads everything, in revision order.
     pub(super) fn load(&self, mut found: impl FnMut(Loaded)) -> Result<(), OpenError> {
         let engine = |source| OpenError::Engine { path: self.path.clone(), source };
-        let (all, buckets) = self.floors().map_err(engine)?;
-        let mut newest = buckets.iter().map(|(_, floor)| *floor).max().unwrap_or(0).max(all);
-        found(Loaded::Floors { all, buckets });
+        let floors = self.floors().map_err(engine)?;
+        let mut newest = floors.buckets.iter().map(|(_, floor)| *floor).fold(floors.all, Revision::max);
+        found(Loaded::Floors(floors));
         let mut rows =
             self.connection.prepare("SELECT rev, key, value FROM log ORDER BY rev").map_err(engine)?;
         let mut rows = rows.query(()).map_err(engine)?;
@@ -143,7 +152,10 @@ impl Log {
                 why: why.to_string(),
             })?;
             newest = newest.max(revision);
-            events.extend(event);
+            match event {
+                Some(event) => events.push(event),
+                None => found(Loaded::Rest(key.into(), revision)),
+            }
             if events.len() == LOAD_STEP {
                 found(Loaded::Events(std::mem::replace(&mut events, Vec::with_capacity(LOAD_STEP))));
             }
@@ -153,17 +165,16 @@ impl Log {
         Ok(())
     }
 
-    fn floors(&self) -> rusqlite::Result<(Revision, Vec<(Arc<str>, Revision)>)> {
-        let mut all = 0;
-        let mut buckets = Vec::new();
+    fn floors(&self) -> rusqlite::Result<Floors> {
+        let mut floors = Floors::default();
         let mut rows = self.connection.prepare("SELECT bucket, rev FROM floor")?;
         let mut rows = rows.query(())?;
         while let Some(row) = rows.next()? {
             let bucket: String = row.get(0)?;
             let floor = unsigned(row.get(1)?);
-            if bucket.is_empty() { all = floor } else { buckets.push((bucket.into(), floor)) }
+            if bucket.is_empty() { floors.all = floor } else { floors.buckets.push((bucket.into(), floor)) }
         }
-        Ok((all, buckets))
+        Ok(floors)
     }
 
     /// Appends rows durably. `unpublished_after`: what an earlier failure may have left beyond this revision goes.
@@ -274,7 +285,7 @@ fn upgrade(connection: &mut Connection, found: usize) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// The event that a row stands for. A deletion whose key is already gone is a rest of compaction and stands for none.
+/// The event that a row stands for; `None` for a deletion whose key is already gone.
 fn replay(
     current: &mut HashMap<Arc<str>, Arc<Entry>>,
     revision: Revision,

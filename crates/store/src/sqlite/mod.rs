@@ -85,12 +85,13 @@ impl SqliteStore {
         let garbage = Arc::new(Garbage::default());
         let log = Log::open(path, options.checkpoint_pages)?;
         log.load(|loaded| match loaded {
-            log::Loaded::Floors { all, buckets } => view.restore_floors(all, &buckets),
+            log::Loaded::Floors(floors) => view.restore_floors(floors.all, &floors.buckets),
             log::Loaded::Events(events) => garbage.add(&view.publish(events, Instant::now())),
+            log::Loaded::Rest(key, revision) => garbage.add_row(key, revision),
             log::Loaded::Newest(revision) => view.advance(revision),
         })?;
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(log, view.clone(), queue.clone(), garbage.clone(), options.garbage_rows);
+        let writer = Writer::new(log, view.clone(), queue.clone(), garbage.clone(), &options);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())

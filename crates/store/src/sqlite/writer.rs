@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Options;
 use super::log::{self, Log, Row};
 use super::queue::{Answer, Command, Queue};
 use crate::envelope::{Record, seal};
@@ -15,7 +16,7 @@ use crate::{Entry, Event, Expect, Op, Revision, StoreError, Write};
 
 /// Rows deleted in one transaction, so that writes never wait long.
 const SWEEP_STEP: usize = 256;
-/// Old history is looked for no more often than this.
+/// Old history is looked for no more often than this (or its age, if that is less).
 const EXPIRE_PAUSE: Duration = Duration::from_secs(10);
 
 /// Superseded rows, oldest first, each with its bucket.
@@ -42,6 +43,10 @@ impl Garbage {
         }
     }
 
+    pub(super) fn add_row(&self, key: Arc<str>, row: Revision) {
+        self.rows().push_back((key, row));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows().len()
     }
@@ -64,11 +69,14 @@ pub(super) struct Writer {
     garbage_limit: usize,
     sweeping: bool,
     expire_at: Option<Instant>,
+    expire_pause: Duration,
     /// The newest revision ever given out, also to a write that failed.
     given: Revision,
     /// A failed transaction may have left rows after the newest published revision.
     failed: bool,
 }
+
+type Decision = Result<Arc<Entry>, StoreError>;
 
 /// The writes of one transaction, decided but not yet durable.
 #[derive(Default)]
@@ -77,7 +85,7 @@ struct Group {
     events: Vec<Event>,
     /// What the keys written in this group will be.
     state: HashMap<Arc<str>, Option<Arc<Entry>>>,
-    answers: Vec<(Answer<Arc<Entry>>, Result<Arc<Entry>, StoreError>)>,
+    answers: Vec<(Answer<Arc<Entry>>, Decision)>,
 }
 
 impl Writer {
@@ -86,11 +94,20 @@ impl Writer {
         view: Arc<View>,
         queue: Arc<Queue>,
         garbage: Arc<Garbage>,
-        garbage_limit: usize,
+        options: &Options,
     ) -> Self {
-        let given = view.revision();
-        let expire_at = Some(Instant::now());
-        Self { log, view, queue, garbage, garbage_limit, sweeping: false, expire_at, given, failed: false }
+        Self {
+            given: view.revision(),
+            log,
+            view,
+            queue,
+            garbage,
+            garbage_limit: options.garbage_rows,
+            sweeping: false,
+            expire_at: Some(Instant::now()),
+            expire_pause: options.retain_age.min(EXPIRE_PAUSE),
+            failed: false,
+        }
     }
 
     /// Works until the queue is closed and empty.
@@ -124,7 +141,7 @@ impl Writer {
     }
 
     /// Whether the write's expectation holds, and if so, adds it to the group.
-    fn decide(&mut self, group: &mut Group, write: Write) -> Result<Arc<Entry>, StoreError> {
+    fn decide(&mut self, group: &mut Group, write: Write) -> Decision {
         let current = match group.state.get(&write.key) {
             Some(current) => current.clone(),
             None => self.view.get(&write.key),
@@ -166,7 +183,7 @@ impl Writer {
                     self.failed = false;
                     let now = Instant::now();
                     self.garbage.add(&self.view.publish(group.events, now));
-                    self.expire_at.get_or_insert(now + EXPIRE_PAUSE);
+                    self.expire_at.get_or_insert(now + self.expire_pause);
                 }
                 Err(error) => failure = Some(self.failed_to("write", &error)),
             }
@@ -198,7 +215,7 @@ impl Writer {
         if self.expire_at.is_some_and(|at| at <= now) {
             let (forgotten, next) = self.view.expire(now);
             self.garbage.add(&forgotten);
-            self.expire_at = next.map(|next| next.max(now + EXPIRE_PAUSE));
+            self.expire_at = next.map(|next| next.max(now + self.expire_pause));
         }
         let waiting = self.garbage.len();
         self.sweeping = waiting > 0 && (self.sweeping || waiting >= self.garbage_limit);

@@ -1,6 +1,10 @@
 //! Binding: a request to bind a Pod to a node; never stored.
 
+use serde_json::Value;
+
+use crate::field::{ErrorList, Path};
 use crate::kind::{CREATE_ONLY, Kind, Strategy};
+use crate::value::text;
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -26,4 +30,16 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct Binding;
 
-impl Strategy for Binding {}
+impl Strategy for Binding {
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let (target, path) = (&obj["target"], Path::new("target"));
+        if !matches!(text(&target["kind"]), "" | "Node") {
+            errors.not_supported(&path.child("kind"), target["kind"].clone(), &["Node", "<empty>"]);
+        }
+        if text(&target["name"]).is_empty() {
+            errors.required(&path.child("name"), "");
+        }
+        errors
+    }
+}

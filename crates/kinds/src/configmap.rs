@@ -1,6 +1,15 @@
 //! ConfigMap: settings for Pods, as text or bytes.
 
-use crate::kind::{ALL_VERBS, Kind, Strategy};
+use serde_json::{Value, json};
+
+use crate::columns::age;
+use crate::field::{ErrorList, Path};
+use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
+use crate::names;
+use crate::value::{entries, is_set, is_true, same, size, text};
+
+/// Most bytes of data in a ConfigMap or a Secret.
+pub(crate) const MAX_SIZE: usize = 1024 * 1024;
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -26,4 +35,97 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct ConfigMap;
 
-impl Strategy for ConfigMap {}
+impl Strategy for ConfigMap {
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let mut total = 0;
+        for (key, value) in entries(&obj["data"]) {
+            let path = Path::new("data").key(key);
+            names::check(&mut errors, &path, key, names::config_key(key));
+            if is_set(&obj["binaryData"][key]) {
+                errors.invalid(&path, key, "duplicate of key present in binaryData");
+            }
+            total += text(value).len();
+        }
+        for (key, value) in entries(&obj["binaryData"]) {
+            names::check(&mut errors, &Path::new("binaryData").key(key), key, names::config_key(key));
+            total += decoded_len(text(value));
+        }
+        if total > MAX_SIZE {
+            errors.too_long(&Path::root(), MAX_SIZE);
+        }
+        errors
+    }
+    fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
+        let mut errors = immutable(new, old, &["data", "binaryData"]);
+        errors.extend(self.validate(new));
+        errors
+    }
+    fn columns(&self) -> &'static [Column] {
+        const { &[Column::NAME, Column::string("Data"), Column::AGE] }
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        vec![
+            json!(text(&obj["metadata"]["name"])),
+            json!(size(&obj["data"]) + size(&obj["binaryData"])),
+            json!(age(&obj["metadata"]["creationTimestamp"], now)),
+        ]
+    }
+}
+
+/// Number of bytes that a base64 text stands for.
+pub(crate) fn decoded_len(base64: &str) -> usize {
+    base64.trim_end_matches('=').len() * 3 / 4
+}
+
+/// The errors of a change to an object with `immutable: true`.
+pub(crate) fn immutable(new: &Value, old: &Value, fields: &[&str]) -> ErrorList {
+    let mut errors = ErrorList::default();
+    if !is_true(&old["immutable"]) {
+        return errors;
+    }
+    const DETAIL: &str = "field is immutable when `immutable` is set";
+    if !is_true(&new["immutable"]) {
+        errors.forbidden(&Path::new("immutable"), DETAIL);
+    }
+    for field in fields {
+        if !same(&new[*field], &old[*field]) {
+            errors.forbidden(&Path::new(field), DETAIL);
+        }
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules() {
+        let check = |obj: Value| ConfigMap.validate(&obj).to_string();
+        assert_eq!(check(json!({"data": {"a.b": "x"}, "binaryData": {"c": "AAAA"}})), "[]");
+        assert_eq!(
+            check(json!({"data": {"a": "x"}, "binaryData": {"a": "AAAA"}})),
+            "data[a]: Invalid value: \"a\": duplicate of key present in binaryData"
+        );
+        assert!(
+            check(json!({"data": {"a/b": ""}}))
+                .starts_with("data[a/b]: Invalid value: \"a/b\": a valid config")
+        );
+        assert_eq!(
+            check(json!({"data": {"a": "x".repeat(MAX_SIZE + 1)}})),
+            "<nil>: Too long: may not be more than 1048576 bytes"
+        );
+        let old = json!({"immutable": true, "data": {"a": "b"}});
+        let update = |new: Value| ConfigMap.validate_update(&new, &old, Endpoint::Main).to_string();
+        assert_eq!(update(old.clone()), "[]");
+        assert_eq!(
+            update(json!({"data": {"a": "c"}})),
+            "[immutable: Forbidden: field is immutable when `immutable` is set, data: Forbidden: field is immutable \
+             when `immutable` is set]"
+        );
+        assert_eq!(decoded_len("YQ=="), 1);
+        assert_eq!(decoded_len("YWI="), 2);
+        assert_eq!(decoded_len("YWJj"), 3);
+    }
+}

@@ -1,6 +1,14 @@
 //! Event: what happened to an object, of core/v1 (the stored form) and of events.k8s.io/v1.
+//!
+//! Invariant: both groups show the same objects; only the names of fields differ ([`RENAMED`]).
 
-use crate::kind::{ALL_VERBS, Kind, Strategy};
+use serde_json::{Value, json};
+
+use crate::columns::age;
+use crate::field::{ErrorList, Path};
+use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
+use crate::names;
+use crate::value::{int, is_empty, is_set, same, size, text};
 
 /// The row of core/v1.
 pub static KIND: Kind = Kind {
@@ -42,14 +50,331 @@ pub static EVENTS_KIND: Kind = Kind {
     strategy: &NewEvent,
 };
 
+/// Longest reportingInstance, action and reason of an event with eventTime.
+const MAX_SHORT: usize = 128;
+/// Longest message of an event with eventTime.
+const MAX_MESSAGE: usize = 1024;
+
+/// Fields by their name in core/v1 and in events.k8s.io/v1.
+const RENAMED: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("reportingComponent", "reportingController"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+];
+
+fn rename(obj: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static str)>) {
+    let Some(map) = obj.as_object_mut() else { return };
+    for (from, to) in pairs {
+        if let Some(value) = map.remove(from) {
+            map.insert(to.to_owned(), value);
+        }
+    }
+}
+
 /// Behaviour of core/v1.
 #[derive(Debug)]
 pub struct Event;
 
-impl Strategy for Event {}
+impl Strategy for Event {
+    fn validate(&self, obj: &Value) -> ErrorList {
+        legacy_rules(obj)
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ]
+    }
+    fn field(&self, obj: &Value, field: &str) -> String {
+        match field.split_once('.') {
+            Some((part, name)) => text(&obj[part][name]).to_owned(),
+            None if field == "source" => {
+                let component = text(&obj["source"]["component"]);
+                let reporter = text(&obj["reportingComponent"]);
+                if component.is_empty() { reporter } else { component }.to_owned()
+            }
+            None => text(&obj[field]).to_owned(),
+        }
+    }
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        cells(obj, now)
+    }
+}
 
 /// Behaviour of events.k8s.io/v1.
 #[derive(Debug)]
 pub struct NewEvent;
 
-impl Strategy for NewEvent {}
+impl Strategy for NewEvent {
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let obj = &stored(obj);
+        let mut errors = legacy_rules(obj);
+        series(&mut errors, obj);
+        if !is_set(&obj["eventTime"]) {
+            errors.required(&Path::new("eventTime"), "");
+        }
+        let kind = text(&obj["type"]);
+        if !matches!(kind, "Normal" | "Warning") {
+            errors.invalid(&Path::new("type"), "", format!("has invalid value: {kind}"));
+        }
+        let source = &obj["source"];
+        for (field, used) in [
+            ("firstTimestamp", is_set(&obj["firstTimestamp"])),
+            ("lastTimestamp", is_set(&obj["lastTimestamp"])),
+            ("count", int(&obj["count"]) != 0),
+            ("source", text(&source["component"]) != "" || text(&source["host"]) != ""),
+        ] {
+            if used {
+                errors.invalid(&Path::new(field), "", "needs to be unset");
+            }
+        }
+        errors
+    }
+    fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
+        let (new, old) = (&stored(new), &stored(old));
+        let mut errors = legacy_rules(new);
+        if !same(&new["series"], &old["series"]) {
+            series(&mut errors, new);
+        }
+        for field in [
+            "involvedObject",
+            "reason",
+            "message",
+            "source",
+            "firstTimestamp",
+            "lastTimestamp",
+            "count",
+            "type",
+            "eventTime",
+            "action",
+            "related",
+            "reportingComponent",
+            "reportingInstance",
+        ] {
+            if !same(&new[field], &old[field]) && !(is_empty(&new[field]) && is_empty(&old[field])) {
+                let shown = if field == "reportingComponent" { "reportingController" } else { field };
+                errors.invalid(&Path::new(shown), new[field].clone(), "field is immutable");
+            }
+        }
+        errors
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+        ]
+    }
+    fn field(&self, obj: &Value, field: &str) -> String {
+        match field.split_once('.') {
+            Some((part, name)) => text(&obj[part][name]).to_owned(),
+            None => text(&obj[field]).to_owned(),
+        }
+    }
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        cells(&stored(obj), now)
+    }
+    fn from_stored(&self, obj: &mut Value) {
+        rename(obj, RENAMED.iter().copied());
+        obj["apiVersion"] = json!("events.k8s.io/v1");
+    }
+    fn to_stored(&self, obj: &mut Value) {
+        rename(obj, RENAMED.iter().map(|(core, new)| (*new, *core)));
+        obj["apiVersion"] = json!("v1");
+    }
+}
+
+fn stored(obj: &Value) -> Value {
+    let mut obj = obj.clone();
+    NewEvent.to_stored(&mut obj);
+    obj
+}
+
+/// The rules of both groups, on the stored form (`legacyValidateEvent`).
+fn legacy_rules(obj: &Value) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let namespace = text(&obj["metadata"]["namespace"]);
+    let about = text(&obj["involvedObject"]["namespace"]);
+    let has_time = is_set(&obj["eventTime"]);
+    let agrees = match (has_time, about) {
+        (false, "") => matches!(namespace, "" | "default"),
+        (false, about) => namespace == about,
+        (true, "") => matches!(namespace, "default" | "kube-system"),
+        (true, _) => true,
+    };
+    if !agrees {
+        let path = Path::new("involvedObject.namespace");
+        errors.invalid(&path, about, "does not match event.namespace");
+    }
+    if has_time {
+        let reporter = text(&obj["reportingComponent"]);
+        let path = Path::new("reportingController");
+        if reporter.is_empty() {
+            errors.required(&path, "");
+        }
+        names::check_qualified(&mut errors, &path, reporter);
+        for field in ["reportingInstance", "action", "reason"] {
+            let (path, value) = (Path::new(field), text(&obj[field]));
+            if value.is_empty() {
+                errors.required(&path, "");
+            }
+            if value.len() > MAX_SHORT {
+                errors.invalid(&path, "", format!("can have at most {MAX_SHORT} characters"));
+            }
+        }
+        if text(&obj["message"]).len() > MAX_MESSAGE {
+            let detail = format!("can have at most {MAX_MESSAGE} characters");
+            errors.invalid(&Path::new("message"), "", detail);
+        }
+    }
+    names::check_subdomain(&mut errors, &Path::new("namespace"), namespace);
+    errors
+}
+
+fn series(errors: &mut ErrorList, obj: &Value) {
+    let series = &obj["series"];
+    if !is_set(series) {
+        return;
+    }
+    if int(&series["count"]) < 2 {
+        errors.invalid(&Path::new("series.count"), "", "should be at least 2");
+    }
+    if size(series) == 0 || !is_set(&series["lastObservedTime"]) {
+        errors.required(&Path::new("series.lastObservedTime"), "");
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    Column::string("Last Seen"),
+    Column::string("Type"),
+    Column::string("Reason"),
+    Column::string("Object"),
+    Column::string("Subobject").wide(),
+    Column::string("Source").wide(),
+    Column::string("Message"),
+    Column::string("First Seen").wide(),
+    Column::string("Count").wide(),
+    Column::string("Name").wide(),
+];
+
+/// The cells of one event in its stored form (`printEvent`).
+fn cells(obj: &Value, now: i64) -> Vec<Value> {
+    let first = if is_set(&obj["firstTimestamp"]) { &obj["firstTimestamp"] } else { &obj["eventTime"] };
+    let series = &obj["series"];
+    let (last, count) = match () {
+        () if is_set(series) => (&series["lastObservedTime"], int(&series["count"])),
+        () if is_set(&obj["lastTimestamp"]) => (&obj["lastTimestamp"], int(&obj["count"])),
+        () => (first, int(&obj["count"])),
+    };
+    let about = &obj["involvedObject"];
+    let mut target = text(&about["kind"]).to_lowercase();
+    if !text(&about["name"]).is_empty() {
+        target = format!("{target}/{}", text(&about["name"]));
+    }
+    let first_of = |a: &Value, b: &Value| if text(a).is_empty() { text(b) } else { text(a) }.to_owned();
+    let mut source = first_of(&obj["source"]["component"], &obj["reportingComponent"]);
+    let host = first_of(&obj["source"]["host"], &obj["reportingInstance"]);
+    if !host.is_empty() {
+        source = format!("{source}, {host}");
+    }
+    vec![
+        json!(age(last, now)),
+        json!(text(&obj["type"])),
+        json!(text(&obj["reason"])),
+        json!(target),
+        json!(text(&about["fieldPath"])),
+        json!(source),
+        json!(text(&obj["message"]).trim()),
+        json!(age(first, now)),
+        json!(if count == 0 && !is_set(series) { 1 } else { count }),
+        json!(text(&obj["metadata"]["name"])),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "n"},
+            "involvedObject": {"kind": "Pod", "name": "p", "namespace": "n"}, "reason": "R", "message": " m\n",
+            "type": "Normal", "source": {"component": "kubelet", "host": "h"},
+            "firstTimestamp": "1970-01-01T00:00:10Z", "lastTimestamp": "1970-01-01T00:01:00Z", "count": 3,
+        })
+    }
+
+    #[test]
+    fn both_forms() {
+        let mut obj = event();
+        NewEvent.from_stored(&mut obj);
+        assert_eq!(obj["apiVersion"], "events.k8s.io/v1");
+        assert_eq!((&obj["note"], &obj["regarding"]["name"]), (&json!(" m\n"), &json!("p")));
+        assert_eq!(NewEvent.cells(&obj, 100), Event.cells(&event(), 100));
+        NewEvent.to_stored(&mut obj);
+        assert_eq!(obj, event());
+    }
+
+    #[test]
+    fn row() {
+        assert_eq!(
+            json!(Event.cells(&event(), 100)),
+            json!(["40s", "Normal", "R", "pod/p", "", "kubelet, h", "m", "90s", 3, "e"])
+        );
+    }
+
+    #[test]
+    fn rules() {
+        assert!(Event.validate(&event()).is_empty());
+        let mut elsewhere = event();
+        elsewhere["involvedObject"]["namespace"] = json!("m");
+        assert_eq!(
+            Event.validate(&elsewhere).to_string(),
+            "involvedObject.namespace: Invalid value: \"m\": does not match event.namespace"
+        );
+        let new = json!({
+            "metadata": {"name": "e", "namespace": "n"}, "regarding": {"namespace": "n"}, "type": "Odd",
+            "eventTime": "2024-01-01T00:00:00.000000Z", "reportingController": "a/b", "reportingInstance": "i",
+            "reason": "R", "series": {"count": 1, "lastObservedTime": "2024-01-01T00:00:00.000000Z"},
+        });
+        assert_eq!(
+            NewEvent.validate(&new).to_string(),
+            "[action: Required value, series.count: Invalid value: \"\": should be at least 2, type: Invalid value: \
+             \"\": has invalid value: Odd]"
+        );
+        let mut later = new.clone();
+        later["note"] = json!("other");
+        assert!(
+            NewEvent
+                .validate_update(&later, &new, Endpoint::Main)
+                .to_string()
+                .contains("message: Invalid value: \"other\": field is immutable")
+        );
+    }
+}

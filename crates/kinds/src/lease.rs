@@ -1,6 +1,12 @@
 //! Lease: who holds a role, and until when.
 
-use crate::kind::{ALL_VERBS, Kind, Strategy};
+use serde_json::{Value, json};
+
+use crate::columns::age;
+use crate::field::{ErrorList, Path};
+use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
+use crate::names;
+use crate::value::{int, is_set, text};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -26,4 +32,35 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct Lease;
 
-impl Strategy for Lease {}
+impl Strategy for Lease {
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let (spec, path) = (&obj["spec"], Path::new("spec"));
+        if is_set(&spec["leaseDurationSeconds"]) && int(&spec["leaseDurationSeconds"]) <= 0 {
+            let value = spec["leaseDurationSeconds"].clone();
+            errors.invalid(&path.child("leaseDurationSeconds"), value, "must be greater than 0");
+        }
+        if int(&spec["leaseTransitions"]) < 0 {
+            let value = spec["leaseTransitions"].clone();
+            errors.invalid(&path.child("leaseTransitions"), value, "must be greater than or equal to 0");
+        }
+        if is_set(&spec["strategy"]) {
+            names::check_qualified(&mut errors, &path.child("strategy"), text(&spec["strategy"]));
+        }
+        if text(&spec["preferredHolder"]) != "" && text(&spec["strategy"]) == "" {
+            errors
+                .forbidden(&path.child("preferredHolder"), "may only be specified if `strategy` is defined");
+        }
+        errors
+    }
+    fn columns(&self) -> &'static [Column] {
+        const { &[Column::NAME, Column::string("Holder"), Column::AGE] }
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        vec![
+            json!(text(&obj["metadata"]["name"])),
+            json!(text(&obj["spec"]["holderIdentity"])),
+            json!(age(&obj["metadata"]["creationTimestamp"], now)),
+        ]
+    }
+}

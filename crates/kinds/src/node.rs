@@ -1,6 +1,16 @@
 //! Node: a machine that runs Pods.
 
-use crate::kind::{ALL_VERBS, Kind, STATUS_VERBS, Strategy, Subresource};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use crate::columns::age;
+use crate::field::{ErrorList, ErrorType, FieldError, Path};
+use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, STATUS_VERBS, Strategy, Subresource};
+use crate::names;
+use crate::pod::resources::quantity;
+use crate::value::{default_to, entries, is_set, is_true, items, keep, remove, same, text};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -26,4 +36,243 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct Node;
 
-impl Strategy for Node {}
+impl Strategy for Node {
+    fn default(&self, obj: &mut Value) {
+        if is_set(&obj["status"]["capacity"]) && !is_set(&obj["status"]["allocatable"]) {
+            obj["status"]["allocatable"] = obj["status"]["capacity"].clone();
+        }
+        // The single range and the list mirror each other.
+        let Some(spec) = obj.get_mut("spec") else { return };
+        match (text(&spec["podCIDR"]).to_owned(), items(&spec["podCIDRs"]).first().cloned()) {
+            (one, None) if !one.is_empty() => spec["podCIDRs"] = json!([one]),
+            (one, Some(first)) if one.is_empty() => default_to(spec, "podCIDR", first),
+            _ => {}
+        }
+    }
+    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
+        keep(new, old, if endpoint == Endpoint::Sub("status") { "spec" } else { "status" });
+    }
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        taints(&mut errors, &obj["spec"]["taints"], &Path::new("metadata.taints"));
+        amounts(&mut errors, obj);
+        ranges(&mut errors, &obj["spec"]["podCIDRs"]);
+        errors
+    }
+    fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
+        let mut errors = ErrorList::default();
+        amounts(&mut errors, new);
+        let addresses = items(&new["status"]["addresses"]);
+        for (i, address) in addresses.iter().enumerate() {
+            if addresses[..i].contains(address) {
+                errors.duplicate(&Path::new("status.addresses").index(i), address.clone());
+            }
+        }
+        let (new, old, path) = (&new["spec"], &old["spec"], Path::new("spec"));
+        if !items(&old["podCIDRs"]).is_empty() && new["podCIDRs"] != old["podCIDRs"] {
+            let detail = "node updates may not change podCIDR except from \"\" to valid";
+            errors.forbidden(&path.child("podCIDRs"), detail);
+        }
+        if text(&old["providerID"]) != "" && new["providerID"] != old["providerID"] {
+            let detail = "node updates may not change providerID except from \"\" to valid";
+            errors.forbidden(&path.child("providerID"), detail);
+        }
+        taints(&mut errors, &new["taints"], &path.child("taints"));
+        let (mut changed, mut was) = (new.clone(), old.clone());
+        for field in ["unschedulable", "podCIDR", "podCIDRs", "providerID", "taints", "configSource"] {
+            remove(&mut changed, field);
+            remove(&mut was, field);
+        }
+        if !same(&changed, &was) {
+            let detail = "node updates may only change labels, taints, or capacity (or configSource, if the \
+                          DynamicKubeletConfig feature gate is enabled)";
+            errors.forbidden(&Path::root(), detail);
+        }
+        errors
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.unschedulable"]
+    }
+    fn field(&self, obj: &Value, _field: &str) -> String {
+        is_true(&obj["spec"]["unschedulable"]).to_string()
+    }
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        cells(obj, now)
+    }
+}
+
+/// The errors of taints (`validateNodeTaints`).
+fn taints(errors: &mut ErrorList, taints: &Value, path: &Path) {
+    let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (i, taint) in items(taints).iter().enumerate() {
+        let path = path.index(i);
+        let (key, value, effect) = (text(&taint["key"]), text(&taint["value"]), text(&taint["effect"]));
+        names::check_qualified(errors, &path.child("key"), key);
+        let complaints = base::labels::value_errors(value);
+        if !complaints.is_empty() {
+            errors.invalid(&path.child("value"), value, complaints.join(";"));
+        }
+        match effect {
+            "NoSchedule" | "PreferNoSchedule" | "NoExecute" => {}
+            "" => errors.required(&path.child("effect"), ""),
+            other => errors.not_supported(
+                &path.child("effect"),
+                other,
+                &["NoSchedule", "PreferNoSchedule", "NoExecute"],
+            ),
+        }
+        if !seen.entry(effect).or_default().insert(key) {
+            let detail = "taints must be unique by key and effect pair";
+            errors.push(FieldError::new(ErrorType::Duplicate, &path, taint.clone(), detail));
+        }
+    }
+}
+
+fn amounts(errors: &mut ErrorList, obj: &Value) {
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in entries(&obj["status"][list]) {
+            if quantity(amount).is_some_and(|q| q.sign() < 0) {
+                let path = Path::new("status").child(list).child(name);
+                errors.invalid(&path, amount.clone(), "must be greater than or equal to 0");
+            }
+        }
+    }
+}
+
+fn ranges(errors: &mut ErrorList, ranges: &Value) {
+    let path = Path::new("spec.podCIDRs");
+    let all = items(ranges);
+    let parse = |range: &str| {
+        let (address, bits) = range.split_once('/')?;
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        bits.parse::<u8>().ok().filter(|b| *b <= most).map(|_| address.is_ipv4())
+    };
+    let families: Vec<Option<bool>> = all.iter().map(|r| parse(text(r))).collect();
+    for (i, range) in all.iter().enumerate() {
+        if families[i].is_none() {
+            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            errors.invalid(&path.index(i), text(range), detail);
+        }
+    }
+    if all.len() > 2 || (all.len() == 2 && families[0] == families[1]) {
+        errors.invalid(&path, ranges.clone(), "may specify no more than one CIDR for each IP family");
+    }
+    for (i, range) in all.iter().enumerate() {
+        if all[..i].contains(range) {
+            errors.duplicate(&path.index(i), text(range));
+        }
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    Column::NAME,
+    Column::string("Status"),
+    Column::string("Roles"),
+    Column::AGE,
+    Column::string("Version"),
+    Column::string("Internal-IP").wide(),
+    Column::string("External-IP").wide(),
+    Column::string("OS-Image").wide(),
+    Column::string("Kernel-Version").wide(),
+    Column::string("Container-Runtime").wide(),
+];
+
+/// `printNode`.
+fn cells(obj: &Value, now: i64) -> Vec<Value> {
+    let (meta, status) = (&obj["metadata"], &obj["status"]);
+    let ready = items(&status["conditions"]).iter().find(|c| text(&c["type"]) == "Ready");
+    let mut state = match ready.map(|c| text(&c["status"])) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if is_true(&obj["spec"]["unschedulable"]) {
+        state.push_str(",SchedulingDisabled");
+    }
+    let address = |kind: &str| {
+        let found = items(&status["addresses"]).iter().find(|a| text(&a["type"]) == kind);
+        found.map_or("<none>", |a| text(&a["address"])).to_owned()
+    };
+    let info = |field: &str| match text(&status["nodeInfo"][field]) {
+        "" => "<unknown>".to_owned(),
+        value => value.to_owned(),
+    };
+    vec![
+        json!(text(&meta["name"])),
+        json!(state),
+        json!(roles(&meta["labels"])),
+        json!(age(&meta["creationTimestamp"], now)),
+        json!(text(&status["nodeInfo"]["kubeletVersion"])),
+        json!(address("InternalIP")),
+        json!(address("ExternalIP")),
+        json!(info("osImage")),
+        json!(info("kernelVersion")),
+        json!(info("containerRuntimeVersion")),
+    ]
+}
+
+fn roles(labels: &Value) -> String {
+    let mut roles = BTreeSet::new();
+    for (key, value) in entries(labels) {
+        match key.strip_prefix("node-role.kubernetes.io/") {
+            Some(role) if !role.is_empty() => drop(roles.insert(role)),
+            _ if key == "kubernetes.io/role" && text(value) != "" => drop(roles.insert(text(value))),
+            _ => {}
+        }
+    }
+    if roles.is_empty() { "<none>".to_owned() } else { roles.into_iter().collect::<Vec<_>>().join(",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row() {
+        let node = json!({
+            "metadata": {"name": "n", "labels": {"node-role.kubernetes.io/b": "", "kubernetes.io/role": "a"}},
+            "spec": {"unschedulable": true},
+            "status": {"conditions": [{"type": "Ready", "status": "Unknown"}],
+                       "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                       "nodeInfo": {"kubeletVersion": "v1", "osImage": "Debian"}},
+        });
+        assert_eq!(
+            json!(Node.cells(&node, 0)),
+            json!([
+                "n",
+                "NotReady,SchedulingDisabled",
+                "a,b",
+                "<unknown>",
+                "v1",
+                "10.0.0.1",
+                "<none>",
+                "Debian",
+                "<unknown>",
+                "<unknown>"
+            ])
+        );
+    }
+
+    #[test]
+    fn rules() {
+        let spec = json!({"podCIDRs": ["10.0.0.0/24", "x"], "taints": [
+            {"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "No"}]});
+        assert_eq!(
+            Node.validate(&json!({ "spec": spec })).to_string(),
+            "[metadata.taints[1]: Duplicate value: {\"effect\":\"NoSchedule\",\"key\":\"a\"}: taints must be unique \
+             by key and effect pair, metadata.taints[2].effect: Unsupported value: \"No\": supported values: \
+             \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\", spec.podCIDRs[1]: Invalid value: \"x\": must be a \
+             valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)]"
+        );
+        let old = json!({"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "externalID": "x"}});
+        let new = json!({"spec": {"externalID": "y", "unschedulable": true}});
+        let errors = Node.validate_update(&new, &old, Endpoint::Main).to_string();
+        assert!(errors.contains("spec.podCIDRs: Forbidden: node updates may not change podCIDR"), "{errors}");
+        assert!(errors.contains("<nil>: Forbidden: node updates may only change labels"), "{errors}");
+    }
+}

@@ -1,6 +1,10 @@
 //! PodTemplate: a Pod in waiting, for controllers to copy.
 
-use crate::kind::{ALL_VERBS, Kind, Strategy};
+use serde_json::{Value, json};
+
+use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
+use crate::value::{get_mut, same, text};
+use crate::{columns, pod};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -26,4 +30,33 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct PodTemplate;
 
-impl Strategy for PodTemplate {}
+impl Strategy for PodTemplate {
+    fn default(&self, obj: &mut Value) {
+        if let Some(template) = get_mut(obj, "template") {
+            pod::default::template(template);
+        }
+    }
+    fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
+        Some(!same(&new["template"], &old["template"]))
+    }
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                Column::NAME,
+                Column::string("Containers"),
+                Column::string("Images"),
+                Column::string("Pod Labels"),
+            ]
+        }
+    }
+    fn cells(&self, obj: &Value, _now: i64) -> Vec<Value> {
+        let template = &obj["template"];
+        let (names, images) = columns::containers(&template["spec"]);
+        vec![
+            json!(text(&obj["metadata"]["name"])),
+            json!(names),
+            json!(images),
+            json!(columns::labels(&template["metadata"]["labels"])),
+        ]
+    }
+}

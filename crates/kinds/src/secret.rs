@@ -1,6 +1,15 @@
 //! Secret: what Pods must keep to themselves.
 
-use crate::kind::{ALL_VERBS, Kind, Strategy};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::columns::age;
+use crate::configmap::{MAX_SIZE, decoded_len, immutable};
+use crate::field::{ErrorList, Path};
+use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
+use crate::names;
+use crate::value::{child, default_to, entries, is_set, size, text};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -26,4 +35,130 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct Secret;
 
-impl Strategy for Secret {}
+impl Strategy for Secret {
+    fn default(&self, obj: &mut Value) {
+        default_to(obj, "type", "Opaque");
+        // stringData is only for writing: it wins over data and is never stored.
+        let Some(plain) = obj.as_object_mut().and_then(|m| m.remove("stringData")) else { return };
+        for (key, value) in entries(&plain) {
+            child(obj, "data")[key] = json!(BASE64.encode(text(value)));
+        }
+    }
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let data = Path::new("data");
+        let mut total = 0;
+        for (key, value) in entries(&obj["data"]) {
+            names::check(&mut errors, &data.key(key), key, names::config_key(key));
+            total += decoded_len(text(value));
+        }
+        if total > MAX_SIZE {
+            errors.too_long(&data, MAX_SIZE);
+        }
+        by_type(&mut errors, obj, &data);
+        errors
+    }
+    fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
+        let mut errors = ErrorList::default();
+        if new["type"] != old["type"] {
+            errors.invalid(&Path::new("type"), new["type"].clone(), "field is immutable");
+        }
+        errors.extend(immutable(new, old, &["data"]));
+        errors.extend(self.validate(new));
+        errors
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["type"]
+    }
+    fn field(&self, obj: &Value, field: &str) -> String {
+        text(&obj[field]).to_owned()
+    }
+    fn columns(&self) -> &'static [Column] {
+        const { &[Column::NAME, Column::string("Type"), Column::string("Data"), Column::AGE] }
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        vec![
+            json!(text(&obj["metadata"]["name"])),
+            json!(text(&obj["type"])),
+            json!(size(&obj["data"])),
+            json!(age(&obj["metadata"]["creationTimestamp"], now)),
+        ]
+    }
+}
+
+/// What each type of Secret must hold.
+fn by_type(errors: &mut ErrorList, obj: &Value, data: &Path) {
+    let has = |key: &str| is_set(&obj["data"][key]);
+    match text(&obj["type"]) {
+        "kubernetes.io/service-account-token" => {
+            let key = "kubernetes.io/service-account.name";
+            if text(&obj["metadata"]["annotations"][key]).is_empty() {
+                errors.required(&Path::new("metadata.annotations").key(key), "");
+            }
+        }
+        "kubernetes.io/dockercfg" => docker_config(errors, obj, data, ".dockercfg"),
+        "kubernetes.io/dockerconfigjson" => docker_config(errors, obj, data, ".dockerconfigjson"),
+        "kubernetes.io/basic-auth" => {
+            if !has("username") && !has("password") {
+                errors.required(&data.key("username"), "");
+                errors.required(&data.key("password"), "");
+            }
+        }
+        "kubernetes.io/ssh-auth" => {
+            if text(&obj["data"]["ssh-privatekey"]).is_empty() {
+                errors.required(&data.key("ssh-privatekey"), "");
+            }
+        }
+        "kubernetes.io/tls" => {
+            for key in ["tls.crt", "tls.key"] {
+                if !has(key) {
+                    errors.required(&data.key(key), "");
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn docker_config(errors: &mut ErrorList, obj: &Value, data: &Path, key: &str) {
+    let path = data.key(key);
+    let Some(encoded) = obj["data"][key].as_str() else { return errors.required(&path, "") };
+    let parsed = BASE64.decode(encoded).map_err(|e| e.to_string()).and_then(|b| {
+        serde_json::from_slice::<serde_json::Map<String, Value>>(&b).map_err(|e| e.to_string())
+    });
+    if let Err(problem) = parsed {
+        errors.invalid(&path, "<secret contents redacted>", problem);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_folded_in() {
+        let mut secret = json!({"data": {"a": "AAAA"}, "stringData": {"a": "x", "b": "y"}});
+        Secret.default(&mut secret);
+        assert_eq!(secret, json!({"type": "Opaque", "data": {"a": "eA==", "b": "eQ=="}}));
+    }
+
+    #[test]
+    fn types() {
+        for (secret, want) in [
+            (json!({"type": "Opaque"}), "[]"),
+            (json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}), "data[tls.key]: Required value"),
+            (json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "e30="}}), "[]"),
+            (
+                json!({"type": "kubernetes.io/service-account-token"}),
+                "metadata.annotations[kubernetes.io/service-account.name]: Required value",
+            ),
+        ] {
+            assert_eq!(Secret.validate(&secret).to_string(), want);
+        }
+        let old = json!({"type": "Opaque"});
+        assert_eq!(
+            Secret.validate_update(&json!({"type": "x"}), &old, Endpoint::Main).to_string(),
+            "type: Invalid value: \"x\": field is immutable"
+        );
+    }
+}

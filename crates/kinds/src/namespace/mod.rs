@@ -1,6 +1,12 @@
 //! Namespace: where names are unique, and what is deleted together.
 
-use crate::kind::{Kind, STATUS_VERBS, Strategy, Subresource};
+use serde_json::{Value, json};
+
+use crate::columns::age;
+use crate::field::{ErrorList, Path};
+use crate::kind::{Column, Endpoint, Kind, NameRule, STATUS_VERBS, Strategy, Subresource};
+use crate::value::{child, default_to, is_set, items, keep, text};
+use crate::{meta, names};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -29,4 +35,129 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct Namespace;
 
-impl Strategy for Namespace {}
+impl Strategy for Namespace {
+    fn default(&self, obj: &mut Value) {
+        let name = text(&obj["metadata"]["name"]).to_owned();
+        if !name.is_empty() {
+            child(child(obj, "metadata"), "labels")["kubernetes.io/metadata.name"] = json!(name);
+        }
+        default_to(child(obj, "status"), "phase", "Active");
+    }
+    fn prepare_create(&self, obj: &mut Value) {
+        self.default(obj);
+        obj["status"] = json!({"phase": "Active"});
+        let finalizers = &mut child(obj, "spec")["finalizers"];
+        match finalizers.as_array_mut() {
+            Some(all) if all.iter().any(|f| text(f) == "kubernetes") => {}
+            Some(all) => all.push(json!("kubernetes")),
+            None => *finalizers = json!(["kubernetes"]),
+        }
+    }
+    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
+        match endpoint {
+            Endpoint::Sub("status") => keep(new, old, "spec"),
+            Endpoint::Sub("finalize") => keep(new, old, "status"),
+            Endpoint::Main | Endpoint::Sub(_) => {
+                keep(new, old, "spec");
+                keep(new, old, "status");
+            }
+        }
+    }
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        let path = Path::new("spec.finalizers");
+        for name in items(&obj["spec"]["finalizers"]) {
+            finalizer(&mut errors, text(name), &path);
+        }
+        errors
+    }
+    fn validate_update(&self, new: &Value, _old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
+        let mut errors = ErrorList::default();
+        match endpoint {
+            Endpoint::Sub("finalize") => {
+                for (i, name) in items(&new["spec"]["finalizers"]).iter().enumerate() {
+                    finalizer(&mut errors, text(name), &Path::new("spec.finalizers").index(i));
+                }
+            }
+            Endpoint::Sub("status") => {
+                let (want, detail) = if is_set(&new["metadata"]["deletionTimestamp"]) {
+                    ("Terminating", "may only be 'Terminating' if `deletionTimestamp` is not empty")
+                } else {
+                    ("Active", "may only be 'Active' if `deletionTimestamp` is empty")
+                };
+                if text(&new["status"]["phase"]) != want {
+                    errors.invalid(&Path::new("status.Phase"), text(&new["status"]["phase"]), detail);
+                }
+            }
+            Endpoint::Main | Endpoint::Sub(_) => {}
+        }
+        errors
+    }
+    fn name_rule(&self) -> NameRule {
+        NameRule::Label
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.phase"]
+    }
+    fn field(&self, obj: &Value, _field: &str) -> String {
+        text(&obj["status"]["phase"]).to_owned()
+    }
+    fn columns(&self) -> &'static [Column] {
+        const { &[Column::NAME, Column::string("Status"), Column::AGE] }
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        vec![
+            json!(text(&obj["metadata"]["name"])),
+            json!(text(&obj["status"]["phase"])),
+            json!(age(&obj["metadata"]["creationTimestamp"], now)),
+        ]
+    }
+}
+
+fn finalizer(errors: &mut ErrorList, name: &str, path: &Path) {
+    names::check_qualified(errors, path, name);
+    if let Some(error) = meta::finalizer_domain(name, path) {
+        errors.push(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creation() {
+        let mut ns = json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["x/y"]}});
+        Namespace.default(&mut ns);
+        Namespace.prepare_create(&mut ns);
+        assert_eq!(
+            ns,
+            json!({"metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "a"}},
+                   "spec": {"finalizers": ["x/y", "kubernetes"]}, "status": {"phase": "Active"}})
+        );
+        assert!(Namespace.validate(&ns).is_empty());
+    }
+
+    #[test]
+    fn endpoints() {
+        let old = json!({"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        let new = json!({"spec": {}, "status": {"phase": "Terminating"}});
+        for (endpoint, spec, status) in [
+            (Endpoint::Main, &old, &old),
+            (Endpoint::Sub("status"), &old, &new),
+            (Endpoint::Sub("finalize"), &new, &old),
+        ] {
+            let mut result = new.clone();
+            Namespace.prepare_update(&mut result, &old, endpoint);
+            assert_eq!(
+                (&result["spec"], &result["status"]),
+                (&spec["spec"], &status["status"]),
+                "{endpoint:?}"
+            );
+        }
+        assert_eq!(
+            Namespace.validate_update(&new, &old, Endpoint::Sub("status")).to_string(),
+            "status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"
+        );
+    }
+}

@@ -1,6 +1,10 @@
 //! ServiceAccount: the identity Pods run under.
 
-use crate::kind::{ALL_VERBS, CREATE_ONLY, Kind, Strategy, Subresource};
+use serde_json::{Value, json};
+
+use crate::columns::age;
+use crate::kind::{ALL_VERBS, CREATE_ONLY, Column, Kind, Strategy, Subresource};
+use crate::value::text;
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -29,4 +33,12 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct ServiceAccount;
 
-impl Strategy for ServiceAccount {}
+impl Strategy for ServiceAccount {
+    fn columns(&self) -> &'static [Column] {
+        &[Column::NAME, Column::AGE]
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        let meta = &obj["metadata"];
+        vec![json!(text(&meta["name"])), json!(age(&meta["creationTimestamp"], now))]
+    }
+}

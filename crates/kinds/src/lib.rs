@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod node;
 pub mod openapi;
 pub mod patch;
+pub mod plan;
 pub mod pod;
 pub mod podtemplate;
 pub mod protobuf;
@@ -27,6 +28,7 @@ pub mod secret;
 pub mod serviceaccount;
 pub mod status;
 mod value;
+pub mod view;
 
 pub use field::{ErrorList, ErrorType, FieldError, Path};
 pub use kind::{Column, Endpoint, Kind, NameRule, Strategy, Subresource};

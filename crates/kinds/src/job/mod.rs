@@ -1,5 +1,8 @@
 //! Job: Pods run until so many of them have succeeded.
 
+mod indexes;
+pub mod reconcile;
+
 use crate::kind::{ALL_VERBS, Kind, STATUS_VERBS, Strategy, Subresource};
 
 /// The row.

@@ -1,5 +1,7 @@
 //! Namespace: where names are unique, and what is deleted together.
 
+pub mod reconcile;
+
 use serde_json::{Value, json};
 
 use crate::columns::age;

@@ -1,5 +1,7 @@
 //! ServiceAccount: the identity Pods run under.
 
+pub mod reconcile;
+
 use serde_json::{Value, json};
 
 use crate::columns::age;

@@ -1,0 +1,183 @@
+//! What a pure reconcile returns: a [`Plan`] of writes in stages, of events, and of when to look again.
+//!
+//! Invariants: the writes of one stage are independent of each other; a stage starts only when the one before it has
+//! succeeded; the plan's own events follow when everything has. Absent: execution (the driver in `controllers`).
+
+use base::Timestamp;
+use serde_json::{Value, json};
+
+use crate::kind::Kind;
+use crate::view::Meta;
+
+/// What to do about one object now.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The object the events are about.
+    pub about: Option<Reference>,
+    /// Writes, stage by stage.
+    pub stages: Vec<Vec<Write>>,
+    /// Posted after all stages.
+    pub events: Vec<Notice>,
+    /// Look again then even if nothing wakes.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl Plan {
+    /// A plan about an object.
+    #[must_use]
+    pub fn about(reference: Reference) -> Self {
+        Self { about: Some(reference), ..Self::default() }
+    }
+
+    /// Adds a stage unless it is empty.
+    pub fn stage(&mut self, writes: Vec<Write>) {
+        if !writes.is_empty() {
+            self.stages.push(writes);
+        }
+    }
+
+    /// Looks again at `at` or earlier.
+    pub fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |now| now.min(at)));
+    }
+
+    /// Whether there is nothing to write and nothing to say.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.stages.is_empty() && self.events.is_empty()
+    }
+}
+
+/// One write.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Of which kind.
+    pub kind: &'static Kind,
+    /// Namespace, empty if cluster-scoped.
+    pub namespace: String,
+    /// Name, empty for a create with `generateName`.
+    pub name: String,
+    /// `status`, `finalize`; empty for the object.
+    pub subresource: &'static str,
+    /// What to write.
+    pub action: Action,
+    /// Event on success; the object's name is appended.
+    pub done: Option<Notice>,
+    /// Event on failure; the error is appended.
+    pub failed: Option<Notice>,
+}
+
+/// The kinds of write.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// POST. An object of the same name that is already there is no error.
+    Create(Value),
+    /// PUT.
+    Update(Value),
+    /// Merge patch (RFC 7386). An object that is gone is no error.
+    Merge(Value),
+    /// DELETE with these options. An object that is gone is no error.
+    Delete(Value),
+    /// DELETE of the whole collection in the namespace, with these options.
+    DeleteAll(Value),
+}
+
+impl Write {
+    /// A write to the object itself, without events.
+    #[must_use]
+    pub fn new(kind: &'static Kind, namespace: &str, name: &str, action: Action) -> Self {
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+            subresource: "",
+            action,
+            done: None,
+            failed: None,
+        }
+    }
+
+    /// The same write through a subresource.
+    #[must_use]
+    pub fn through(mut self, subresource: &'static str) -> Self {
+        self.subresource = subresource;
+        self
+    }
+
+    /// The same write with its events.
+    #[must_use]
+    pub fn telling(mut self, done: Notice, failed: Notice) -> Self {
+        self.done = Some(done);
+        self.failed = Some(failed);
+        self
+    }
+}
+
+/// `DeleteOptions` with a UID precondition.
+#[must_use]
+pub fn delete_options(uid: &str, propagation: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}, "propagationPolicy": propagation})
+}
+
+/// An event's type, reason and message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `Warning` instead of `Normal`.
+    pub warning: bool,
+    /// `SuccessfulCreate`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Notice {
+    /// A `Normal` event.
+    #[must_use]
+    pub fn normal(reason: &str, message: impl Into<String>) -> Self {
+        Self { warning: false, reason: reason.into(), message: message.into() }
+    }
+
+    /// A `Warning` event.
+    #[must_use]
+    pub fn warning(reason: &str, message: impl Into<String>) -> Self {
+        Self { warning: true, reason: reason.into(), message: message.into() }
+    }
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// `batch/v1`.
+    pub api_version: String,
+    /// `Job`.
+    pub kind: String,
+    /// Namespace, empty if cluster-scoped.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// resourceVersion, may be empty.
+    pub resource_version: String,
+}
+
+impl Reference {
+    /// A reference to an object of a kind.
+    #[must_use]
+    pub fn new(kind: &Kind, meta: &Meta) -> Self {
+        Self {
+            api_version: api_version(kind),
+            kind: kind.kind.into(),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+        }
+    }
+}
+
+/// `batch/v1`, or `v1` for the core group.
+#[must_use]
+pub fn api_version(kind: &Kind) -> String {
+    if kind.group.is_empty() { kind.version.into() } else { format!("{}/{}", kind.group, kind.version) }
+}

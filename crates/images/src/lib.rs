@@ -1,10 +1,30 @@
 //! Images: registry pull, archive import, content store, unpack into layer directories, garbage collection.
 //!
 //! Invariants: nothing half-written is ever visible; no path of an archive leaves its layer; no `unsafe`.
-//! Deliberately absent: Pods, pull back-off and events (the node's), mounting (the runtime's).
+//! Deliberately absent: Pods, pull back-off and events (the node's), mounting (the runtime's); compressed blobs are
+//! not kept once unpacked, so a store cannot be pushed from.
 #![forbid(unsafe_code)]
 
+mod archive;
+mod config;
+mod credentials;
+mod error;
+mod manifest;
+mod name;
+mod progress;
+mod registry;
+mod store;
+mod stream;
+mod unpack;
+
 use std::path::PathBuf;
+
+pub use config::{Config, Limits, Platform, Registry};
+pub use credentials::{Credential, parse_docker_config};
+pub use error::{Error, PullError};
+pub use name::{Name, NameError};
+pub use progress::{Progress, Reporter, silent, terminal};
+pub use store::{Collected, Images, Usage};
 
 /// An image as the node needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -62,7 +62,7 @@ fn print(line: &str) {
 }
 
 fn tools() -> Result<()> {
-    packages::install()?;
+    packages::install(&[])?;
     packages::kubectl()?;
     Ok(())
 }

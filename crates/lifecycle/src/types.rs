@@ -185,8 +185,6 @@ pub struct Observed {
     pub prepared: bool,
     /// Whether its volumes are set up.
     pub mounted: bool,
-    /// Whether anything of the Pod's volumes, directories or cgroup is still on this machine.
-    pub residue: bool,
     /// By container: one more than the highest number among its log files.
     pub next_log: BTreeMap<String, u32>,
     /// Actions under way.
@@ -479,14 +477,18 @@ pub struct Memory {
     pub ending: Option<Termination>,
     /// The sandbox in which all init containers had run.
     pub initialized: Option<String>,
-    /// Next try and length of the back-off after failed preparations, mounts, sandboxes.
+    /// By action: next try and length of the back-off after failures.
     pub retry: BTreeMap<String, Retry>,
     /// `SandboxChanged` was said about this sandbox.
     pub sandbox_changed: Option<String>,
-    /// A sandbox whose start could not be completed because it was lost is not made again for this Pod.
+    /// Sandboxes that were stopped.
+    pub stopped: BTreeSet<String>,
+    /// The volumes are gone.
     pub volumes_down: bool,
     /// The cgroup is gone.
     pub cgroup_down: bool,
+    /// The API was asked to delete the object and agreed.
+    pub deleted: bool,
     /// The last status returned: conditions and lost containers are judged against it.
     pub status: Option<PodStatus>,
 }
@@ -515,8 +517,6 @@ pub struct PullMemory {
     pub reason: String,
     /// Its message.
     pub message: String,
-    /// Whether the back-off was told as an Event.
-    pub told: bool,
 }
 
 /// What the machine remembers of a container by name.
@@ -527,9 +527,9 @@ pub struct ContainerMemory {
     pub backoff: i64,
     /// When the back-off last grew.
     pub backoff_at: Time,
-    /// The image it is about; another image clears it.
-    pub backoff_image: String,
-    /// Instance whose back-off was told as an Event.
+    /// Ended instance whose back-off is over (or never was).
+    pub backoff_for: String,
+    /// Ended instance whose back-off was told as an Event.
     pub backoff_told: String,
     /// Why it could not be started last time, until it is.
     pub start_error: Option<Failure>,
@@ -537,8 +537,6 @@ pub struct ContainerMemory {
     pub retry_at: Time,
     /// Reference of an image pulled for the coming instance.
     pub pulled: Option<String>,
-    /// The pull of the coming instance was announced.
-    pub pulling: bool,
     /// Instance that was told to start (its start ended well).
     pub started: Option<String>,
     /// Instance whose postStart hook is over.
@@ -547,8 +545,8 @@ pub struct ContainerMemory {
     pub stopping: Option<Stopping>,
     /// Probe streaks.
     pub probes: BTreeMap<ProbeKind, ProbeMemory>,
-    /// Restarts known although no record of them exists any more.
-    pub restart_floor: u32,
+    /// Instance that could not be started and never ran.
+    pub failed_start: String,
 }
 
 /// A container being stopped.

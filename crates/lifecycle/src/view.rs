@@ -51,7 +51,8 @@ pub fn containers(pod: &Pod) -> Vec<Ctr<'_>> {
         spec: Cow::Borrowed(c),
         target: None,
     });
-    let regular = spec.containers.iter().map(|c| Ctr { role: Role::Regular, spec: Cow::Borrowed(c), target: None });
+    let regular =
+        spec.containers.iter().map(|c| Ctr { role: Role::Regular, spec: Cow::Borrowed(c), target: None });
     let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| Ctr {
         role: Role::Ephemeral,
         spec: Cow::Owned(plain(c)),
@@ -101,13 +102,11 @@ pub fn pod_label(pod: &Pod) -> String {
 }
 
 /// The spec, or an empty one: a Pod without spec has no containers.
-#[allow(dead_code)]
 pub(crate) fn pod_spec(pod: &Pod) -> Cow<'_, PodSpec> {
     pod.spec.as_ref().map_or_else(|| Cow::Owned(PodSpec::default()), Cow::Borrowed)
 }
 
 /// Sandboxes newest first.
-#[allow(dead_code)]
 pub(crate) fn sandboxes(o: &Observed) -> Vec<&Sandbox> {
     let mut all: Vec<&Sandbox> = o.sandboxes.iter().collect();
     all.sort_by_key(|s| std::cmp::Reverse((s.attempt, s.created_at)));
@@ -115,7 +114,6 @@ pub(crate) fn sandboxes(o: &Observed) -> Vec<&Sandbox> {
 }
 
 /// Instances of a container, newest first.
-#[allow(dead_code)]
 pub(crate) fn instances<'a>(o: &'a Observed, name: &str) -> Vec<&'a Container> {
     let mut all: Vec<&Container> = o.containers.iter().filter(|c| c.name == name).collect();
     all.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.attempt)));
@@ -123,13 +121,11 @@ pub(crate) fn instances<'a>(o: &'a Observed, name: &str) -> Vec<&'a Container> {
 }
 
 /// The newest instance of a container.
-#[allow(dead_code)]
 pub(crate) fn newest<'a>(o: &'a Observed, name: &str) -> Option<&'a Container> {
     o.containers.iter().filter(|c| c.name == name).max_by_key(|c| (c.created_at, c.attempt))
 }
 
 /// Whether a process may still live in it.
-#[allow(dead_code)]
 pub(crate) fn alive(c: &Container) -> bool {
     matches!(c.state, ContainerState::Running | ContainerState::Unknown)
 }

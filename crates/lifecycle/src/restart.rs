@@ -1,0 +1,88 @@
+//! Whether an ended container runs again (upstream: `pkg/api/v1/pod/util.go`).
+
+use k8s_openapi::api::core::v1::ContainerRestartRule;
+
+use crate::step::Run;
+use crate::types::{Container, ContainerState, Role};
+use crate::view::{Ctr, pod_spec};
+
+/// Whether an init container's instance counts as failed. Killed for memory is failed whatever the exit code.
+pub(crate) fn init_failed(c: &Container) -> bool {
+    c.state == ContainerState::Unknown || c.exit_code != 0 || c.reason == "OOMKilled"
+}
+
+/// What the first fitting rule says.
+pub(crate) fn matching_rule(rules: &[ContainerRestartRule], exit_code: i32) -> Option<&str> {
+    rules
+        .iter()
+        .find(|rule| {
+            rule.exit_codes.as_ref().is_some_and(|codes| {
+                let listed = codes.values.iter().flatten().any(|v| *v == exit_code);
+                match codes.operator.as_str() {
+                    "In" => listed,
+                    "NotIn" => !listed,
+                    _ => false,
+                }
+            })
+        })
+        .map(|rule| rule.action.as_str())
+}
+
+impl Run<'_> {
+    /// The Pod's policy, `Always` if none is given.
+    pub(crate) fn pod_policy(&self) -> String {
+        pod_spec(&self.d.pod)
+            .restart_policy
+            .clone()
+            .filter(|p| !p.is_empty())
+            .unwrap_or_else(|| "Always".into())
+    }
+
+    /// The container's own policy, or the Pod's.
+    pub(crate) fn policy(&self, ctr: &Ctr<'_>) -> String {
+        ctr.spec.restart_policy.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| self.pod_policy())
+    }
+
+    /// Whether a probe that failed leads to a new instance.
+    pub(crate) fn restarts_after_kill(&self, ctr: &Ctr<'_>) -> bool {
+        self.mem.ending.is_none() && ctr.role != Role::Ephemeral && self.policy(ctr) != "Never"
+    }
+
+    /// Whether this ended instance is followed by another.
+    pub(crate) fn restarts(&self, ctr: &Ctr<'_>, ended: &Container) -> bool {
+        if self.mem.ending.is_some() || ctr.role == Role::Ephemeral {
+            return false;
+        }
+        if ctr.role == Role::Sidecar
+            || matches!(ended.state, ContainerState::Unknown | ContainerState::Created)
+        {
+            return true;
+        }
+        let failed = if ctr.role == Role::Init { init_failed(ended) } else { ended.exit_code != 0 };
+        if ctr.role == Role::Init && !failed {
+            return false;
+        }
+        if ended.image_spec != ctr.image() {
+            return true;
+        }
+        let own = ctr.spec.restart_policy.as_deref().filter(|p| !p.is_empty());
+        if own.is_some() {
+            let rules = ctr.spec.restart_policy_rules.as_deref().unwrap_or_default();
+            if let Some(action) = matching_rule(rules, ended.exit_code) {
+                return matches!(action, "Restart" | "RestartAllContainers");
+            }
+        }
+        match self.policy(ctr).as_str() {
+            "Never" => false,
+            "OnFailure" => failed,
+            _ => true,
+        }
+    }
+
+    /// Whether an ended instance restarts the whole Pod in place, by its rules.
+    pub(crate) fn restarts_all(&self, ctr: &Ctr<'_>, ended: &Container) -> bool {
+        let rules = ctr.spec.restart_policy_rules.as_deref().unwrap_or_default();
+        ended.state == ContainerState::Exited
+            && matching_rule(rules, ended.exit_code) == Some("RestartAllContainers")
+    }
+}

@@ -3,10 +3,11 @@
 //! Invariant: errors are those of Go's `encoding/json`, word for word. Deliberately absent: byte positions.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde_json::{Map, Number, Value};
 
-use super::{DecodeError, MAX_DEPTH};
+use super::{DecodeError, MAX_DEPTH, MAX_PROBLEMS};
 
 /// A parsed document.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,18 @@ impl Node<'_> {
         }
     }
 
+    /// Go's word for its kind, as in `cannot unmarshal KIND`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Node::Null => "null",
+            Node::Bool(_) => "bool",
+            Node::Number(_) => "number",
+            Node::String(_) => "string",
+            Node::Array(_) => "array",
+            Node::Object(_) => "object",
+        }
+    }
+
     pub(crate) fn from_value(value: Value) -> Node<'static> {
         match value {
             Value::Null => Node::Null,
@@ -58,6 +71,35 @@ pub(crate) fn number(text: &str) -> Value {
         return n.into();
     }
     text.parse::<f64>().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)
+}
+
+/// `duplicate field "a.b[0].c"` for every repeated key of a document without a type.
+pub(crate) fn duplicates(node: &Node<'_>) -> Vec<String> {
+    let mut out = Vec::new();
+    find_duplicates(node, "", &mut out);
+    out
+}
+
+fn find_duplicates(node: &Node<'_>, path: &str, out: &mut Vec<String>) {
+    match node {
+        Node::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                find_duplicates(item, &format!("{path}[{at}]"), out);
+            }
+        }
+        Node::Object(entries) => {
+            let mut met = HashSet::new();
+            for (key, value) in entries {
+                let here = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+                let text = format!("duplicate field \"{here}\"");
+                if !met.insert(key) && out.len() < MAX_PROBLEMS && !out.contains(&text) {
+                    out.push(text);
+                }
+                find_duplicates(value, &here, out);
+            }
+        }
+        _ => {}
+    }
 }
 
 struct Parser<'a> {

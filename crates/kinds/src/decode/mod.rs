@@ -38,6 +38,8 @@ pub enum DecodeError {
     Depth,
 }
 
+/// Most problems reported of one body.
+pub const MAX_PROBLEMS: usize = 100;
 /// Nesting beyond this is refused.
 pub const MAX_DEPTH: usize = 256;
 
@@ -95,7 +97,9 @@ pub fn type_meta(bytes: &[u8]) -> Result<(String, String), DecodeError> {
             Some(b'n') => return Ok(out),
             _ => "number",
         };
-        let why = format!("json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}");
+        let why = format!(
+            "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        );
         return Err(DecodeError::Syntax(why));
     };
     for (key, value) in entries {
@@ -107,7 +111,11 @@ pub fn type_meta(bytes: &[u8]) -> Result<(String, String), DecodeError> {
         match value {
             json::Node::String(text) => *place = text.into_owned(),
             json::Node::Null => {}
-            _ => return Err(DecodeError::Syntax(format!("json: cannot unmarshal {key} into Go value of type string"))),
+            _ => {
+                return Err(DecodeError::Syntax(format!(
+                    "json: cannot unmarshal {key} into Go value of type string"
+                )));
+            }
         }
     }
     Ok(out)

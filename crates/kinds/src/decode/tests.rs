@@ -188,13 +188,18 @@ fn canonical_form() {
     });
     let got = normalise(input, pod()).expect("decodes");
     assert_eq!(got.value, want);
-    assert_eq!(normalise(got.value.clone(), pod()).expect("again").value, got.value, "a second pass changes nothing");
+    assert_eq!(
+        normalise(got.value.clone(), pod()).expect("again").value,
+        got.value,
+        "a second pass changes nothing"
+    );
 }
 
 #[test]
 fn what_go_prints_although_nobody_set_it() {
     let deployment = root("apps", "v1", "Deployment").expect("Deployment");
-    let got = normalise(json!({"spec": {"template": {"spec": {"containers": [{}, null]}}}}), deployment).expect("ok");
+    let got = normalise(json!({"spec": {"template": {"spec": {"containers": [{}, null]}}}}), deployment)
+        .expect("ok");
     let container = json!({"name": "", "resources": {}});
     let want = json!({
         "metadata": {},
@@ -213,7 +218,10 @@ fn free_form_values_are_kept() {
     let data = json!({"a": null, "b": [], "c": {"d": ""}});
     let got = normalise(json!({"data": data, "revision": 0}), revision).expect("ok");
     assert_eq!(got.value, json!({"metadata": {}, "data": data, "revision": 0}));
-    let crd = root("apiextensions.k8s.io", "v1", "CustomResourceDefinition").expect("CRD").at("spec").expect("spec");
+    let crd = root("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
+        .expect("CRD")
+        .at("spec")
+        .expect("spec");
     let schema = json!({"type": "object", "additionalProperties": false, "x": 1, "properties": {
         "a": {"items": {"type": "string", "nope": 1}, "default": {"k": null}, "maximum": 0}}});
     let got = normalise(json!({"versions": [{"schema": {"openAPIV3Schema": schema}}]}), crd).expect("ok");

@@ -6,17 +6,15 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use base::quantity::Quantity;
 use base::time::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::json::{Node, number};
-use super::{DecodeError, Decoded};
+use super::{DecodeError, Decoded, MAX_PROBLEMS};
 use crate::schema::{FieldRef, Scalar, Shape, StructRef, TypeRef};
-
-const MAX_PROBLEMS: usize = 100;
 
 /// Where the walk is: for the problems, and for the words of a type error.
 #[derive(Default)]
@@ -80,17 +78,6 @@ fn go_type(ty: TypeRef<'_>, field: Option<FieldRef<'_>>) -> String {
     }
 }
 
-fn json_kind(node: &Node<'_>) -> &'static str {
-    match node {
-        Node::Null => "null",
-        Node::Bool(_) => "bool",
-        Node::Number(_) => "number",
-        Node::String(_) => "string",
-        Node::Array(_) => "array",
-        Node::Object(_) => "object",
-    }
-}
-
 /// The zero value of a type, as Go prints it where it must print something; null means "absent".
 fn zero(ty: TypeRef<'_>) -> Value {
     match ty.shape() {
@@ -142,8 +129,10 @@ fn omitted(value: &Value, field: FieldRef<'_>) -> bool {
     use Scalar::{Fields, IntOrString, Json, PropsOrArray, PropsOrBool, PropsOrStrings, Raw};
     // These print themselves, however empty.
     let scalar = field.ty().as_scalar();
-    let own_form =
-        matches!(scalar, Some(Json | Raw | Fields | PropsOrArray | PropsOrBool | PropsOrStrings | IntOrString));
+    let own_form = matches!(
+        scalar,
+        Some(Json | Raw | Fields | PropsOrArray | PropsOrBool | PropsOrStrings | IntOrString)
+    );
     let empty = match value {
         Value::Null => return true,
         _ if own_form => return false,
@@ -194,15 +183,15 @@ impl<'s> Walk<'s> {
             _ if matches!(node, Node::Null) => Value::Null,
             Shape::List(item) => match node {
                 Node::Array(items) => self.list(items, item, field),
-                other => self.mismatch(json_kind(&other), ty, field),
+                other => self.mismatch(other.kind(), ty, field),
             },
             Shape::Map(value) => match node {
                 Node::Object(entries) => self.map(entries, value),
-                other => self.mismatch(json_kind(&other), ty, field),
+                other => self.mismatch(other.kind(), ty, field),
             },
             Shape::Struct(s) => match node {
                 Node::Object(entries) => self.object(entries, s),
-                other => self.mismatch(json_kind(&other), ty, field),
+                other => self.mismatch(other.kind(), ty, field),
             },
         }
     }
@@ -212,7 +201,8 @@ impl<'s> Walk<'s> {
         let mut out = Vec::with_capacity(items.len());
         for (at, node) in items.into_iter().enumerate() {
             self.path.push(format!("[{at}]"));
-            let value = if let (Some(named), false) = (field.and_then(FieldRef::go_scalar), fits(&node, item)) {
+            let value = if let (Some(named), false) = (field.and_then(FieldRef::go_scalar), fits(&node, item))
+            {
                 self.named_mismatch(&node, named)
             } else {
                 self.value(node, item, None)
@@ -224,8 +214,10 @@ impl<'s> Walk<'s> {
     }
 
     fn named_mismatch(&mut self, node: &Node<'_>, named: &str) -> Value {
-        let (owner, fields, what) = (self.owner, self.fields.join("."), json_kind(node));
-        self.fail(|| format!("json: cannot unmarshal {what} into Go struct field {owner}.{fields} of type {named}"))
+        let (owner, fields, what) = (self.owner, self.fields.join("."), node.kind());
+        self.fail(|| {
+            format!("json: cannot unmarshal {what} into Go struct field {owner}.{fields} of type {named}")
+        })
     }
 
     fn map(&mut self, entries: Vec<(Cow<'_, str>, Node<'_>)>, value_type: TypeRef<'s>) -> Value {
@@ -271,7 +263,13 @@ impl<'s> Walk<'s> {
         Value::Object(out)
     }
 
-    fn scalar(&mut self, node: Node<'_>, scalar: Scalar, ty: TypeRef<'s>, field: Option<FieldRef<'s>>) -> Value {
+    fn scalar(
+        &mut self,
+        node: Node<'_>,
+        scalar: Scalar,
+        ty: TypeRef<'s>,
+        field: Option<FieldRef<'s>>,
+    ) -> Value {
         if matches!(node, Node::Null) {
             return Value::Null;
         }
@@ -279,7 +277,8 @@ impl<'s> Walk<'s> {
             (Scalar::String, Node::String(text)) => Value::String(text.into_owned()),
             (Scalar::Bool, Node::Bool(b)) => Value::Bool(b),
             (Scalar::Int32 | Scalar::Int64, Node::Number(text)) => {
-                let n = text.parse::<i64>().ok().filter(|n| scalar == Scalar::Int64 || i32::try_from(*n).is_ok());
+                let n =
+                    text.parse::<i64>().ok().filter(|n| scalar == Scalar::Int64 || i32::try_from(*n).is_ok());
                 n.map_or_else(|| self.mismatch(&format!("number {text}"), ty, field), Value::from)
             }
             (Scalar::Double, Node::Number(text)) => match number(&text) {
@@ -290,15 +289,17 @@ impl<'s> Walk<'s> {
             (Scalar::Time | Scalar::MicroTime, Node::String(text)) => self.time(&text, scalar),
             (Scalar::Duration, Node::String(text)) => Value::String(text.into_owned()),
             (Scalar::Time | Scalar::MicroTime | Scalar::Duration, other) => {
-                let what = json_kind(&other);
+                let what = other.kind();
                 self.fail(|| format!("json: cannot unmarshal {what} into Go value of type string"))
             }
             (Scalar::Quantity, node) => self.quantity(&node, field),
             (Scalar::IntOrString, Node::String(text)) => Value::String(text.into_owned()),
             (Scalar::IntOrString, node) => self.int_or_string(&node),
             (Scalar::Raw | Scalar::Fields | Scalar::Json, node) => node.into_value(),
-            (Scalar::PropsOrArray | Scalar::PropsOrBool | Scalar::PropsOrStrings, node) => self.props(node, scalar, ty),
-            (_, other) => self.mismatch(json_kind(&other), ty, field),
+            (Scalar::PropsOrArray | Scalar::PropsOrBool | Scalar::PropsOrStrings, node) => {
+                self.props(node, scalar, ty)
+            }
+            (_, other) => self.mismatch(other.kind(), ty, field),
         }
     }
 
@@ -308,7 +309,7 @@ impl<'s> Walk<'s> {
                 Ok(n) => return n.into(),
                 Err(_) => format!("number {text}"),
             },
-            other => json_kind(other).to_owned(),
+            other => other.kind().to_owned(),
         };
         self.fail(|| format!("json: cannot unmarshal {what} into Go value of type int32"))
     }
@@ -344,7 +345,8 @@ impl<'s> Walk<'s> {
             Ok(bytes) => STANDARD.encode(bytes).into(),
             Err(error) => {
                 let at = match error {
-                    base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                    base64::DecodeError::InvalidByte(at, _)
+                    | base64::DecodeError::InvalidLastSymbol(at, _) => at,
                     _ => clean.len(),
                 };
                 self.fail(|| format!("illegal base64 data at input byte {at}"))
@@ -354,13 +356,16 @@ impl<'s> Walk<'s> {
 
     /// The three unions of `JSONSchemaProps` with something else.
     fn props(&mut self, node: Node<'_>, scalar: Scalar, ty: TypeRef<'s>) -> Value {
-        let props = ty.table().by_name("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps");
+        let props =
+            ty.table().by_name("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps");
         let Some(props) = props else { return node.into_value() };
         match (scalar, node) {
             (_, node @ Node::Object(_)) => self.value(node, props, None),
             (Scalar::PropsOrBool, Node::Bool(b)) => b.into(),
             (Scalar::PropsOrArray, Node::Array(items)) => self.list(items, props, None),
-            (Scalar::PropsOrStrings, Node::Array(items)) if items.iter().all(|i| matches!(i, Node::String(_))) => {
+            (Scalar::PropsOrStrings, Node::Array(items))
+                if items.iter().all(|i| matches!(i, Node::String(_))) =>
+            {
                 Node::Array(items).into_value()
             }
             _ => self.fail(|| "boolean or JSON schema expected".to_owned()),
@@ -384,7 +389,10 @@ fn go_time_error(text: &str, scalar: Scalar) -> String {
     let mut wanted = "Z07:00";
     for (part, shape) in parts {
         let fits = rest.len() >= shape.len()
-            && rest.bytes().zip(shape.bytes()).all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s });
+            && rest
+                .bytes()
+                .zip(shape.bytes())
+                .all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s });
         if !fits {
             wanted = part;
             break;

@@ -88,7 +88,13 @@ impl NodeHandle {
 
     /// The newest instance of a container.
     #[must_use]
-    pub fn container(&self, namespace: &str, name: &str, uid: &str, container: &str) -> Option<runtime::ContainerStatus> {
+    pub fn container(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        container: &str,
+    ) -> Option<runtime::ContainerStatus> {
         self.pod(namespace, name, uid)?.containers.get(container)?.first().cloned()
     }
 

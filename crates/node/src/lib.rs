@@ -5,6 +5,7 @@
 //! from running when the API server is away.
 //! Deliberately absent: how a sandbox, an image or a network is made (`runtime`, `images`, `net`).
 
+pub mod container;
 pub mod handle;
 pub mod volumes;
 

@@ -74,10 +74,23 @@ impl Volumes {
     ///
     /// # Errors
     /// The message of a `CreateContainerConfigError`.
-    pub fn mounts(&self, _pod: &Pod, container: &Container, _env: &BTreeMap<String, String>, paths: &HostPaths) -> Result<Vec<Mount>, String> {
+    pub fn mounts(
+        &self,
+        _pod: &Pod,
+        container: &Container,
+        _env: &BTreeMap<String, String>,
+        paths: &HostPaths,
+    ) -> Result<Vec<Mount>, String> {
         let one = |m: &k8s_openapi::api::core::v1::VolumeMount| {
-            let source = paths.get(&m.name).ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", m.name, container.name))?;
-            Ok(Mount { source: source.clone(), target: PathBuf::from(&m.mount_path), read_only: m.read_only == Some(true), ..Mount::default() })
+            let source = paths.get(&m.name).ok_or_else(|| {
+                format!("cannot find volume {:?} to mount into container {:?}", m.name, container.name)
+            })?;
+            Ok(Mount {
+                source: source.clone(),
+                target: PathBuf::from(&m.mount_path),
+                read_only: m.read_only == Some(true),
+                ..Mount::default()
+            })
         };
         container.volume_mounts.iter().flatten().map(one).collect()
     }
@@ -88,7 +101,8 @@ impl Volumes {
             let dir = self.pods_dir.join(uid).join("volumes/kubernetes.io~empty-dir").join(&volume.name);
             std::fs::create_dir_all(&dir).map_err(|e| fail(format!("mkdir {}: {e}", dir.display())))?;
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-            std::fs::set_permissions(&dir, mode).map_err(|e| fail(format!("chmod {}: {e}", dir.display())))?;
+            std::fs::set_permissions(&dir, mode)
+                .map_err(|e| fail(format!("chmod {}: {e}", dir.display())))?;
             return Ok(dir);
         }
         if let Some(host) = &volume.host_path {

@@ -1,9 +1,17 @@
 //! Job: Pods run until so many of them have succeeded.
 
+mod columns;
+mod default;
 mod indexes;
 pub mod reconcile;
+mod strategy;
 
-use crate::kind::{ALL_VERBS, Kind, STATUS_VERBS, Strategy, Subresource};
+pub use strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_NAME};
+
+use serde_json::Value;
+
+use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, STATUS_VERBS, Strategy, Subresource};
+use crate::value::{int, same};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -29,4 +37,38 @@ pub static KIND: Kind = Kind {
 #[derive(Debug)]
 pub struct Job;
 
-impl Strategy for Job {}
+impl Strategy for Job {
+    fn default(&self, obj: &mut Value) {
+        default::job(obj);
+    }
+    fn prepare_create(&self, obj: &mut Value) {
+        strategy::prepare_create(obj);
+    }
+    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
+        strategy::prepare_update(new, old, endpoint);
+    }
+    fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
+        Some(!same(&new["spec"], &old["spec"]))
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.successful"]
+    }
+    fn field(&self, obj: &Value, _field: &str) -> String {
+        int(&obj["status"]["succeeded"]).to_string()
+    }
+    fn columns(&self) -> &'static [Column] {
+        columns::COLUMNS
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        columns::cells(obj, now)
+    }
+    fn orphans_by_default(&self) -> bool {
+        true
+    }
+    fn delete_warning(&self) -> Option<&'static str> {
+        Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
+             them or set propagationPolicy=Orphan to suppress this warning",
+        )
+    }
+}

@@ -45,6 +45,9 @@ impl Name {
             }
             Err(error) => return Err(NameError(error.to_string())),
         };
+        if reference.repository().bytes().any(|b| b.is_ascii_uppercase()) {
+            return fail("repository name must be lowercase");
+        }
         Ok(Self {
             host: reference.registry().to_owned(),
             repository: reference.repository().to_owned(),

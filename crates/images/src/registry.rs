@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all};
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 use tokio::sync::{Semaphore, oneshot};
@@ -210,6 +211,11 @@ impl<'a> Pull<'a> {
                 }
             }
         };
+        if !is_config(&config.media_type) {
+            let message =
+                format!("media type {:?} is not an image config's: no container image", config.media_type);
+            return Err(Error::Metadata { what: format!("image config {}", config.digest), message }.into());
+        }
         let bytes = self.config(&config).await?;
         let file = ConfigFile::parse(&format!("image config {}", config.digest), &bytes)?;
         if !file.fits(platform) {
@@ -256,12 +262,13 @@ impl<'a> Pull<'a> {
         let what = || format!("image config {}", descriptor.digest);
         let fail = |message: String| Failure::Content(Error::Metadata { what: what(), message });
         let missing = what();
-        let mut blob = self
+        let blob = self
             .client
             .pull_blob_stream(&self.at, descriptor.digest.as_str())
             .await
             .map_err(|error| self.failure(error, &missing))?
             .stream;
+        let mut blob = unverified(blob);
         let mut bytes = Vec::new();
         while let Some(chunk) = blob.try_next().await.map_err(|error| fail(words(&error)))? {
             bytes.extend_from_slice(&chunk);
@@ -343,7 +350,7 @@ impl<'a> Pull<'a> {
             .stream;
         let (done, total) = (AtomicU64::new(0), layer.size);
         let (progress, digest) = (Arc::clone(self.progress), layer.digest.clone());
-        let stream = stream.map(move |chunk| {
+        let stream = unverified(stream).map(move |chunk| {
             let chunk = chunk.map_err(|error| io::Error::other(words(&error)))?;
             let done = done.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
             if total > 0 && done > total {
@@ -411,6 +418,20 @@ impl<'a> Pull<'a> {
             other => Failure::Unavailable(other.to_string()),
         }
     }
+}
+
+/// The client library's own digest check ends the stream with an error; ours follows and says what was wrong.
+fn unverified(stream: BoxStream<'static, io::Result<Bytes>>) -> BoxStream<'static, io::Result<Bytes>> {
+    let is_digest = |error: &io::Error| error.get_ref().is_some_and(|inner| inner.is::<DigestError>());
+    let goes_on = move |chunk: &io::Result<Bytes>| !chunk.as_ref().is_err_and(is_digest);
+    stream.take_while(move |chunk| std::future::ready(goes_on(chunk))).boxed()
+}
+
+fn is_config(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        "" | "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json"
+    )
 }
 
 fn is_layer(media_type: &str) -> bool {

@@ -7,6 +7,7 @@
 
 pub mod container;
 pub mod handle;
+pub mod probe;
 pub mod volumes;
 
 pub use handle::{NodeHandle, PodEntry};

@@ -4,11 +4,13 @@ mod columns;
 pub mod default;
 pub mod resources;
 mod strategy;
+pub(crate) mod validate;
 
 pub use resources::{Qos, qos};
 
 use serde_json::Value;
 
+use crate::field::ErrorList;
 use crate::kind::{
     ALL_VERBS, CREATE_ONLY, Column, Endpoint, Kind, STATUS_VERBS, STREAM_VERBS, Strategy, Subresource,
 };
@@ -59,6 +61,12 @@ impl Strategy for Pod {
     }
     fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
         strategy::prepare_update(new, old, endpoint);
+    }
+    fn validate(&self, obj: &Value) -> ErrorList {
+        validate::create(obj)
+    }
+    fn validate_update(&self, new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
+        validate::update(new, old, endpoint)
     }
     fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
         Some(!same(&new["spec"], &old["spec"]))

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::field::{ErrorList, Path};
 use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
 use crate::value::{get_mut, same, text};
 use crate::{columns, pod};
@@ -35,6 +36,14 @@ impl Strategy for PodTemplate {
         if let Some(template) = get_mut(obj, "template") {
             pod::default::template(template);
         }
+    }
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        pod::validate::template(&mut errors, &Path::new("template"), &obj["template"]);
+        errors
+    }
+    fn warnings(&self, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        pod::warnings::template(&obj["template"], &Path::new("template"))
     }
     fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
         Some(!same(&new["template"], &old["template"]))

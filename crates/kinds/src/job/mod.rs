@@ -5,11 +5,13 @@ mod default;
 mod indexes;
 pub mod reconcile;
 mod strategy;
+mod validate;
 
 pub use strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_NAME};
 
 use serde_json::Value;
 
+use crate::field::ErrorList;
 use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, STATUS_VERBS, Strategy, Subresource};
 use crate::value::{int, same};
 
@@ -46,6 +48,15 @@ impl Strategy for Job {
     }
     fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
         strategy::prepare_update(new, old, endpoint);
+    }
+    fn validate(&self, obj: &Value) -> ErrorList {
+        validate::create(obj)
+    }
+    fn validate_update(&self, new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
+        validate::update(new, old, endpoint)
+    }
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        validate::warnings(obj, old)
     }
     fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
         Some(!same(&new["spec"], &old["spec"]))

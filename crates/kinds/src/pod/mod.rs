@@ -5,6 +5,7 @@ pub mod default;
 pub mod resources;
 mod strategy;
 pub(crate) mod validate;
+pub(crate) mod warnings;
 
 pub use resources::{Qos, qos};
 
@@ -67,6 +68,9 @@ impl Strategy for Pod {
     }
     fn validate_update(&self, new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
         validate::update(new, old, endpoint)
+    }
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::pod(obj, old)
     }
     fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
         Some(!same(&new["spec"], &old["spec"]))

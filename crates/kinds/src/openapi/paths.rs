@@ -1,0 +1,370 @@
+//! Paths and operations of every kind: what a client may call, with which query parameters.
+//!
+//! Invariant: derived from a kind's verbs and subresources alone. Deliberately absent: `/watch/` paths.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{Dialect, gvk};
+use crate::kind::{Kind, Subresource};
+use crate::schema::{self, TypeRef};
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const MEDIA: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const WATCH_MEDIA: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+const PATCH_MEDIA: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+/// Subresources that hand the connection over.
+const CONNECT: &[&str] = &["attach", "exec", "portforward", "proxy"];
+
+type Parameter = (&'static str, &'static str);
+
+const LIST: &[Parameter] = &[
+    ("allowWatchBookmarks", "boolean"),
+    ("continue", "string"),
+    ("fieldSelector", "string"),
+    ("labelSelector", "string"),
+    ("limit", "integer"),
+    ("resourceVersion", "string"),
+    ("resourceVersionMatch", "string"),
+    ("sendInitialEvents", "boolean"),
+    ("timeoutSeconds", "integer"),
+    ("watch", "boolean"),
+];
+const WRITE: &[Parameter] =
+    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+const FORCE: Parameter = ("force", "boolean");
+const DELETE: &[Parameter] = &[
+    ("dryRun", "string"),
+    ("gracePeriodSeconds", "integer"),
+    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
+    ("orphanDependents", "boolean"),
+    ("propagationPolicy", "string"),
+];
+const PRETTY: Parameter = ("pretty", "string");
+
+/// One operation, before it is written in a dialect.
+struct Operation<'k> {
+    method: &'static str,
+    /// First word of the operation's id, e.g. `read`.
+    verb: &'static str,
+    /// `x-kubernetes-action`.
+    action: &'static str,
+    /// Rest of the id.
+    subject: String,
+    /// Kind named in `x-kubernetes-group-version-kind`.
+    gvk: (&'k str, &'k str, &'k str),
+    parameters: Vec<Parameter>,
+    /// Type of the body and whether it is required.
+    body: Option<(String, bool)>,
+    /// Type of the answer; `None` is text.
+    answer: Option<String>,
+    codes: &'static [&'static str],
+}
+
+/// All paths, and the names of the types they use.
+pub(super) fn all(kinds: &[&Kind], dialect: Dialect) -> (Map<String, Value>, BTreeSet<String>) {
+    let mut writer = Writer { dialect, paths: Map::new(), names: BTreeSet::new() };
+    for kind in kinds {
+        writer.kind(kind);
+    }
+    (writer.paths, writer.names)
+}
+
+struct Writer {
+    dialect: Dialect,
+    paths: Map<String, Value>,
+    names: BTreeSet<String>,
+}
+
+/// `CoreV1`, `RbacAuthorizationV1`.
+pub(super) fn id_prefix(group: &str, version: &str) -> String {
+    let group = if group.is_empty() { "core" } else { group.trim_end_matches(".k8s.io") };
+    group.split('.').chain([version]).map(capital).collect()
+}
+
+/// `core_v1`, `rbacAuthorization_v1`.
+pub(super) fn tag(group: &str, version: &str) -> String {
+    let prefix = id_prefix(group, "");
+    let mut letters = prefix.chars();
+    let first = letters.next().map(|c| c.to_ascii_lowercase()).into_iter();
+    format!("{}_{version}", first.chain(letters).collect::<String>())
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
+fn type_name(group: &str, version: &str, kind: &str) -> Option<String> {
+    schema::root(group, version, kind).map(TypeRef::name).map(str::to_owned)
+}
+
+fn meta(kind: &str) -> String {
+    format!("{META}.{kind}")
+}
+
+impl Writer {
+    fn kind(&mut self, kind: &Kind) {
+        let base = if kind.group.is_empty() {
+            format!("/api/{}", kind.version)
+        } else {
+            format!("/apis/{}/{}", kind.group, kind.version)
+        };
+        let spaced = if kind.namespaced { "Namespaced" } else { "" };
+        let list = if kind.namespaced {
+            format!("{base}/namespaces/{{namespace}}/{}", kind.plural)
+        } else {
+            format!("{base}/{}", kind.plural)
+        };
+        let one = format!("{list}/{{name}}");
+        let prefix = id_prefix(kind.group, kind.version);
+        for verb in kind.verbs {
+            let subject = format!("{prefix}{spaced}{}", kind.kind);
+            let place = match *verb {
+                "list" | "create" | "deletecollection" => &list,
+                "get" | "update" | "patch" | "delete" => &one,
+                _ => continue,
+            };
+            if *verb == "list" && kind.namespaced {
+                let mut everywhere =
+                    main_operation(kind, verb, format!("{prefix}{}ForAllNamespaces", kind.kind));
+                everywhere.action = "list";
+                self.put(&format!("{base}/{}", kind.plural), kind, everywhere);
+            }
+            let subject = if *verb == "deletecollection" {
+                format!("{prefix}Collection{spaced}{}", kind.kind)
+            } else {
+                subject
+            };
+            self.put(place, kind, main_operation(kind, verb, subject));
+        }
+        for sub in kind.subresources {
+            let path = format!("{one}/{}", sub.name);
+            for verb in sub.verbs {
+                let subject = format!("{prefix}{spaced}{}{}", kind.kind, capital(sub.name));
+                for operation in sub_operations(kind, sub, verb, &subject) {
+                    self.put(&path, kind, operation);
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, path: &str, kind: &Kind, operation: Operation<'_>) {
+        for name in operation.answer.iter().chain(operation.body.iter().map(|(name, _)| name)) {
+            self.names.insert(name.clone());
+        }
+        if !self.paths.contains_key(path) {
+            let parameters = self.path_parameters(path);
+            self.paths.insert(path.to_owned(), json!({"parameters": parameters}));
+        }
+        let method = operation.method;
+        let value = match self.dialect {
+            Dialect::V2 => self.operation_v2(kind, operation),
+            Dialect::V3 => self.operation_v3(kind, operation),
+        };
+        self.paths[path][method] = value;
+    }
+
+    fn path_parameters(&self, path: &str) -> Value {
+        let named = ["name", "namespace"].into_iter().filter(|n| path.contains(&format!("{{{n}}}")));
+        let mut out: Vec<Value> = named
+            .map(|name| {
+                let mut parameter = self.parameter("path", (name, "string"));
+                parameter["required"] = true.into();
+                parameter
+            })
+            .collect();
+        out.push(self.parameter("query", PRETTY));
+        out.into()
+    }
+
+    fn parameter(&self, place: &str, (name, ty): Parameter) -> Value {
+        match self.dialect {
+            Dialect::V2 => json!({"in": place, "name": name, "type": ty, "uniqueItems": true}),
+            Dialect::V3 => json!({"in": place, "name": name, "schema": {"type": ty, "uniqueItems": true}}),
+        }
+    }
+
+    fn common(&self, kind: &Kind, operation: &Operation<'_>) -> Value {
+        let (group, version, name) = operation.gvk;
+        let parameters: Vec<Value> =
+            operation.parameters.iter().map(|p| self.parameter("query", *p)).collect();
+        json!({
+            "operationId": format!("{}{}", operation.verb, operation.subject),
+            "parameters": parameters,
+            "tags": [tag(kind.group, kind.version)],
+            "x-kubernetes-action": operation.action,
+            "x-kubernetes-group-version-kind": gvk(group, version, name),
+        })
+    }
+
+    fn answer_schema(&self, operation: &Operation<'_>) -> Value {
+        operation.answer.as_ref().map_or_else(|| json!({"type": "string"}), |n| self.dialect.reference(n))
+    }
+
+    fn operation_v2(&self, kind: &Kind, operation: Operation<'_>) -> Value {
+        let mut out = self.common(kind, &operation);
+        let schema = self.answer_schema(&operation);
+        for code in operation.codes {
+            out["responses"][code] = json!({"description": description(code), "schema": schema});
+        }
+        out["responses"]["401"] = json!({"description": "Unauthorized"});
+        out["schemes"] = json!(["https"]);
+        out["consumes"] = if operation.action == "patch" { json!(PATCH_MEDIA) } else { json!(["*/*"]) };
+        out["produces"] = answer_media(&operation).into();
+        if let (Some((body, required)), Some(parameters)) =
+            (&operation.body, out["parameters"].as_array_mut())
+        {
+            let mut body = json!({"in": "body", "name": "body", "schema": self.dialect.reference(body)});
+            if *required {
+                body["required"] = true.into();
+            }
+            parameters.push(body);
+        }
+        out
+    }
+
+    fn operation_v3(&self, kind: &Kind, operation: Operation<'_>) -> Value {
+        let mut out = self.common(kind, &operation);
+        let schema = self.answer_schema(&operation);
+        let content = |media: &[&str], schema: &Value| -> Value {
+            Value::Object(media.iter().map(|m| ((*m).to_owned(), json!({"schema": schema}))).collect())
+        };
+        for code in operation.codes {
+            let media = answer_media(&operation);
+            out["responses"][code] =
+                json!({"description": description(code), "content": content(&media, &schema)});
+        }
+        out["responses"]["401"] = json!({"description": "Unauthorized"});
+        if let Some((body, required)) = &operation.body {
+            let schema = self.dialect.reference(body);
+            let media = if operation.action == "patch" { PATCH_MEDIA } else { &["*/*"] };
+            out["requestBody"] = json!({"content": content(media, &schema)});
+            if *required {
+                out["requestBody"]["required"] = true.into();
+            }
+        }
+        out
+    }
+}
+
+fn answer_media(operation: &Operation<'_>) -> Vec<&'static str> {
+    match (&operation.answer, operation.action) {
+        (None, "connect") => vec!["*/*"],
+        (None, _) => vec!["text/plain"],
+        (Some(_), "list") => MEDIA.iter().chain(WATCH_MEDIA).copied().collect(),
+        (Some(_), _) => MEDIA.to_vec(),
+    }
+}
+
+fn description(code: &str) -> &'static str {
+    match code {
+        "201" => "Created",
+        "202" => "Accepted",
+        _ => "OK",
+    }
+}
+
+fn main_operation<'k>(kind: &'k Kind, verb: &str, subject: String) -> Operation<'k> {
+    let gvk = (kind.group, kind.version, kind.kind);
+    let own = type_name(kind.group, kind.version, kind.kind);
+    let status = Some(meta("Status"));
+    let mut out = match verb {
+        "list" => {
+            let list = type_name(kind.group, kind.version, &format!("{}List", kind.kind));
+            operation(("get", "list", "list"), gvk, list)
+        }
+        "deletecollection" => operation(("delete", "delete", "deletecollection"), gvk, status),
+        "delete" => operation(
+            ("delete", "delete", "delete"),
+            gvk,
+            if kind.delete_returns_object { own } else { status },
+        ),
+        other => object_operation(other, gvk, own),
+    };
+    match verb {
+        "list" => out.parameters = LIST.to_vec(),
+        "deletecollection" => {
+            let selecting = LIST.iter().filter(|p| !["allowWatchBookmarks", "watch"].contains(&p.0));
+            out.parameters = DELETE.iter().chain(selecting).copied().collect();
+            out.body = Some((meta("DeleteOptions"), false));
+        }
+        "delete" => {
+            out.parameters = DELETE.to_vec();
+            out.body = Some((meta("DeleteOptions"), false));
+            out.codes = &["200", "202"];
+        }
+        _ => {}
+    }
+    out.subject = subject;
+    out
+}
+
+fn operation<'k>(
+    (method, verb, action): (&'static str, &'static str, &'static str),
+    gvk: (&'k str, &'k str, &'k str),
+    answer: Option<String>,
+) -> Operation<'k> {
+    Operation {
+        method,
+        verb,
+        action,
+        subject: String::new(),
+        gvk,
+        parameters: Vec::new(),
+        body: None,
+        answer,
+        codes: &["200"],
+    }
+}
+
+/// get, create, update or patch of an object or of a subresource.
+fn object_operation<'k>(verb: &str, gvk: (&'k str, &'k str, &'k str), own: Option<String>) -> Operation<'k> {
+    let body = own.clone().map(|name| (name, true));
+    match verb {
+        "create" => Operation {
+            parameters: WRITE.to_vec(),
+            body,
+            codes: &["200", "201", "202"],
+            ..operation(("post", "create", "post"), gvk, own)
+        },
+        "update" => Operation {
+            parameters: WRITE.to_vec(),
+            body,
+            codes: &["200", "201"],
+            ..operation(("put", "replace", "put"), gvk, own)
+        },
+        "patch" => Operation {
+            parameters: WRITE.iter().copied().chain([FORCE]).collect(),
+            body: Some((meta("Patch"), true)),
+            codes: &["200", "201"],
+            ..operation(("patch", "patch", "patch"), gvk, own)
+        },
+        _ => operation(("get", "read", "get"), gvk, own),
+    }
+}
+
+fn sub_operations<'k>(kind: &'k Kind, sub: &'k Subresource, verb: &str, subject: &str) -> Vec<Operation<'k>> {
+    let (group, version) = sub.group_version.unwrap_or((kind.group, kind.version));
+    let gvk = (group, version, sub.kind);
+    if CONNECT.contains(&sub.name) {
+        let (method, verb) = match verb {
+            "create" => ("post", "connectPost"),
+            "update" => ("put", "connectPut"),
+            "patch" => ("patch", "connectPatch"),
+            "delete" => ("delete", "connectDelete"),
+            _ => ("get", "connectGet"),
+        };
+        let connect = operation((method, verb, "connect"), gvk, None);
+        return vec![Operation { subject: subject.to_owned(), ..connect }];
+    }
+    let own = if sub.name == "log" { None } else { type_name(group, version, sub.kind) };
+    vec![Operation { subject: subject.to_owned(), ..object_operation(verb, gvk, own) }]
+}

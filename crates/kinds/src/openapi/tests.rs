@@ -1,0 +1,97 @@
+//! What kubectl looks for in the documents.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::KINDS;
+
+#[test]
+fn v3_of_core() {
+    let doc = v3("", "v1", KINDS);
+    let patch = &doc["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
+    assert_eq!(patch["operationId"], "patchCoreV1NamespacedPod");
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "", "version": "v1", "kind": "Pod"})
+    );
+    let names: Vec<&str> =
+        patch["parameters"].as_array().expect("a list").iter().filter_map(|p| p["name"].as_str()).collect();
+    assert_eq!(names, ["dryRun", "fieldManager", "fieldValidation", "force"]);
+    assert!(patch["requestBody"]["content"]["application/apply-patch+yaml"].is_object());
+    let list = &doc["paths"]["/api/v1/pods"]["get"];
+    assert_eq!(list["operationId"], "listCoreV1PodForAllNamespaces");
+    assert_eq!(doc["paths"]["/api/v1/pods"].get("post"), None);
+    let schemas = &doc["components"]["schemas"];
+    let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(
+        containers,
+        &json!({
+            "type": "array",
+            "items": {"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.Container"}], "default": {}},
+            "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "x-kubernetes-patch-merge-key": "name", "x-kubernetes-patch-strategy": "merge",
+        })
+    );
+    let pod = &schemas["io.k8s.api.core.v1.Pod"];
+    assert_eq!(
+        pod["x-kubernetes-group-version-kind"],
+        json!([{"group": "", "version": "v1", "kind": "Pod"}])
+    );
+    assert_eq!(schemas["io.k8s.api.core.v1.PodSpec"]["required"], json!(["containers"]));
+    assert!(doc["paths"].as_object().expect("paths").keys().all(|p| p.starts_with("/api/v1/")));
+}
+
+fn references(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            out.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            map.values().for_each(|v| references(v, out));
+        }
+        Value::Array(items) => items.iter().for_each(|v| references(v, out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let mut documents = vec![v2(KINDS)];
+    documents.extend(group_versions(KINDS).into_iter().map(|(g, v)| v3(g, v, KINDS)));
+    for doc in documents {
+        let mut all = Vec::new();
+        references(&doc, &mut all);
+        assert!(!all.is_empty());
+        for reference in all {
+            let pointer = reference.trim_start_matches('#');
+            assert!(doc.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+}
+
+#[test]
+fn operation_ids_are_unique() {
+    for doc in [v2(KINDS), v3("", "v1", KINDS), v3("batch", "v1", KINDS)] {
+        let mut ids = BTreeSet::new();
+        for (path, item) in doc["paths"].as_object().expect("paths") {
+            for (method, operation) in
+                item.as_object().expect("an item").iter().filter(|(m, _)| *m != "parameters")
+            {
+                let id = operation["operationId"].as_str().expect("an id");
+                assert!(ids.insert(id.to_owned()), "{method} {path}: {id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_groups() {
+    for (group, prefix, tag_name) in [
+        ("", "CoreV1", "core_v1"),
+        ("apps", "AppsV1", "apps_v1"),
+        ("rbac.authorization.k8s.io", "RbacAuthorizationV1", "rbacAuthorization_v1"),
+    ] {
+        assert_eq!(
+            (paths::id_prefix(group, "v1").as_str(), paths::tag(group, "v1").as_str()),
+            (prefix, tag_name)
+        );
+    }
+}

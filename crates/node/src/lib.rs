@@ -8,6 +8,7 @@
 pub mod container;
 pub mod handle;
 pub mod probe;
+pub mod register;
 pub mod volumes;
 
 pub use handle::{NodeHandle, PodEntry};

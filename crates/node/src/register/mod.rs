@@ -1,0 +1,168 @@
+//! The Node object and its Lease: registered once, kept true while the node runs.
+//!
+//! Invariants: the status is computed every ten seconds and written only when it differs or is five minutes old; the
+//! Lease is renewed every ten seconds. A refused or failed write is tried again at the next turn, never sooner.
+//! Absent: eviction, shutdown (they come with their issues).
+
+pub mod facts;
+pub mod status;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use client::{Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use facts::Facts;
+
+/// Between two looks at the machine, and between two renewals of the Lease.
+const PERIOD: Duration = Duration::from_secs(10);
+/// Seconds after which an unchanged status is written again.
+const REPORT: i64 = 300;
+/// `leaseDurationSeconds`.
+const LEASE_SECONDS: i64 = 40;
+
+/// What the registration needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// The API as this node.
+    pub objects: Arc<dyn Objects>,
+    /// The Node's name.
+    pub name: String,
+    /// Its addresses, primary first.
+    pub ips: Vec<IpAddr>,
+    /// Where the node's HTTPS endpoints listen.
+    pub port: u16,
+    /// Where Pods' files lie: the file system whose space is offered.
+    pub data_dir: PathBuf,
+    /// The image store.
+    pub images: Arc<images::Images>,
+    /// Name and version of the runtime.
+    pub runtime: (String, String),
+    /// This program's version, `v1.36.2+minke.X`.
+    pub version: String,
+}
+
+/// Registers the Node and keeps it and its Lease until `stop`.
+pub async fn run(config: Config, stop: CancellationToken) {
+    let lease = keep_lease(&config);
+    let status = keep_status(&config);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        ((), ()) = async { tokio::join!(lease, status) } => {}
+    }
+}
+
+/// Creates the Node or brings its status up to date once.
+///
+/// # Errors
+/// What the API says.
+pub async fn register(config: &Config, status: &Value) -> Result<Value, Status> {
+    let node = json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": config.name, "labels": status::labels(&config.name)},
+        "spec": {},
+        "status": status,
+    });
+    let target = target("", "v1", "nodes", "", "");
+    match config.objects.call(Call { target, verb: Verb::Create(node), options: Options::default() }).await {
+        Err(error) if error.reason == "AlreadyExists" => patch_status(config, status).await,
+        // A client may not set status on create.
+        Ok(_) => patch_status(config, status).await,
+        other => other,
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What does not come from the kernel.
+fn known(config: &Config) -> status::Known {
+    let images = config.images.list().unwrap_or_default();
+    status::Known {
+        name: config.name.clone(),
+        ips: config.ips.clone(),
+        port: config.port,
+        runtime: format!("{}://{}", config.runtime.0, config.runtime.1),
+        version: config.version.clone(),
+        images: images.into_iter().map(|i| (i.digests.into_iter().chain(i.tags).collect(), i.size)).collect(),
+    }
+}
+
+fn target(group: &str, version: &str, resource: &str, namespace: &str, name: &str) -> Target {
+    let gvr = Gvr::new(group, version, resource);
+    Target { gvr, namespace: namespace.into(), name: name.into(), subresource: String::new() }
+}
+
+async fn patch_status(config: &Config, status: &Value) -> Result<Value, Status> {
+    let mut target = target("", "v1", "nodes", "", &config.name);
+    target.subresource = "status".into();
+    let body = json!({"status": status}).to_string();
+    let verb = Verb::Patch(PatchType::Strategic, body.into());
+    config.objects.call(Call { target, verb, options: Options::default() }).await
+}
+
+async fn keep_status(config: &Config) {
+    let (mut last, mut written) = (Value::Null, 0);
+    loop {
+        let (facts, now) = (Facts::read(&config.data_dir), now());
+        let status = status::status(now, &facts, &known(config), Some(&last));
+        if now - written >= REPORT || !status::same(&status, &last) {
+            let outcome = if last.is_null() {
+                register(config, &status).await
+            } else {
+                patch_status(config, &status).await
+            };
+            match outcome {
+                Ok(_) => (last, written) = (status, now),
+                Err(error) if error.reason == "NotFound" => last = Value::Null,
+                Err(error) => tracing::warn!(node = config.name, %error, "cannot update the Node"),
+            }
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+async fn keep_lease(config: &Config) {
+    loop {
+        if let Err(error) = renew(config).await {
+            tracing::warn!(node = config.name, %error, "cannot renew the Lease");
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+async fn renew(config: &Config) -> Result<(), Status> {
+    let stamp = status::micro_time(SystemTime::now());
+    let spec =
+        json!({"renewTime": stamp, "holderIdentity": config.name, "leaseDurationSeconds": LEASE_SECONDS});
+    let one = target("coordination.k8s.io", "v1", "leases", "kube-node-lease", &config.name);
+    let verb = Verb::Patch(PatchType::Merge, json!({"spec": spec}).to_string().into());
+    match config.objects.call(Call { target: one.clone(), verb, options: Options::default() }).await {
+        Err(status) if status.reason == "NotFound" => {}
+        other => return other.map(|_| ()),
+    }
+    let node = target("", "v1", "nodes", "", &config.name);
+    let node =
+        config.objects.call(Call { target: node, verb: Verb::Get, options: Options::default() }).await?;
+    let owner =
+        json!({"apiVersion": "v1", "kind": "Node", "name": config.name, "uid": node["metadata"]["uid"]});
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": config.name, "namespace": "kube-node-lease", "ownerReferences": [owner]},
+        "spec": spec,
+    });
+    let many = Target { name: String::new(), ..one };
+    config
+        .objects
+        .call(Call { target: many, verb: Verb::Create(lease), options: Options::default() })
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,236 @@
+//! The Node's status from a reading of the machine (`pkg/kubelet/nodestatus/setters.go`). Pure.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+
+use super::facts::Facts;
+
+/// `memory.available` below which memory is under pressure and which Pods cannot have, in bytes.
+const MEMORY_RESERVE: u64 = 100 << 20;
+/// Pods per node.
+const MAX_PODS: u64 = 110;
+/// Images listed.
+const MAX_IMAGES: usize = 50;
+/// Names of each image.
+const MAX_NAMES: usize = 5;
+
+/// What does not come from the kernel.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The Node's name.
+    pub name: String,
+    /// Addresses, primary first.
+    pub ips: Vec<IpAddr>,
+    /// Port of the node's HTTPS endpoints.
+    pub port: u16,
+    /// `minke://0.1.0`.
+    pub runtime: String,
+    /// `v1.36.2+minke.X`.
+    pub version: String,
+    /// Names (digests first) and size of each image.
+    pub images: Vec<(Vec<String>, u64)>,
+}
+
+/// Go's names of architectures.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// The labels that every node has.
+#[must_use]
+pub fn labels(name: &str) -> Value {
+    json!({
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": arch(),
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": arch(),
+    })
+}
+
+/// The status; conditions keep their transition times from `last` where they did not flip.
+#[must_use]
+pub fn status(now: i64, facts: &Facts, known: &Known, last: Option<&Value>) -> Value {
+    let mut addresses: Vec<Value> =
+        known.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
+    addresses.push(json!({"type": "Hostname", "address": known.name}));
+    json!({
+        "addresses": addresses,
+        "capacity": capacity(facts),
+        "allocatable": allocatable(facts),
+        "conditions": conditions(now, facts, last),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": known.port}},
+        "nodeInfo": {
+            "machineID": facts.machine_id,
+            "systemUUID": facts.system_uuid,
+            "bootID": facts.boot_id,
+            "kernelVersion": facts.kernel,
+            "osImage": facts.os_image,
+            "containerRuntimeVersion": known.runtime,
+            "kubeletVersion": known.version,
+            "kubeProxyVersion": "",
+            "operatingSystem": "linux",
+            "architecture": arch(),
+        },
+        "images": images(known),
+    })
+}
+
+fn images(known: &Known) -> Vec<Value> {
+    let mut all: Vec<_> = known.images.iter().filter(|(names, _)| !names.is_empty()).collect();
+    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let entry = |(names, size): &(Vec<String>, u64)| json!({"names": &names[..names.len().min(MAX_NAMES)], "sizeBytes": size});
+    all.into_iter().take(MAX_IMAGES).map(entry).collect()
+}
+
+fn hugepages(facts: &Facts) -> impl Iterator<Item = (String, u64)> + '_ {
+    facts.hugepages.iter().map(|&(size, count)| {
+        let word = match size {
+            s if s >= 1 << 30 => format!("{}Gi", s >> 30),
+            s if s >= 1 << 20 => format!("{}Mi", s >> 20),
+            s => format!("{}Ki", s >> 10),
+        };
+        (format!("hugepages-{word}"), size * count)
+    })
+}
+
+fn bytes(n: u64) -> Value {
+    json!(base::quantity::Quantity::from_bytes(i64::try_from(n).unwrap_or(i64::MAX)).to_string())
+}
+
+fn capacity(facts: &Facts) -> Value {
+    let mut map = Map::new();
+    map.insert("cpu".into(), json!(facts.cpus.to_string()));
+    map.insert("memory".into(), json!(format!("{}Ki", facts.memory / 1024)));
+    map.insert("ephemeral-storage".into(), json!(format!("{}Ki", facts.disk / 1024)));
+    map.insert("pods".into(), json!(MAX_PODS.to_string()));
+    map.extend(hugepages(facts).map(|(name, n)| (name, bytes(n))));
+    Value::Object(map)
+}
+
+/// Capacity without what hard eviction keeps free; memory also without huge pages.
+#[must_use]
+pub fn allocatable(facts: &Facts) -> Value {
+    let mut map = capacity(facts);
+    let huge: u64 = hugepages(facts).map(|(_, bytes)| bytes).sum();
+    map["memory"] =
+        json!(format!("{}Ki", facts.memory.saturating_sub(MEMORY_RESERVE).saturating_sub(huge) / 1024));
+    map["ephemeral-storage"] = json!((facts.disk - facts.disk / 10).to_string());
+    map
+}
+
+fn conditions(now: i64, facts: &Facts, last: Option<&Value>) -> Vec<Value> {
+    let short = |free: u64, all: u64, percent: u64| all > 0 && free * 100 < all * percent;
+    let disk = short(facts.disk_available, facts.disk, 10) || short(facts.inodes_free, facts.inodes, 5);
+    let memory = facts.memory_available < MEMORY_RESERVE;
+    let pids = facts.pids > 0 && facts.pids_used * 10 >= facts.pids * 9;
+    let pressure = |kind: &str, bad: bool, (yes, yes_text): (&str, &str), (no, no_text): (&str, &str)| {
+        let (status, reason, message) = if bad { ("True", yes, yes_text) } else { ("False", no, no_text) };
+        condition(now, last, kind, status, reason, message)
+    };
+    vec![
+        pressure(
+            "MemoryPressure",
+            memory,
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        pressure(
+            "DiskPressure",
+            disk,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        pressure(
+            "PIDPressure",
+            pids,
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+        condition(now, last, "Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+    ]
+}
+
+fn condition(now: i64, last: Option<&Value>, kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    let before =
+        last.and_then(|l| l["conditions"].as_array()).and_then(|all| all.iter().find(|c| c["type"] == kind));
+    let stamp = base::time::Timestamp::from_seconds(now).to_string();
+    let unflipped = before.filter(|c| c["status"] == status);
+    let since = unflipped.map_or_else(|| json!(stamp), |c| c["lastTransitionTime"].clone());
+    json!({
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastHeartbeatTime": stamp,
+        "lastTransitionTime": since,
+    })
+}
+
+/// Whether two statuses say the same, heartbeats aside.
+#[must_use]
+pub fn same(a: &Value, b: &Value) -> bool {
+    let quiet = |status: &Value| {
+        let mut copy = status.clone();
+        for condition in copy["conditions"].as_array_mut().into_iter().flatten() {
+            condition["lastHeartbeatTime"] = Value::Null;
+        }
+        copy
+    };
+    quiet(a) == quiet(b)
+}
+
+/// RFC 3339 with six digits, as MicroTime wants it.
+#[must_use]
+pub fn micro_time(now: SystemTime) -> String {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    let whole = base::time::Timestamp::from_seconds(seconds).to_string();
+    format!("{}.{:06}Z", whole.trim_end_matches('Z'), since.subsec_micros())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            cpus: 2,
+            memory: 1 << 30,
+            memory_available: 1 << 29,
+            disk: 1000 << 20,
+            disk_available: 500 << 20,
+            inodes: 100,
+            inodes_free: 50,
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn conditions_flip_and_keep_their_times() {
+        let known = Known::default();
+        let first = status(100, &facts(), &known, None);
+        let second = status(200, &facts(), &known, Some(&first));
+        assert!(same(&first, &second));
+        let full = Facts { disk_available: 1 << 20, ..facts() };
+        let third = status(300, &full, &known, Some(&second));
+        assert!(!same(&second, &third));
+        assert_eq!(third["conditions"][1]["reason"], "KubeletHasDiskPressure");
+        assert_eq!(third["conditions"][1]["lastTransitionTime"], "1970-01-01T00:05:00Z");
+        assert_eq!(third["conditions"][0]["lastTransitionTime"], "1970-01-01T00:01:40Z");
+    }
+
+    #[test]
+    fn what_pods_may_have() {
+        let status = status(0, &facts(), &Known::default(), None);
+        assert_eq!(status["capacity"]["memory"], "1048576Ki");
+        assert_eq!(status["allocatable"]["memory"], "946176Ki");
+        assert_eq!(status["allocatable"]["ephemeral-storage"], "943718400");
+    }
+}

@@ -1,1 +1,127 @@
-//! controllers
+//! The controllers and the scheduler's loop, all on one driver: wake → snapshot → pure reconcile → execute.
+//!
+//! Invariants: decisions are pure functions elsewhere (`kinds::*::reconcile`, `scheduler::decide`); every write goes
+//! through [`client::Objects`] as the controller's own identity; a key is never worked on twice at once; after a write
+//! the key's next turn sees that write. A controller is one file here and one line in [`table`]. Absent: expectations
+//! (snapshots are never older than our own writes), kinds of later issues, preemption.
+//!
+//! Wiring: [`run`] needs a [`Config`]; give it a token and cancel that to stop. It returns when all is at rest and the
+//! leases are given back.
+
+mod accounts;
+mod context;
+mod driver;
+mod events;
+mod gc;
+mod graph;
+mod job;
+mod lease;
+mod namespace;
+mod podgc;
+mod queue;
+mod rootca;
+mod scheduling;
+mod ttl;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base::Timestamp;
+use client::{Objects, Snapshots};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::driver::Controller;
+use crate::lease::Election;
+
+/// Makes the API as an identity sees it, from a user name such as `system:kube-scheduler` or
+/// `system:serviceaccount:kube-system:job-controller`. The caller adds the groups (`system:authenticated`, and for
+/// service accounts `system:serviceaccounts` and `system:serviceaccounts:kube-system`).
+pub type Connect = Arc<dyn Fn(&str) -> Arc<dyn Objects> + Send + Sync>;
+
+/// Wall-clock time; a simulation brings its own.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        // The one place where this crate reads the clock.
+        SystemTime::now().duration_since(UNIX_EPOCH).map(Timestamp::from_epoch).unwrap_or_default()
+    }
+}
+
+/// What [`run`] needs.
+#[derive(Clone)]
+pub struct Config {
+    /// Reads beside the store.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Writes, one handle for each identity.
+    pub connect: Connect,
+    /// PEM of the cluster CA, published in every namespace.
+    pub ca_pem: String,
+    /// Holder of the leases. Keep it across restarts of one data directory (whose lock excludes a second daemon): a
+    /// restarted daemon then takes its own lease over at once instead of waiting for its end.
+    pub holder: String,
+    /// Runs the controllers.
+    pub controllers: bool,
+    /// Runs the scheduler.
+    pub scheduler: bool,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Every controller, in alphabetical order.
+fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
+    vec![
+        Arc::new(gc::GarbageCollector::default()),
+        Arc::new(job::Jobs),
+        Arc::new(namespace::Namespaces::default()),
+        Arc::new(podgc::PodGc::default()),
+        Arc::new(rootca::RootCa { pem: config.ca_pem.clone() }),
+        Arc::new(accounts::ServiceAccounts),
+        Arc::new(ttl::TimeToLive),
+    ]
+}
+
+/// Runs the controllers and the scheduler, each group while it holds its lease, until `shutdown` is cancelled.
+pub async fn run(config: Config, shutdown: CancellationToken) {
+    let mut groups = JoinSet::new();
+    if config.controllers {
+        let (config, shutdown) = (config.clone(), shutdown.clone());
+        groups.spawn(async move {
+            let election = Election::new(&config, "kube-controller-manager");
+            election.lead(&shutdown, |token| start_controllers(&config, token)).await;
+        });
+    }
+    if config.scheduler {
+        groups.spawn(async move {
+            let election = Election::new(&config, "kube-scheduler");
+            election.lead(&shutdown, |token| start_scheduler(&config, token)).await;
+        });
+    }
+    while groups.join_next().await.is_some() {}
+}
+
+fn start_controllers(config: &Config, token: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for controller in table(config) {
+        let user = format!("system:serviceaccount:kube-system:{}", controller.name());
+        let context = Context::new(config, &user, controller.name(), &mut tasks);
+        tasks.spawn(driver::run(controller, context, token.clone()));
+    }
+    tasks
+}
+
+fn start_scheduler(config: &Config, token: &CancellationToken) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let context = Context::new(config, "system:kube-scheduler", "default-scheduler", &mut tasks);
+    tasks.spawn(scheduling::run(context, token.clone()));
+    tasks
+}

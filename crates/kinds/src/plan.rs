@@ -120,7 +120,7 @@ pub fn delete_options(uid: &str, propagation: &str) -> Value {
 }
 
 /// An event's type, reason and message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Notice {
     /// `Warning` instead of `Normal`.
     pub warning: bool,

@@ -11,18 +11,18 @@ use k8s_openapi::api::core::v1::{NodeAffinity as Api, NodeSelectorRequirement, N
 use crate::info::NodeInfo;
 
 /// Required node affinity: at least one term must match.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeAffinity {
     terms: Vec<Option<Term>>,
 }
 
 /// Preferred terms with their weights.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PreferredTerms {
     terms: Vec<(i64, Option<Term>)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Term {
     labels: Vec<Requirement>,
     /// `matchFields`, which knows `metadata.name` only.

@@ -142,7 +142,7 @@ impl Toleration {
 }
 
 /// A node and what runs on it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeInfo {
     /// Name.
     pub name: String,
@@ -205,7 +205,7 @@ impl NodeInfo {
 }
 
 /// What a Pod asks for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PodInfo {
     /// Namespace.
     pub namespace: String,

@@ -1,0 +1,179 @@
+//! What a controller acts through: reads, writes as its identity, events, the clock. Executes plans.
+//!
+//! Invariant: `execute` returns only once snapshots show everything it wrote, also if a later write failed.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use bytes::Bytes;
+use client::{Call, Gvr, Object, Objects, Options, PatchType, Snapshots, Status, Target, Verb, Want};
+use futures_util::future::join_all;
+use kinds::Kind;
+use kinds::plan::{Action, Notice, Plan, Reference, Write};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::driver::{Failure, Turn};
+use crate::events::Recorder;
+use crate::{Clock, Config};
+
+/// The most writes in flight for one plan.
+const MAX_BATCH: usize = 64;
+
+/// A controller's surroundings.
+pub(crate) struct Context {
+    pub(crate) snapshots: Arc<dyn Snapshots>,
+    pub(crate) objects: Arc<dyn Objects>,
+    pub(crate) recorder: Recorder,
+    clock: Arc<dyn Clock>,
+}
+
+impl Context {
+    /// Its recorder's task goes into `tasks` and ends with the context.
+    pub(crate) fn new(config: &Config, user: &str, component: &'static str, tasks: &mut JoinSet<()>) -> Self {
+        let objects = (config.connect)(user);
+        let recorder = Recorder::new(objects.clone(), component, tasks);
+        Self { snapshots: config.snapshots.clone(), objects, recorder, clock: config.clock.clone() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// One object of the newest revision.
+    pub(crate) fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Option<Object> {
+        self.snapshots.get(&gvr(kind), namespace, name)
+    }
+
+    /// One parsed object of the newest revision.
+    pub(crate) fn read<T: DeserializeOwned>(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<T>, serde_json::Error> {
+        self.get(kind, namespace, name).map(|o| o.parse()).transpose()
+    }
+
+    /// The objects of one kind, in one namespace or (empty) all.
+    pub(crate) fn list(&self, kind: &Kind, namespace: &str) -> Vec<Object> {
+        let want = Want { gvr: gvr(kind), namespace: namespace.into() };
+        self.snapshots.snapshot(&[want]).sets.pop().unwrap_or_default()
+    }
+
+    /// Posts an event.
+    pub(crate) fn event(&self, about: &Reference, notice: Notice) {
+        self.recorder.post(about.clone(), notice, self.now());
+    }
+
+    /// Executes a plan, stage by stage; the stage in which a write fails is the last.
+    pub(crate) async fn execute(&self, plan: Plan) -> Turn {
+        let mut revision = 0;
+        let mut failure = None;
+        'stages: for stage in &plan.stages {
+            let mut rest = &stage[..];
+            // Few at first: if all would fail, only few do (upstream's slow start).
+            let mut batch = 1;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(batch.min(rest.len()));
+                for result in join_all(now.iter().map(|w| self.perform(w, plan.about.as_ref()))).await {
+                    match result {
+                        Ok(written) => revision = revision.max(written),
+                        Err(status) => failure = failure.or(Some(status)),
+                    }
+                }
+                if failure.is_some() {
+                    break 'stages;
+                }
+                rest = later;
+                batch = (batch * 2).min(MAX_BATCH);
+            }
+        }
+        if revision > 0 {
+            self.snapshots.wait_for(revision).await;
+        }
+        if let Some(status) = failure {
+            return Err(Failure::Api(status));
+        }
+        if let Some(about) = &plan.about {
+            for notice in plan.events {
+                self.event(about, notice);
+            }
+        }
+        Ok(plan.wake_at)
+    }
+
+    /// One write with its events; the revision it made, 0 if unknown.
+    async fn perform(&self, write: &Write, about: Option<&Reference>) -> Result<u64, Status> {
+        let result = self.call(call(write)).await;
+        let tell = |notice: &Option<Notice>, tail: &str| {
+            if let (Some(about), Some(notice)) = (about, notice) {
+                self.event(about, Notice { message: format!("{}{tail}", notice.message), ..notice.clone() });
+            }
+        };
+        match result {
+            Ok(answer) => {
+                let name = answer["metadata"]["name"].as_str().unwrap_or(&write.name);
+                tell(&write.done, name);
+                Ok(revision(&answer))
+            }
+            Err(status) if harmless(&write.action, &write.name, &status) => Ok(0),
+            Err(status) => {
+                tell(&write.failed, &status.message);
+                Err(status)
+            }
+        }
+    }
+
+    /// One call.
+    pub(crate) async fn call(&self, call: Call) -> Result<Value, Status> {
+        self.objects.call(call).await
+    }
+}
+
+/// Already so: made before, gone already, or going with its namespace.
+fn harmless(action: &Action, name: &str, status: &Status) -> bool {
+    let terminating = || {
+        let causes = status.details.iter().flat_map(|d| &d.causes);
+        causes.into_iter().any(|c| c.reason == "NamespaceTerminating")
+    };
+    match action {
+        Action::Create(_) => (!name.is_empty() && status.is("AlreadyExists")) || terminating(),
+        Action::Merge(_) | Action::Delete(_) | Action::DeleteAll(_) => status.is("NotFound"),
+        Action::Update(_) => false,
+    }
+}
+
+/// The revision of an answer, 0 if it has none.
+pub(crate) fn revision(answer: &Value) -> u64 {
+    answer["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok()).unwrap_or(0)
+}
+
+/// The resource of a kind.
+pub(crate) fn gvr(kind: &Kind) -> Gvr {
+    Gvr::new(kind.group, kind.version, kind.plural)
+}
+
+/// The target of an object.
+pub(crate) fn target(kind: &Kind, namespace: &str, name: &str, subresource: &str) -> Target {
+    Target { gvr: gvr(kind), namespace: namespace.into(), name: name.into(), subresource: subresource.into() }
+}
+
+/// A call without options.
+pub(crate) fn plain(target: Target, verb: Verb) -> Call {
+    Call { target, verb, options: Options::default() }
+}
+
+fn call(write: &Write) -> Call {
+    let (name, verb) = match &write.action {
+        Action::Create(object) => ("", Verb::Create(object.clone())),
+        Action::Update(object) => (write.name.as_str(), Verb::Update(object.clone())),
+        Action::Merge(patch) => {
+            (write.name.as_str(), Verb::Patch(PatchType::Merge, Bytes::from(patch.to_string())))
+        }
+        Action::Delete(options) => (write.name.as_str(), Verb::Delete(Some(options.clone()))),
+        Action::DeleteAll(options) => ("", Verb::DeleteCollection(Some(options.clone()))),
+    };
+    plain(target(write.kind, &write.namespace, name, write.subresource), verb)
+}

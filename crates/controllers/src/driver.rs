@@ -1,0 +1,177 @@
+//! The one driver of every controller: wake-ups fill a queue of keys, tasks work them off.
+//!
+//! Invariants: work on one key is serial; an error backs that key off and no other; idle means asleep on a wake-up or
+//! the next due time. All objects are woken anew every ten minutes in case a wake-up was ever lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base::Timestamp;
+use client::{Gvr, Status, Wake, Wakes};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::queue::Queue;
+
+const RESCAN: Duration = Duration::from_secs(600);
+/// A controller that asks to be woken in the past is woken this much later.
+const LEAST_DELAY: Duration = Duration::from_millis(10);
+const WORKERS: usize = 8;
+
+/// What a controller works on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// Plural of the kind where a controller's keys are of several kinds, else empty.
+    pub(crate) bucket: &'static str,
+    /// Namespace, empty if cluster-scoped.
+    pub(crate) namespace: Arc<str>,
+    /// Name.
+    pub(crate) name: Arc<str>,
+}
+
+impl Key {
+    pub(crate) fn new(bucket: &'static str, namespace: &str, name: &str) -> Self {
+        Self { bucket, namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of the object that a wake-up names.
+    pub(crate) fn of(wake: &Wake) -> Self {
+        Self { bucket: "", namespace: wake.namespace.clone(), name: wake.name.clone() }
+    }
+}
+
+/// Why a turn failed; the key is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The API said no.
+    #[error("{0}")]
+    Api(#[from] Status),
+    /// A stored object does not fit what the controller expects.
+    #[error("stored object: {0}")]
+    Stored(#[from] serde_json::Error),
+}
+
+impl Failure {
+    /// Somebody else wrote first; nothing to report.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(status) if status.is("Conflict"))
+    }
+}
+
+/// When to look at a key again, if ever, without a wake-up.
+pub(crate) type Turn = Result<Option<Timestamp>, Failure>;
+
+/// One controller.
+#[async_trait]
+pub(crate) trait Controller: Send + Sync + 'static {
+    /// Upstream's name, which is also its service account in kube-system and the source of its events.
+    fn name(&self) -> &'static str;
+    /// Whose changes concern it.
+    fn watches(&self) -> Vec<Gvr>;
+    /// The keys that a change concerns.
+    fn keys(&self, context: &Context, wake: &Wake) -> Vec<Key>;
+    /// One turn: read, decide, write.
+    async fn sync(&self, context: &Context, key: &Key) -> Turn;
+}
+
+/// Runs a controller until cancelled; work already begun is finished.
+pub(crate) async fn run(controller: Arc<dyn Controller>, context: Context, cancel: CancellationToken) {
+    Driver {
+        wakes: context.snapshots.wakes(&controller.watches()),
+        controller,
+        context: Arc::new(context),
+        queue: Queue::default(),
+        tasks: JoinSet::new(),
+        start: Instant::now(),
+        rescan: Instant::now() + RESCAN,
+    }
+    .run(&cancel)
+    .await;
+}
+
+struct Driver {
+    controller: Arc<dyn Controller>,
+    context: Arc<Context>,
+    wakes: Box<dyn Wakes>,
+    queue: Queue,
+    tasks: JoinSet<(Key, Turn)>,
+    start: Instant,
+    rescan: Instant,
+}
+
+impl Driver {
+    async fn run(mut self, cancel: &CancellationToken) {
+        loop {
+            self.queue.release_due(self.now());
+            self.start_tasks();
+            let next = self.queue.next_due().map(|at| self.start + Duration::from_nanos(at.0));
+            let timer = next.map_or(self.rescan, |at| at.min(self.rescan));
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                wakes = self.wakes.next() => self.woken(&wakes),
+                Some(done) = self.tasks.join_next() => self.finished(done),
+                () = tokio::time::sleep_until(timer) => self.rescan_if_due(),
+            }
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn now(&self) -> base::Instant {
+        base::Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn start_tasks(&mut self) {
+        while self.tasks.len() < WORKERS {
+            let Some(key) = self.queue.take() else { return };
+            let (controller, context) = (self.controller.clone(), self.context.clone());
+            self.tasks.spawn(async move {
+                let turn = controller.sync(&context, &key).await;
+                (key, turn)
+            });
+        }
+    }
+
+    fn woken(&mut self, wakes: &[Wake]) {
+        for wake in wakes {
+            for key in self.controller.keys(&self.context, wake) {
+                self.queue.wake(key);
+            }
+        }
+    }
+
+    fn finished(&mut self, done: Result<(Key, Turn), tokio::task::JoinError>) {
+        let (key, turn) = match done {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
+        let now = self.now();
+        match turn {
+            Ok(wake_at) => {
+                let delay = wake_at.map(|at| at.since(self.context.now()).max(LEAST_DELAY));
+                self.queue.succeeded(key, now, delay);
+            }
+            Err(failure) => {
+                let controller = self.controller.name();
+                let (namespace, name) = (key.namespace.clone(), key.name.clone());
+                let conflict = failure.is_conflict();
+                let delay = self.queue.failed(key, now);
+                if conflict {
+                    tracing::debug!(controller, %namespace, %name, "{failure}");
+                } else {
+                    tracing::warn!(controller, %namespace, %name, ?delay, "{failure}");
+                }
+            }
+        }
+    }
+
+    fn rescan_if_due(&mut self) {
+        if Instant::now() >= self.rescan {
+            self.rescan = Instant::now() + RESCAN;
+            self.wakes = self.context.snapshots.wakes(&self.controller.watches());
+        }
+    }
+}

@@ -138,7 +138,7 @@ impl Strategy for NewEvent {
             ("firstTimestamp", is_set(&obj["firstTimestamp"])),
             ("lastTimestamp", is_set(&obj["lastTimestamp"])),
             ("count", int(&obj["count"]) != 0),
-            ("source", text(&source["component"]) != "" || text(&source["host"]) != ""),
+            ("source", !text(&source["component"]).is_empty() || !text(&source["host"]).is_empty()),
         ] {
             if used {
                 errors.invalid(&Path::new(field), "", "needs to be unset");
@@ -167,7 +167,8 @@ impl Strategy for NewEvent {
             "reportingComponent",
             "reportingInstance",
         ] {
-            if !same(&new[field], &old[field]) && !(is_empty(&new[field]) && is_empty(&old[field])) {
+            let unset = is_empty(&new[field]) && is_empty(&old[field]);
+            if !unset && !same(&new[field], &old[field]) {
                 let shown = if field == "reportingComponent" { "reportingController" } else { field };
                 errors.invalid(&Path::new(shown), new[field].clone(), "field is immutable");
             }

@@ -47,7 +47,7 @@ impl Strategy for Lease {
         if is_set(&spec["strategy"]) {
             names::check_qualified(&mut errors, &path.child("strategy"), text(&spec["strategy"]));
         }
-        if text(&spec["preferredHolder"]) != "" && text(&spec["strategy"]) == "" {
+        if !text(&spec["preferredHolder"]).is_empty() && text(&spec["strategy"]).is_empty() {
             errors
                 .forbidden(&path.child("preferredHolder"), "may only be specified if `strategy` is defined");
         }

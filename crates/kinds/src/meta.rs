@@ -87,7 +87,7 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
     for field in
         ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]
     {
-        let unset = |v: &Value| v.is_null() || text(v) == "" && v.is_string();
+        let unset = |v: &Value| v.is_null() || text(v).is_empty() && v.is_string();
         if new[field] != old[field] && !(unset(&new[field]) && unset(&old[field])) {
             errors.invalid(&path.child(field), new[field].clone(), "field is immutable");
         }

@@ -73,7 +73,7 @@ impl Strategy for Node {
             let detail = "node updates may not change podCIDR except from \"\" to valid";
             errors.forbidden(&path.child("podCIDRs"), detail);
         }
-        if text(&old["providerID"]) != "" && new["providerID"] != old["providerID"] {
+        if !text(&old["providerID"]).is_empty() && new["providerID"] != old["providerID"] {
             let detail = "node updates may not change providerID except from \"\" to valid";
             errors.forbidden(&path.child("providerID"), detail);
         }
@@ -221,7 +221,7 @@ fn roles(labels: &Value) -> String {
     for (key, value) in entries(labels) {
         match key.strip_prefix("node-role.kubernetes.io/") {
             Some(role) if !role.is_empty() => drop(roles.insert(role)),
-            _ if key == "kubernetes.io/role" && text(value) != "" => drop(roles.insert(text(value))),
+            _ if key == "kubernetes.io/role" && !text(value).is_empty() => drop(roles.insert(text(value))),
             _ => {}
         }
     }

@@ -98,16 +98,12 @@ fn by_type(errors: &mut ErrorList, obj: &Value, data: &Path) {
         }
         "kubernetes.io/dockercfg" => docker_config(errors, obj, data, ".dockercfg"),
         "kubernetes.io/dockerconfigjson" => docker_config(errors, obj, data, ".dockerconfigjson"),
-        "kubernetes.io/basic-auth" => {
-            if !has("username") && !has("password") {
-                errors.required(&data.key("username"), "");
-                errors.required(&data.key("password"), "");
-            }
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            errors.required(&data.key("username"), "");
+            errors.required(&data.key("password"), "");
         }
-        "kubernetes.io/ssh-auth" => {
-            if text(&obj["data"]["ssh-privatekey"]).is_empty() {
-                errors.required(&data.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if text(&obj["data"]["ssh-privatekey"]).is_empty() => {
+            errors.required(&data.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {

@@ -206,7 +206,6 @@ mod tests {
         let at = |seconds| Timestamp::from_seconds(seconds).rfc3339();
         let meta = json!({"name": "p", "creationTimestamp": at(1_000_000 - 90)});
         let two = json!([{"name": "a"}, {"name": "b"}]);
-        let init = json!([{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]);
         let ran = |code: i64, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
         let up = || json!({"name": "a", "ready": true, "started": true, "state": {"running": {}}});
         for (spec, status, want) in [
@@ -250,6 +249,21 @@ mod tests {
                                                                 {"state": ran(1, "Error")}]}),
                 "p | 0/2 | Error | 0 |",
             ),
+        ] {
+            let got = row(&json!({"metadata": meta, "spec": spec, "status": status}));
+            assert!(got.starts_with(want), "{got}\nwanted {want}");
+        }
+    }
+
+    #[test]
+    fn init_containers() {
+        let at = |seconds| Timestamp::from_seconds(seconds).rfc3339();
+        let meta = json!({"name": "p", "creationTimestamp": at(1_000_000 - 90)});
+        let two = json!([{"name": "a"}, {"name": "b"}]);
+        let ran = |code: i64, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
+        let up = || json!({"name": "a", "ready": true, "started": true, "state": {"running": {}}});
+        let init = json!([{"name": "i"}, {"name": "s", "restartPolicy": "Always"}]);
+        for (spec, status, want) in [
             (
                 json!({"containers": two, "initContainers": init}),
                 json!({"phase": "Pending", "initContainerStatuses": [
@@ -274,6 +288,12 @@ mod tests {
             let got = row(&json!({"metadata": meta, "spec": spec, "status": status}));
             assert!(got.starts_with(want), "{got}\nwanted {want}");
         }
+    }
+
+    #[test]
+    fn deletion() {
+        let at = |seconds| Timestamp::from_seconds(seconds).rfc3339();
+        let two = json!([{"name": "a"}, {"name": "b"}]);
         let mut going = json!({"metadata": {"name": "p", "deletionTimestamp": at(1)}, "spec": {"containers": two},
                                "status": {"phase": "Running"}});
         assert!(row(&going).starts_with("p | 0/2 | Terminating | 0 | <unknown>"), "{}", row(&going));

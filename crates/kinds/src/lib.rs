@@ -27,6 +27,8 @@ pub mod schema;
 pub mod secret;
 pub mod serviceaccount;
 pub mod status;
+#[cfg(test)]
+mod tests;
 mod value;
 pub mod view;
 

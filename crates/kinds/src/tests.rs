@@ -1,0 +1,151 @@
+//! Every kind through the steps of the request path, from YAML to table cells.
+
+use serde_json::{Value, json};
+
+use crate::kind::{Endpoint, Kind};
+use crate::{KINDS, by_kind, decode, meta, schema};
+
+/// A stored object as POST makes it, with the errors found on the way.
+fn post(yaml: &str) -> (&'static Kind, Value, String) {
+    let bytes = decode::yaml_to_json(yaml).expect("valid YAML");
+    let (api_version, name) = decode::type_meta(&bytes).expect("with apiVersion and kind");
+    let kind = by_kind(&api_version, &name).expect("in the table");
+    let ty = schema::root(kind.group, kind.version, kind.kind).expect("in the schema");
+    let decoded = decode::decode(&bytes, ty).expect("of the right types");
+    assert!(decoded.problems.is_empty(), "{:?}", decoded.problems);
+    let mut obj = decoded.value;
+    kind.strategy.default(&mut obj);
+    let defaulted = obj.clone();
+    kind.strategy.default(&mut obj);
+    assert_eq!(obj, defaulted, "defaulting twice changes nothing more");
+    meta::wipe_system_fields(&mut obj);
+    if kind.namespaced {
+        obj["metadata"]["namespace"] = json!("default");
+    }
+    obj["metadata"]["uid"] = json!("00000000-0000-4000-8000-000000000000");
+    obj["metadata"]["creationTimestamp"] = json!("1970-01-01T00:00:00Z");
+    kind.strategy.prepare_create(&mut obj);
+    let mut errors = meta::validate_create(&obj, kind);
+    errors.extend(kind.strategy.validate(&obj));
+    let text = errors.to_string();
+    let again = decode::normalise(obj.clone(), ty).expect("still of the right types");
+    assert_eq!(again.value, obj, "what is stored is canonical");
+    (kind, obj, text)
+}
+
+const OBJECTS: &[&str] = &[
+    "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: v}}",
+    "{apiVersion: v1, kind: Secret, metadata: {name: a}, stringData: {k: v}}",
+    "{apiVersion: v1, kind: Namespace, metadata: {name: a}}",
+    "{apiVersion: v1, kind: Node, metadata: {name: a}, status: {capacity: {cpu: 2, memory: 1Gi}}}",
+    "{apiVersion: v1, kind: ServiceAccount, metadata: {name: a}}",
+    "{apiVersion: v1, kind: PodTemplate, metadata: {name: a}, template: {spec: {containers: [{name: c, image: x}]}}}",
+    "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {volumes: [{name: v}, {name: h, hostPath: {path: /x}}],
+      containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v}], ports: [{containerPort: 80}],
+        env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}},
+              {name: B, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}],
+        resources: {limits: {cpu: 0.5, memory: 64Mi}}, readinessProbe: {httpGet: {port: 80}}}]}}",
+    "{apiVersion: v1, kind: Event, metadata: {name: a}, involvedObject: {kind: Pod, name: p, namespace: default}}",
+    "{apiVersion: events.k8s.io/v1, kind: Event, metadata: {name: a}, regarding: {kind: Pod, namespace: default},
+      eventTime: '2024-01-01T00:00:00.000000Z', reportingController: a/b, reportingInstance: i, action: A, reason: R,
+      type: Normal, note: text}",
+    "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a}, spec: {leaseDurationSeconds: 10}}",
+];
+
+#[test]
+fn every_stored_kind_is_created_shown_and_left_alone() {
+    let mut seen = Vec::new();
+    for yaml in OBJECTS {
+        let (kind, obj, errors) = post(yaml);
+        assert_eq!(errors, "[]", "{yaml}");
+        let cells = kind.strategy.cells(&obj, 60);
+        assert_eq!(cells.len(), kind.strategy.columns().len(), "{}", kind.kind);
+        let mut new = obj.clone();
+        meta::keep_system_fields(&mut new, &obj);
+        kind.strategy.prepare_update(&mut new, &obj, Endpoint::Main);
+        assert_eq!(new, obj, "an update with what is there changes nothing");
+        assert_eq!(kind.strategy.validate_update(&new, &obj, Endpoint::Main).to_string(), "[]");
+        assert_ne!(kind.strategy.bumps_generation(&new, &obj), Some(true));
+        for field in kind.strategy.selectable_fields() {
+            kind.strategy.field(&obj, field);
+        }
+        seen.push((kind.group, kind.kind));
+    }
+    let (_, _, errors) = post(HELLO);
+    assert_eq!(errors, "[]");
+    seen.push(("batch", "Job"));
+    for kind in KINDS.iter().filter(|k| k.is_stored()) {
+        assert!(seen.contains(&(kind.group, kind.kind)), "{} {} has no example", kind.group, kind.kind);
+    }
+}
+
+const HELLO: &str = r#"
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: hello
+spec:
+  template:
+    spec:
+      containers:
+      - name: hello
+        image: busybox
+        command: ['sh', '-c', 'echo "Hello, Kubernetes!" && sleep 3600']
+      restartPolicy: OnFailure
+"#;
+
+#[test]
+fn the_job_of_the_documentation() {
+    let (kind, job, _) = post(HELLO);
+    let uid = "00000000-0000-4000-8000-000000000000";
+    assert_eq!(
+        job["spec"],
+        json!({
+            "backoffLimit": 6, "completionMode": "NonIndexed", "completions": 1, "parallelism": 1, "suspend": false,
+            "manualSelector": false, "podReplacementPolicy": "TerminatingOrFailed",
+            "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}},
+            "template": {
+                "metadata": {"labels": {
+                    "batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": "hello",
+                    "controller-uid": uid, "job-name": "hello"}},
+                "spec": {
+                    "containers": [{
+                        "name": "hello", "image": "busybox", "imagePullPolicy": "Always", "resources": {},
+                        "command": ["sh", "-c", "echo \"Hello, Kubernetes!\" && sleep 3600"],
+                        "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}],
+                    "dnsPolicy": "ClusterFirst", "restartPolicy": "OnFailure",
+                    "schedulerName": "default-scheduler", "securityContext": {},
+                    "terminationGracePeriodSeconds": 30},
+            },
+        })
+    );
+    assert_eq!(
+        json!(kind.strategy.cells(&job, 60)),
+        json!([
+            "hello",
+            "Running",
+            "0/1",
+            "",
+            "60s",
+            "hello",
+            "busybox",
+            format!("batch.kubernetes.io/controller-uid={uid}")
+        ])
+    );
+}
+
+#[test]
+fn rows_agree_with_themselves() {
+    for (i, kind) in KINDS.iter().enumerate() {
+        let same = |k: &&&Kind| k.group == kind.group && k.plural == kind.plural;
+        assert_eq!(KINDS.iter().filter(same).count(), 1, "{}", kind.plural);
+        assert_eq!(kind.singular, kind.kind.to_lowercase());
+        assert_eq!(kind.is_stored(), kind.verbs.contains(&"get"), "{}", kind.plural);
+        assert_eq!(kind.is_stored(), !kind.storage_version_hash.is_empty(), "{}", kind.plural);
+        assert!(schema::root(kind.group, kind.version, kind.kind).is_some(), "{} has no schema", kind.kind);
+        assert!(kind.subresources.is_sorted_by_key(|s| s.name), "{}", kind.plural);
+        if let Some(next) = KINDS.get(i + 1).filter(|k| k.group == kind.group) {
+            assert!(kind.plural < next.plural, "{} after {}", next.plural, kind.plural);
+        }
+    }
+}

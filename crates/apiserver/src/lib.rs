@@ -5,8 +5,22 @@
 //! Absent: server-side apply (an apply patch is answered 415), custom resources, aggregation, RBAC objects (a fixed
 //! table of rules stands in their place), priority and fairness.
 
+mod admission;
+pub mod audit;
+mod authn;
+mod authz;
+mod bootstrap;
+mod discovery;
+mod generic;
+mod http;
+mod inproc;
+mod negotiate;
+mod object;
 pub mod pki;
+mod request;
 pub mod server;
+mod sub;
+mod token;
 
 pub use pki::{Pair, Pki, PkiError};
 pub use server::{Config, Server};

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -44,7 +44,9 @@ pub enum PkiError {
         source: std::io::Error,
     },
     /// A stored file is not what it should be.
-    #[error("{path} does not hold a usable {what}; restore it or remove the directory to make a new cluster CA")]
+    #[error(
+        "{path} does not hold a usable {what}; restore it or remove the directory to make a new cluster CA"
+    )]
     Damaged {
         /// Which.
         path: PathBuf,
@@ -113,16 +115,20 @@ impl Pki {
     /// # Errors
     /// If the directory cannot be read or written, or holds damaged keys.
     pub fn open(dir: &Path, dns: &[String], ips: &[IpAddr]) -> Result<Arc<Self>, PkiError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|source| PkiError::File { op: "create", path: dir.into(), source })?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| PkiError::File {
+            op: "create",
+            path: dir.into(),
+            source,
+        })?;
         let (ca_pem, key_pem) = match (read(&dir.join("ca.crt"))?, read(&dir.join("ca.key"))?) {
             (Some(cert), Some(key)) => (cert, key),
             (None, None) => make_ca(dir)?,
-            (Some(_), None) => return Err(PkiError::Damaged { path: dir.join("ca.key"), what: "private key" }),
-            (None, Some(_)) => return Err(PkiError::Damaged { path: dir.join("ca.crt"), what: "CA certificate" }),
+            (Some(_), None) => {
+                return Err(PkiError::Damaged { path: dir.join("ca.key"), what: "private key" });
+            }
+            (None, Some(_)) => {
+                return Err(PkiError::Damaged { path: dir.join("ca.crt"), what: "CA certificate" });
+            }
         };
         let key = KeyPair::from_pem(&key_pem)
             .map_err(|_| PkiError::Damaged { path: dir.join("ca.key"), what: "private key" })?;
@@ -174,7 +180,10 @@ impl Pki {
     /// # Errors
     /// As [`Pki::admin`].
     pub fn node_caller(&self) -> Result<Pair, PkiError> {
-        self.stored("apiserver-kubelet-client", &client_leaf("kube-apiserver-kubelet-client", "system:masters"))
+        self.stored(
+            "apiserver-kubelet-client",
+            &client_leaf("kube-apiserver-kubelet-client", "system:masters"),
+        )
     }
 
     /// A fresh client certificate of one node, `system:node:NAME` in `system:nodes`.
@@ -313,7 +322,8 @@ impl Pki {
 
     /// The leaf kept under `file`, issued anew if missing, expiring, of another CA, or with other names.
     fn stored(&self, file: &str, leaf: &Leaf) -> Result<Pair, PkiError> {
-        let (cert_path, key_path) = (self.dir.join(format!("{file}.crt")), self.dir.join(format!("{file}.key")));
+        let (cert_path, key_path) =
+            (self.dir.join(format!("{file}.crt")), self.dir.join(format!("{file}.key")));
         if let (Some(cert_pem), Some(key_pem)) = (read(&cert_path)?, read(&key_path)?) {
             let pair = Pair { cert_pem, key_pem };
             if self.still_good(&pair, leaf) {
@@ -488,11 +498,13 @@ fn names(cert: &x509_parser::certificate::X509Certificate<'_>) -> Vec<String> {
     if let Ok(Some(san)) = cert.subject_alternative_name() {
         out.extend(san.value.general_names.iter().map(|n| match n {
             x509_parser::extensions::GeneralName::DNSName(d) => format!("DNS {d}"),
-            x509_parser::extensions::GeneralName::IPAddress(b) => match (<[u8; 4]>::try_from(*b), <[u8; 16]>::try_from(*b)) {
-                (Ok(v4), _) => format!("IP {}", IpAddr::from(v4)),
-                (_, Ok(v6)) => format!("IP {}", IpAddr::from(v6)),
-                _ => "IP of another length".into(),
-            },
+            x509_parser::extensions::GeneralName::IPAddress(b) => {
+                match (<[u8; 4]>::try_from(*b), <[u8; 16]>::try_from(*b)) {
+                    (Ok(v4), _) => format!("IP {}", IpAddr::from(v4)),
+                    (_, Ok(v6)) => format!("IP {}", IpAddr::from(v6)),
+                    _ => "IP of another length".into(),
+                }
+            }
             other => format!("{other:?}"),
         }));
     }
@@ -548,7 +560,8 @@ mod tests {
         assert_eq!(serving.cert_pem, again.stored("apiserver", &again.serving).unwrap().cert_pem);
         let moved = open(&[[10, 0, 0, 2]]);
         assert_ne!(serving.cert_pem, moved.stored("apiserver", &moved.serving).unwrap().cert_pem);
-        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(dir.path().join("pki/ca.key")).unwrap());
+        let mode =
+            std::os::unix::fs::MetadataExt::mode(&fs::metadata(dir.path().join("pki/ca.key")).unwrap());
         assert_eq!(mode & 0o777, 0o600);
         fs::write(dir.path().join("pki/ca.key"), "rubbish").unwrap();
         assert!(matches!(Pki::open(&dir.path().join("pki"), &[], &[]), Err(PkiError::Damaged { .. })));

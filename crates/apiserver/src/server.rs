@@ -2,12 +2,20 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use client::{Identity, Objects, Snapshots};
+use client::{Identity, Objects, Snapshots, Status};
 use store::Store;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::pki::Pki;
+use crate::audit::{Audit, Event, Record};
+use crate::authz::{self, Attributes};
+use crate::generic::Ctx;
+use crate::inproc::{Handle, View};
+use crate::pki::{Pki, PkiError};
+use crate::token::Tokens;
+use crate::{bootstrap, http};
 
 /// What a server is made of.
 #[derive(Clone)]
@@ -16,45 +24,70 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     /// Keys and certificates.
     pub pki: Arc<Pki>,
+    /// Who sees every request, if anybody.
+    pub audit: Option<Arc<dyn Audit>>,
+}
+
+impl Config {
+    /// A server on a store, without an auditor.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, pki: Arc<Pki>) -> Self {
+        Self { store, pki, audit: None }
+    }
 }
 
 /// The API server. Cheap to share; all state that outlives a request is in the store.
 pub struct Server {
     config: Config,
+    tokens: Tokens,
+    closing: watch::Sender<bool>,
+    bootstrapped: AtomicBool,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("pki", &self.config.pki).finish_non_exhaustive()
+    }
 }
 
 impl Server {
     /// Makes the server. Call [`Server::bootstrap`] before anything else uses it.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
-        Arc::new(Self { config })
+        let tokens = Tokens::new(config.pki.service_account_key()).expect("Pki::open has read the key");
+        Arc::new(Self {
+            config,
+            tokens,
+            closing: watch::Sender::new(false),
+            bootstrapped: AtomicBool::new(false),
+        })
     }
 
     /// Creates the objects that every cluster has (namespaces, …) where they are missing.
     ///
     /// # Errors
     /// If the store refuses.
-    pub async fn bootstrap(self: &Arc<Self>) -> Result<(), client::Status> {
-        let _ = &self.config;
+    pub async fn bootstrap(self: &Arc<Self>) -> Result<(), Status> {
+        bootstrap::run(self, self.config.pki.ca_pem()).await?;
+        self.bootstrapped.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// The API as `identity` sees it, without TLS and HTTP but through the same path. `manager` is the field
-    /// manager of writes that name none.
+    /// The API as `identity` sees it, without TLS and HTTP but through the same path. `system:authenticated` is added
+    /// to its groups. `manager` is the field manager of writes that name none.
     #[must_use]
     pub fn objects(self: &Arc<Self>, identity: Identity, manager: &str) -> Arc<dyn Objects> {
-        let _ = (identity, manager);
-        unreachable!("not called before the request path lands")
+        Arc::new(Handle::new(self.clone(), crate::authn::authenticated(identity), manager))
     }
 
     /// Reads of several kinds at one revision, for controllers and the scheduler.
     #[must_use]
     pub fn snapshots(self: &Arc<Self>) -> Arc<dyn Snapshots> {
-        unreachable!("not called before the request path lands")
+        Arc::new(View::new(self.config.store.clone()))
     }
 
-    /// Serves HTTPS on all listeners until `shutdown` resolves, then lets requests in flight finish (watches are
-    /// closed) for at most ten seconds.
+    /// Serves HTTPS on all listeners until `shutdown` resolves, then closes watches and lets requests in flight finish,
+    /// for at most ten seconds.
     ///
     /// # Errors
     /// If TLS cannot be set up.
@@ -62,10 +95,75 @@ impl Server {
         self: Arc<Self>,
         listeners: Vec<TcpListener>,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), crate::PkiError> {
-        let _tls = self.config.pki.server_tls()?;
-        drop(listeners);
+    ) -> Result<(), PkiError> {
+        let tls = Arc::new(self.config.pki.server_tls()?);
+        let mut serving = tokio::task::JoinSet::new();
+        for listener in listeners {
+            serving.spawn(http::listen(self.clone(), listener, tls.clone(), self.closing()));
+        }
         shutdown.await;
+        self.closing.send_replace(true);
+        while let Some(ended) = serving.join_next().await {
+            if let Err(e) = ended {
+                tracing::error!(error = %e, "a listener ended badly");
+            }
+        }
         Ok(())
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.config.store
+    }
+
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// TLS towards nodes.
+    pub(crate) fn node_tls(&self) -> Result<Arc<rustls::ClientConfig>, PkiError> {
+        self.config.pki.node_caller_tls().map(Arc::new)
+    }
+
+    /// Becomes true when the server stops.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    pub(crate) fn is_bootstrapped(&self) -> bool {
+        self.bootstrapped.load(Ordering::Acquire)
+    }
+
+    /// Whether the store answers.
+    pub(crate) fn store_is_well(&self) -> bool {
+        self.config
+            .store
+            .range(&store::RangeQuery { prefix: "namespaces/", limit: Some(1), ..Default::default() })
+            .is_ok()
+    }
+
+    pub(crate) fn audit(&self, record: &Record<'_>) {
+        if let Some(audit) = &self.config.audit {
+            let Record { stage, who, info, code } = *record;
+            audit.record(Event { stage, user: who, verb: info.verb, path: &info.path, code });
+        }
+    }
+
+    /// Whether the caller of `ctx` may also do `verb` to the same object; 403 if not.
+    pub(crate) fn authorize_verb(&self, ctx: &Ctx<'_>, verb: &str) -> Result<(), Status> {
+        let asked = Attributes {
+            verb,
+            is_resource: true,
+            group: ctx.kind.group,
+            resource: ctx.kind.plural,
+            subresource: ctx.sub.map_or("", |s| s.name),
+            namespace: &ctx.namespace,
+            name: &ctx.name,
+            path: "",
+            field_selector: &ctx.params.field_selector,
+        };
+        if authz::allows(self.store().as_ref(), ctx.who, &asked) {
+            return Ok(());
+        }
+        Err(ctx.forbidden(&ctx.name, &authz::refusal(ctx.who, &asked)))
     }
 }

@@ -1,0 +1,66 @@
+//! Admission: what several kinds do together, after decoding and before validation.
+//!
+//! Invariant: the plugins run in upstream's order. Absent (later kinds): LimitRanger, PodSecurity, storage, ingress and
+//! RuntimeClass plugins, webhooks, policies, ResourceQuota.
+
+mod namespace;
+mod node;
+mod priority;
+mod service_account;
+mod tolerations;
+
+use client::Status;
+use serde_json::Value;
+
+use crate::generic::Ctx;
+
+/// One plugin. It looks at the kind itself and leaves alone what is not its own.
+trait Plugin: Sync {
+    fn create(&self, _ctx: &Ctx<'_>, _obj: &mut Value) -> Result<(), Status> {
+        Ok(())
+    }
+    fn update(&self, _ctx: &Ctx<'_>, _new: &mut Value, _old: &Value) -> Result<(), Status> {
+        Ok(())
+    }
+    fn delete(&self, _ctx: &Ctx<'_>, _name: &str) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+static PLUGINS: &[&dyn Plugin] = &[
+    &namespace::NamespaceLifecycle,
+    &service_account::ServiceAccount,
+    &node::TaintNodesByCondition,
+    &priority::Priority,
+    &tolerations::DefaultTolerationSeconds,
+];
+
+/// Whether the call writes this core kind through its main endpoint.
+fn is_core(ctx: &Ctx<'_>, plural: &str) -> bool {
+    ctx.kind.group.is_empty() && ctx.kind.plural == plural && ctx.sub.is_none()
+}
+
+/// Admits a new object; waits a moment for a namespace's default service account to be made.
+pub(crate) async fn create(ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
+    if is_core(ctx, "pods") {
+        service_account::await_default(ctx, obj).await;
+    }
+    PLUGINS.iter().try_for_each(|p| p.create(ctx, obj))
+}
+
+/// Admits a change.
+pub(crate) fn update(ctx: &Ctx<'_>, new: &mut Value, old: &Value) -> Result<(), Status> {
+    PLUGINS.iter().try_for_each(|p| p.update(ctx, new, old))
+}
+
+/// Admits a deletion.
+pub(crate) fn delete(ctx: &Ctx<'_>, name: &str) -> Result<(), Status> {
+    PLUGINS.iter().try_for_each(|p| p.delete(ctx, name))
+}
+
+/// The parsed object of a core kind, for plugins that look others up.
+fn lookup(ctx: &Ctx<'_>, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+    let kind = kinds::by_resource("", "v1", plural)?;
+    let entry = ctx.server.store().get(&crate::object::key(kind, namespace, name))?;
+    Some(crate::object::parse(kind, &entry.value))
+}

@@ -1,0 +1,150 @@
+//! From request bodies to clean objects of the addressed kind.
+//!
+//! Invariant: what leaves here is pruned, canonical, defaulted, and of the URL's kind, version, name and namespace.
+
+use bytes::Bytes;
+use client::Status;
+use kinds::schema::TypeRef;
+use kinds::{Kind, decode, protobuf, schema};
+use serde_json::Value;
+
+use crate::generic::Ctx;
+use crate::negotiate::Format;
+use crate::object;
+use crate::request::FieldValidation;
+
+/// A request body as it arrived.
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    /// From HTTP.
+    Bytes(Bytes, Format),
+    /// In-process.
+    Value(Value),
+}
+
+/// The schema of a kind.
+pub(crate) fn schema_of(kind: &Kind) -> Result<TypeRef<'static>, Status> {
+    schema_named(kind.group, kind.version, kind.kind)
+}
+
+/// The schema of a body.
+pub(crate) fn schema_named(group: &str, version: &str, kind: &str) -> Result<TypeRef<'static>, Status> {
+    schema::root(group, version, kind)
+        .ok_or_else(|| Status::internal(format!("no schema for {group}/{version} {kind}")))
+}
+
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// Decodes a body of the given type, checks that it says so itself or says nothing, and treats unknown and
+/// duplicate fields as `fieldValidation` demands.
+pub(crate) fn decode_as(ctx: &Ctx<'_>, body: Body, gvk: (&str, &str, &str)) -> Result<Value, Status> {
+    let (group, version, kind) = gvk;
+    let ty = schema_named(group, version, kind)?;
+    let gv = api_version(group, version);
+    let raw = match &body {
+        Body::Bytes(bytes, _) => bytes.clone(),
+        Body::Value(_) => Bytes::new(),
+    };
+    let bad = |e: decode::DecodeError| Status::bad_request(e.message(version, kind, &raw));
+    let decoded = match body {
+        Body::Value(value) => {
+            let said = |f: &str| value[f].as_str().unwrap_or_default().to_owned();
+            check_type(&said("apiVersion"), &said("kind"), &gv, kind)?;
+            decode::normalise(value, ty).map_err(bad)?
+        }
+        Body::Bytes(bytes, Format::Protobuf) => {
+            let fail = |e: protobuf::ProtoError| {
+                Status::bad_request(decode::cannot_handle(version, kind, &e.to_string()))
+            };
+            let envelope = protobuf::open(&bytes).map_err(fail)?;
+            check_type(&envelope.api_version, &envelope.kind, &gv, kind)?;
+            decode::normalise(protobuf::to_value(&envelope, ty).map_err(fail)?, ty).map_err(bad)?
+        }
+        Body::Bytes(bytes, format) => {
+            let bytes = if format == Format::Yaml {
+                let text = std::str::from_utf8(&bytes).map_err(|e| Status::bad_request(e.to_string()))?;
+                Bytes::from(decode::yaml_to_json(text).map_err(bad)?)
+            } else {
+                bytes
+            };
+            let (said_version, said_kind) = decode::type_meta(&bytes).map_err(bad)?;
+            check_type(&said_version, &said_kind, &gv, kind)?;
+            decode::decode(&bytes, ty).map_err(bad)?
+        }
+    };
+    if !decoded.problems.is_empty() {
+        match ctx.params.field_validation {
+            FieldValidation::Ignore => {}
+            FieldValidation::Warn => decoded.problems.iter().for_each(|p| ctx.warn(p.as_str())),
+            FieldValidation::Strict => {
+                return Err(Status::bad_request(decode::strict_message(version, kind, &decoded.problems)));
+            }
+        }
+    }
+    let mut value = decoded.value;
+    if let Some(map) = value.as_object_mut() {
+        map.insert("apiVersion".into(), gv.into());
+        map.insert("kind".into(), kind.into());
+    }
+    Ok(value)
+}
+
+/// An object of the addressed kind, defaulted.
+pub(crate) fn object(ctx: &Ctx<'_>, body: Body) -> Result<Value, Status> {
+    let kind = ctx.kind;
+    let mut value = decode_as(ctx, body, (kind.group, kind.version, kind.kind))?;
+    default(ctx.kind, &mut value);
+    Ok(value)
+}
+
+/// Defaults that depend on other fields; the schema's own came with decoding.
+pub(crate) fn default(kind: &Kind, value: &mut Value) {
+    kind.strategy.default(value);
+}
+
+fn check_type(said_version: &str, said_kind: &str, gv: &str, kind: &str) -> Result<(), Status> {
+    if !said_kind.is_empty() && said_kind != kind {
+        let version = gv.rsplit('/').next().unwrap_or(gv);
+        let why = format!("converting ({said_version}).{said_kind} to ({gv}).{kind}: unknown conversion");
+        if said_version == gv || said_version.is_empty() {
+            return Err(Status::bad_request(decode::cannot_handle(version, kind, &why)));
+        }
+    }
+    if !said_version.is_empty() && said_version != gv {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({said_version}) does not match the expected API version ({gv})"
+        )));
+    }
+    Ok(())
+}
+
+/// Makes name and namespace agree with the path. On create a name comes from the body.
+pub(crate) fn locate(ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
+    let namespace = object::meta(obj, "namespace").to_owned();
+    if ctx.kind.namespaced {
+        if namespace.is_empty() {
+            object::meta_mut(obj).insert("namespace".into(), ctx.namespace.as_str().into());
+        } else if namespace != ctx.namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    } else if !namespace.is_empty() {
+        object::meta_mut(obj).remove("namespace");
+    }
+    if ctx.name.is_empty() {
+        return Ok(());
+    }
+    let name = object::meta(obj, "name").to_owned();
+    if name.is_empty() {
+        object::meta_mut(obj).insert("name".into(), ctx.name.as_str().into());
+    } else if name != ctx.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            ctx.name
+        )));
+    }
+    Ok(())
+}

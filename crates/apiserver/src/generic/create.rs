@@ -1,0 +1,97 @@
+//! POST: a new object.
+//!
+//! Invariant: the order of `rest.BeforeCreate`: wipe, mutate, name, prepare, validate the kind, validate metadata, store.
+
+use client::Status;
+use serde_json::Value;
+use store::{Expect, Op, StoreError, Write};
+
+use crate::generic::body::{self, Body};
+use crate::generic::{Answer, Ctx};
+use crate::{admission, object};
+
+/// How often a generated name that is taken is generated again.
+const NAME_ATTEMPTS: usize = 8;
+
+/// Creates from a request body.
+pub(crate) async fn create(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let mut obj = body::object(ctx, body)?;
+    body::locate(ctx, &mut obj)?;
+    store_new(ctx, obj).await
+}
+
+/// Creates an object that is decoded, defaulted and located already.
+pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value) -> Result<Answer, Status> {
+    if !object::meta(&obj, "resourceVersion").is_empty() {
+        return Err(Status::untyped("resourceVersion should not be set on objects to be created"));
+    }
+    kinds::meta::wipe_system_fields(&mut obj);
+    admission::create(ctx, &mut obj).await?;
+    for attempt in 1.. {
+        let (obj, generated) = finish(ctx, obj.clone())?;
+        let name = object::meta(&obj, "name").to_owned();
+        let key = object::key(ctx.kind, &ctx.namespace, &name);
+        if attempt == 1 {
+            ctx.kind.strategy.warnings(&obj, None).into_iter().for_each(|w| ctx.warn(w));
+        }
+        let taken = if ctx.params.dry_run {
+            match ctx.server.store().get(&key) {
+                None => return Ok(Answer::Value { code: 201, value: obj }),
+                current => current,
+            }
+        } else {
+            let op = Op::Put(object::stored(ctx.kind, &obj));
+            match ctx.server.store().commit(Write { key, expect: Expect::Absent, op }).await {
+                Ok(entry) => return Ok(Answer::Object { code: 201, kind: ctx.kind, entry }),
+                Err(StoreError::Conflict { current }) => current,
+                Err(e) => return Err(ctx.store_error(&e, "create")),
+            }
+        };
+        if generated && attempt < NAME_ATTEMPTS {
+            continue;
+        }
+        let deleting = taken.is_some_and(|e| object::is_deleting(&object::parse(ctx.kind, &e.value)));
+        let status = if deleting { Status::already_exists_deleting } else { Status::already_exists };
+        return Err(status(ctx.kind.group, ctx.kind.plural, &name));
+    }
+    unreachable!("the loop returns in its last attempt")
+}
+
+/// Gives the object its identity, lets the kind prepare it, and checks it. Says whether the name was generated.
+fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
+    let strategy = ctx.kind.strategy;
+    let generate = object::meta(&obj, "generateName").to_owned();
+    let generated = object::meta(&obj, "name").is_empty() && !generate.is_empty();
+    let has_generation = strategy.bumps_generation(&obj, &obj).is_some();
+    let meta = object::meta_mut(&mut obj);
+    if generated {
+        meta.insert("name".into(), base::names::generate(&generate, rand::random()).into());
+    }
+    meta.insert("uid".into(), base::names::uid(rand::random()).into());
+    meta.insert("creationTimestamp".into(), object::now().rfc3339().into());
+    meta.remove("resourceVersion");
+    meta.remove("generation");
+    if has_generation {
+        meta.insert("generation".into(), 1.into());
+    }
+    drop_empty_managers(meta);
+    strategy.prepare_create(&mut obj);
+    let name = object::meta(&obj, "name").to_owned();
+    for errors in [strategy.validate(&obj), kinds::meta::validate_create(&obj, ctx.kind)] {
+        if !errors.is_empty() {
+            return Err(ctx.invalid(&name, &errors));
+        }
+    }
+    Ok((obj, generated))
+}
+
+/// `managedFields` of `[]` or `[{}]` says "none".
+pub(crate) fn drop_empty_managers(meta: &mut serde_json::Map<String, Value>) {
+    let nothing = |v: &Value| match v.as_array() {
+        Some(list) => list.iter().all(|e| e.as_object().is_some_and(serde_json::Map::is_empty)),
+        None => v.is_null(),
+    };
+    if meta.get("managedFields").is_some_and(nothing) {
+        meta.remove("managedFields");
+    }
+}

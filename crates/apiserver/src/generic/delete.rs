@@ -1,0 +1,284 @@
+//! DELETE of one object and of a collection.
+//!
+//! Invariant: an object goes at once only if no finalizer, no grace period and no kind-specific hold keeps it; otherwise
+//! it stays, marked. A repeated DELETE may only shorten a grace period.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Timestamp;
+use client::Status;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
+use kinds::{ErrorList, Path};
+use serde_json::{Value, json};
+use store::{Entry, Expect, Op, StoreError, Write};
+
+use crate::generic::body::{Body, schema_named};
+use crate::generic::list::{self, Listed};
+use crate::generic::{Answer, Ctx};
+use crate::negotiate::Format;
+use crate::{admission, object};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// What a DELETE asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wish {
+    grace: Option<i64>,
+    /// `Orphan`, `Background`, `Foreground` or empty.
+    policy: String,
+    orphan: Option<bool>,
+    uid: Option<String>,
+    revision: Option<String>,
+    dry_run: bool,
+}
+
+/// Deletes the object named in the path.
+pub(crate) async fn delete(ctx: &Ctx<'_>, body: Option<Body>) -> Result<Answer, Status> {
+    let wish = read(ctx, body)?;
+    let answer = one(ctx, &ctx.key(), &wish).await?;
+    Ok(answer)
+}
+
+/// Deletes every object of a collection that the selectors match; answers with the list of them.
+pub(crate) async fn delete_collection(ctx: &Ctx<'_>, body: Option<Body>) -> Result<Answer, Status> {
+    let wish = read(ctx, body)?;
+    let Answer::List(listed) = list::list(ctx).await? else {
+        return Err(Status::internal("a list gave no list"));
+    };
+    for entry in &listed.entries {
+        match one(ctx, &entry.key, &wish).await {
+            Ok(_) => {}
+            // Somebody else was faster.
+            Err(status) if status.is("NotFound") => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(Answer::List(Listed { continue_token: String::new(), remaining: None, ..listed }))
+}
+
+async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Status> {
+    let (_, name) = object::split_key(key);
+    let kind = ctx.kind;
+    loop {
+        let current =
+            ctx.server.store().get(key).ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+        let old = object::parse(kind, &current.value);
+        preconditions(ctx, name, &old, wish)?;
+        admission::delete(ctx, name)?;
+        let (new, step) = decide(ctx, &old, wish, object::now());
+        if wish.dry_run || matches!(step, Step::Nothing) {
+            return Ok(answer(ctx, current, new, step != Step::Remove, wish));
+        }
+        let bytes = object::stored(kind, &new);
+        let op = if step == Step::Remove { Op::Delete(Some(bytes)) } else { Op::Put(bytes) };
+        let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
+        match ctx.server.store().commit(write).await {
+            Ok(entry) => return Ok(answer(ctx, entry, new, step != Step::Remove, wish)),
+            Err(StoreError::Conflict { .. }) => {}
+            Err(e) => return Err(ctx.store_error(&e, "delete")),
+        }
+    }
+}
+
+fn answer(ctx: &Ctx<'_>, entry: Arc<Entry>, new: Value, stays: bool, wish: &Wish) -> Answer {
+    let kind = ctx.kind;
+    let code = if stays && wish.orphan == Some(false) { 202 } else { 200 };
+    if wish.dry_run && (stays || kind.delete_returns_object) {
+        return Answer::Value { code, value: new };
+    }
+    if stays || kind.delete_returns_object {
+        return Answer::Object { code, kind, entry };
+    }
+    let uid = object::meta(&new, "uid");
+    Answer::Status(Status::deleted(kind.group, kind.plural, object::meta(&new, "name"), uid))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Already as asked.
+    Nothing,
+    /// Stays, changed.
+    Mark,
+    /// Goes.
+    Remove,
+}
+
+/// `rest.BeforeDelete` and `updateForGracefulDeletionAndFinalizers`: what becomes of the object.
+fn decide(ctx: &Ctx<'_>, old: &Value, wish: &Wish, now: Timestamp) -> (Value, Step) {
+    let strategy = ctx.kind.strategy;
+    let mut new = old.clone();
+    propagate(ctx, &mut new, wish);
+    let held = !object::finalizers(&new).is_empty() || strategy.holds_removal(&new);
+    let grace = strategy.grace(old, wish.grace);
+    if object::is_deleting(old) {
+        let before = old["metadata"]["deletionGracePeriodSeconds"].as_i64();
+        match (grace, before, wish.grace) {
+            (Some(grace), Some(before), Some(_)) if grace < before => shorten(&mut new, before, grace),
+            (None, ..) | (Some(_), Some(0) | None, _) => {}
+            _ => return settle(old, new),
+        }
+        let over = new["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;
+        return if over && !held { (new, Step::Remove) } else { settle(old, new) };
+    }
+    if grace.is_none() && !held {
+        return (new, Step::Remove);
+    }
+    let seconds = grace.unwrap_or(0);
+    let at = now + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let no_grace = grace.is_none() && strategy.holds_removal(&new);
+    let meta = object::meta_mut(&mut new);
+    meta.insert("deletionTimestamp".into(), at.rfc3339().into());
+    if !no_grace {
+        meta.insert("deletionGracePeriodSeconds".into(), seconds.into());
+    }
+    if let Some(generation) = meta.get("generation").and_then(Value::as_i64).filter(|g| *g > 0) {
+        meta.insert("generation".into(), (generation + 1).into());
+    }
+    strategy.begin_deletion(&mut new);
+    let step = if seconds == 0 && !held { Step::Remove } else { Step::Mark };
+    (new, step)
+}
+
+fn settle(old: &Value, new: Value) -> (Value, Step) {
+    let step = if *old == new { Step::Nothing } else { Step::Mark };
+    (new, step)
+}
+
+fn shorten(new: &mut Value, before: i64, grace: i64) {
+    let meta = object::meta_mut(new);
+    let at = meta.get("deletionTimestamp").and_then(Value::as_str).and_then(|t| Timestamp::parse(t).ok());
+    if let Some(at) = at {
+        let at = Timestamp::from_seconds(at.seconds - before + grace);
+        meta.insert("deletionTimestamp".into(), at.rfc3339().into());
+    }
+    meta.insert("deletionGracePeriodSeconds".into(), grace.into());
+}
+
+/// Sets the garbage collector's finalizers as the propagation policy asks.
+fn propagate(ctx: &Ctx<'_>, new: &mut Value, wish: &Wish) {
+    let before: Vec<String> = object::finalizers(new).into_iter().map(str::to_owned).collect();
+    let has = |f: &str| before.iter().any(|b| b == f);
+    let (orphan, foreground) = match (wish.orphan, wish.policy.as_str()) {
+        (Some(orphan), _) => (orphan, false),
+        (None, "Orphan") => (true, false),
+        (None, "Foreground") => (false, true),
+        (None, "Background") => (false, false),
+        _ if has(ORPHAN) => (true, false),
+        _ if has(FOREGROUND) => (false, true),
+        _ => (ctx.kind.strategy.orphans_by_default(), false),
+    };
+    let mut after: Vec<&str> =
+        before.iter().map(String::as_str).filter(|f| !matches!(*f, ORPHAN | FOREGROUND)).collect();
+    if orphan {
+        after.push(ORPHAN);
+    }
+    if foreground {
+        after.push(FOREGROUND);
+    }
+    if after.iter().eq(before.iter()) {
+        return;
+    }
+    let meta = object::meta_mut(new);
+    if after.is_empty() {
+        meta.remove("finalizers");
+    } else {
+        meta.insert("finalizers".into(), json!(after));
+    }
+}
+
+fn preconditions(ctx: &Ctx<'_>, name: &str, old: &Value, wish: &Wish) -> Result<(), Status> {
+    let kind = ctx.kind;
+    if let Some(uid) = &wish.uid
+        && uid != object::meta(old, "uid")
+    {
+        return Err(Status::uid_precondition(kind.group, kind.plural, name, uid, object::meta(old, "uid")));
+    }
+    if let Some(rv) = &wish.revision
+        && rv != object::meta(old, "resourceVersion")
+    {
+        let why = format!(
+            "the ResourceVersion in the precondition ({rv}) does not match the ResourceVersion in record ({}). \
+             The object might have been modified",
+            object::meta(old, "resourceVersion")
+        );
+        return Err(Status::conflict(kind.group, kind.plural, name, &why));
+    }
+    Ok(())
+}
+
+/// Options from the body if there is one, else from the query; checked.
+fn read(ctx: &Ctx<'_>, body: Option<Body>) -> Result<Wish, Status> {
+    let p = &ctx.params;
+    let wish = match body {
+        Some(body) => from_body(body, p.dry_run)?,
+        None => Wish {
+            grace: p.grace_period_seconds,
+            policy: p.propagation_policy.clone(),
+            orphan: p.orphan_dependents,
+            uid: None,
+            revision: None,
+            dry_run: p.dry_run,
+        },
+    };
+    let mut errors = ErrorList::default();
+    let path = Path::new("propagationPolicy");
+    if wish.orphan.is_some() && !wish.policy.is_empty() {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        errors.invalid(&path, wish.policy.as_str(), why);
+    } else if !matches!(wish.policy.as_str(), "" | "Orphan" | "Background" | "Foreground") {
+        errors.not_supported(&path, wish.policy.as_str(), &["Background", "Foreground", "Orphan", "nil"]);
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+    }
+    if wish.orphan.is_none()
+        && wish.policy.is_empty()
+        && let Some(warning) = ctx.kind.strategy.delete_warning()
+    {
+        ctx.warn(warning);
+    }
+    Ok(wish)
+}
+
+fn from_body(body: Body, dry_run: bool) -> Result<Wish, Status> {
+    let value = match body {
+        Body::Value(value) => value,
+        Body::Bytes(bytes, Format::Json) => {
+            serde_json::from_slice(&bytes).map_err(|e| Status::bad_request(e.to_string()))?
+        }
+        Body::Bytes(bytes, Format::Yaml) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let json = kinds::decode::yaml_to_json(&text).map_err(|e| Status::bad_request(e.to_string()))?;
+            serde_json::from_slice(&json).map_err(|e| Status::bad_request(e.to_string()))?
+        }
+        Body::Bytes(bytes, Format::Protobuf) => {
+            let ty = schema_named("", "v1", "DeleteOptions")?;
+            let fail = |e: kinds::protobuf::ProtoError| Status::bad_request(e.to_string());
+            let envelope = kinds::protobuf::open(&bytes).map_err(fail)?;
+            kinds::protobuf::to_value(&envelope, ty).map_err(fail)?
+        }
+    };
+    let kind = value["kind"].as_str().unwrap_or_default();
+    if !matches!(kind, "" | "DeleteOptions") {
+        return Err(Status::bad_request(format!("a DELETE takes DeleteOptions, not {kind}")));
+    }
+    let options: DeleteOptions =
+        serde_json::from_value(value).map_err(|e| Status::bad_request(e.to_string()))?;
+    let dry = options.dry_run.unwrap_or_default();
+    if let Some(other) = dry.iter().find(|d| *d != "All") {
+        let mut errors = ErrorList::default();
+        errors.not_supported(&Path::new("dryRun"), other.as_str(), &["All"]);
+        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+    }
+    let preconditions = options.preconditions.unwrap_or_default();
+    Ok(Wish {
+        grace: options.grace_period_seconds,
+        policy: options.propagation_policy.unwrap_or_default(),
+        orphan: options.orphan_dependents,
+        uid: preconditions.uid,
+        revision: preconditions.resource_version,
+        dry_run: dry_run || !dry.is_empty(),
+    })
+}

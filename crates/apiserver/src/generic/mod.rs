@@ -1,0 +1,125 @@
+//! The one request path of all kinds: create, get, list, watch, update, patch, delete, deletecollection.
+//!
+//! Invariant: every write goes decode → metadata → admission → prepare → validate → compare-and-set, in the order
+//! upstream documents for `registry/generic`; nothing here names a kind. Absent: HTTP.
+
+pub(crate) mod body;
+pub(crate) mod continuation;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod list;
+pub(crate) mod patch;
+pub(crate) mod select;
+pub(crate) mod update;
+pub(crate) mod watch;
+
+use std::sync::{Arc, Mutex};
+
+use client::{Identity, Status};
+use kinds::{Endpoint, Kind, Subresource};
+use serde_json::Value;
+use store::{Entry, StoreError};
+
+use crate::request::Params;
+use crate::server::Server;
+
+/// One call on its way.
+pub(crate) struct Ctx<'a> {
+    pub(crate) server: &'a Arc<Server>,
+    pub(crate) who: &'a Identity,
+    pub(crate) kind: &'static Kind,
+    pub(crate) sub: Option<&'static Subresource>,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) params: Params,
+    /// Texts of `Warning` headers, distinct.
+    pub(crate) warnings: Mutex<Vec<String>>,
+}
+
+impl Ctx<'_> {
+    /// Adds a `Warning` header.
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut warnings = self.warnings.lock().expect("no panic while held");
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// Through which endpoint this call writes.
+    pub(crate) fn endpoint(&self) -> Endpoint<'static> {
+        self.sub.map_or(Endpoint::Main, |s| Endpoint::Sub(s.name))
+    }
+
+    /// The key of the object named in the path.
+    pub(crate) fn key(&self) -> Arc<str> {
+        crate::object::key(self.kind, &self.namespace, &self.name)
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        Status::not_found(self.kind.group, self.kind.plural, &self.name)
+    }
+
+    pub(crate) fn invalid(&self, name: &str, errors: &kinds::ErrorList) -> Status {
+        Status::invalid(self.kind.group, self.kind.kind, name, errors)
+    }
+
+    pub(crate) fn forbidden(&self, name: &str, why: &str) -> Status {
+        Status::forbidden(self.kind.group, self.kind.plural, name, why)
+    }
+
+    /// The object named in the path.
+    pub(crate) fn current(&self) -> Result<Arc<Entry>, Status> {
+        self.server.store().get(&self.key()).ok_or_else(|| self.not_found())
+    }
+
+    /// The answer to a failure of the store that is not a conflict.
+    pub(crate) fn store_error(&self, error: &StoreError, operation: &str) -> Status {
+        match error {
+            StoreError::Compacted { asked, oldest } => Status::too_old(*asked, *oldest),
+            StoreError::Future { asked, current } => Status::too_large_rv(*asked, *current),
+            StoreError::Conflict { .. } => Status::modified(self.kind.group, self.kind.plural, &self.name),
+            StoreError::Invalid(why) => Status::internal(why),
+            StoreError::Unavailable(why) => {
+                tracing::error!(why, operation, resource = self.kind.plural, "store");
+                Status::server_timeout(self.kind.group, self.kind.plural, operation)
+            }
+        }
+    }
+}
+
+/// What a call is answered with; the HTTP layer chooses the form.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// One stored object.
+    Object { code: u16, kind: &'static Kind, entry: Arc<Entry> },
+    /// One object that is not (or not so) in the store, with apiVersion and kind.
+    Value { code: u16, value: Value },
+    /// Success without an object.
+    Status(Status),
+    /// A collection.
+    List(list::Listed),
+}
+
+impl Answer {
+    /// The whole answer as one value.
+    pub(crate) fn into_value(self) -> Value {
+        match self {
+            Self::Object { kind, entry, .. } => crate::object::parse(kind, &entry.value),
+            Self::Value { value, .. } => value,
+            Self::Status(status) => status.to_json(),
+            Self::List(listed) => listed.into_value(),
+        }
+    }
+}
+
+/// Reads one object.
+pub(crate) async fn get(ctx: &Ctx<'_>) -> Result<Answer, Status> {
+    let rv = &ctx.params.resource_version;
+    if rv.is_empty() {
+        ctx.server.store().barrier().await.map_err(|e| ctx.store_error(&e, "get"))?;
+    } else {
+        list::reach(ctx, list::revision(rv)?).await?;
+    }
+    Ok(Answer::Object { code: 200, kind: ctx.kind, entry: ctx.current()? })
+}

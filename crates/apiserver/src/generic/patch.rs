@@ -1,0 +1,95 @@
+//! PATCH: JSON patch, merge patch, strategic merge patch.
+//!
+//! Invariant: a patch without resourceVersion is applied again to the newest object until it is stored; with one it is
+//! applied once. Absent: server-side apply; its media type is answered 415 before it gets here.
+
+use bytes::Bytes;
+use client::{PatchType, Status};
+use kinds::patch::{self as patches, PatchError, Patched};
+use kinds::{ErrorList, Path, decode};
+use serde_json::Value;
+
+use crate::generic::{Answer, Ctx, body, update};
+use crate::object;
+use crate::request::FieldValidation;
+
+/// Applies a patch to the stored object.
+pub(crate) async fn patch(ctx: &Ctx<'_>, kind: PatchType, text: Bytes) -> Result<Answer, Status> {
+    if ctx.params.force.is_some() {
+        let mut errors = ErrorList::default();
+        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
+    }
+    loop {
+        let current = ctx.current()?;
+        let old = object::parse(ctx.kind, &current.value);
+        let new = apply(ctx, kind, &text, &old)?;
+        if let Some(answer) = update::attempt(ctx, &current, new).await? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// The patched object: decoded, defaulted and located like a body.
+pub(crate) fn apply(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<Value, Status> {
+    let ty = body::schema_of(ctx.kind)?;
+    let patched: Result<Patched, PatchError> = match kind {
+        PatchType::Json => patches::json_patch(old, text),
+        PatchType::Merge => patches::merge_patch(old, text),
+        PatchType::Strategic => patches::strategic_merge_patch(old, text, ty),
+        PatchType::Apply => return Err(Status::unsupported_media_type(SUPPORTED)),
+    };
+    let Patched { value, mut problems } = patched.map_err(refusal)?;
+    let decoded = decode::normalise(value, ty).map_err(|e| {
+        let mut errors = ErrorList::default();
+        errors.invalid(&Path::new("patch"), String::from_utf8_lossy(text).into_owned(), e.to_string());
+        Status::invalid("", "", "", &errors)
+    })?;
+    problems.extend(decoded.problems);
+    strictness(ctx, text, &problems)?;
+    let mut new = decoded.value;
+    object::set_type(&mut new, ctx.kind);
+    body::default(ctx.kind, &mut new);
+    body::locate(ctx, &mut new)?;
+    Ok(new)
+}
+
+/// The media types of patches that are served.
+pub(crate) const SUPPORTED: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+
+fn strictness(ctx: &Ctx<'_>, text: &[u8], problems: &[String]) -> Result<(), Status> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    match ctx.params.field_validation {
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            problems.iter().for_each(|p| ctx.warn(p.as_str()));
+            Ok(())
+        }
+        FieldValidation::Strict => {
+            let mut errors = ErrorList::default();
+            let why = format!("strict decoding error: {}", problems.join(", "));
+            errors.invalid(&Path::new("patch"), String::from_utf8_lossy(text).into_owned(), why);
+            Err(Status::invalid("", "", "", &errors))
+        }
+    }
+}
+
+fn refusal(error: PatchError) -> Status {
+    match error {
+        PatchError::TooManyOperations(_) => {
+            Status::failure(413, "RequestEntityTooLarge", format!("Request entity too large: {error}"))
+        }
+        PatchError::Malformed(why) => Status::bad_request(why),
+        PatchError::Failed(why) => {
+            tracing::debug!(why, "patch operation");
+            Status::unprocessable_patch()
+        }
+        PatchError::Internal(why) => Status::untyped(why),
+    }
+}

@@ -1,0 +1,89 @@
+//! Label and field selectors of lists and watches, applied to stored bytes.
+//!
+//! Invariant: an empty selector parses nothing; labels parse only the head of an object; fields parse all of it.
+
+use std::borrow::Cow;
+
+use base::{fields, labels};
+use client::Status;
+use kinds::Kind;
+use serde_json::Value;
+
+use crate::object;
+
+/// Both selectors of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    kind: &'static Kind,
+    labels: labels::Selector,
+    fields: fields::Selector,
+    /// Whether some field needs the parsed object.
+    deep: bool,
+}
+
+impl Selection {
+    /// Reads the query's selectors, 400 if they are malformed or name a field the kind does not offer.
+    pub(crate) fn parse(kind: &'static Kind, label_text: &str, field_text: &str) -> Result<Self, Status> {
+        let labels = labels::Selector::parse(label_text)
+            .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+        let fields = fields::Selector::parse(field_text).map_err(|e| Status::bad_request(e.to_string()))?;
+        let offered = kind.strategy.selectable_fields();
+        let mut deep = false;
+        for term in &fields.terms {
+            let field = term.field.as_str();
+            if field == "metadata.name" || (field == "metadata.namespace" && kind.namespaced) {
+                continue;
+            }
+            if !offered.contains(&field) {
+                return Err(Status::bad_request(refusal(field, offered)));
+            }
+            deep = true;
+        }
+        Ok(Self { kind, labels, fields, deep })
+    }
+
+    /// Whether everything matches.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_empty()
+    }
+
+    /// The one name that can match, if the selector says so.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.fields.required("metadata.name")
+    }
+
+    /// Whether an entry's bytes match.
+    pub(crate) fn matches(&self, key: &str, value: &[u8]) -> bool {
+        if self.is_everything() {
+            return true;
+        }
+        if self.deep {
+            return self.matches_value(key, &object::parse(self.kind, value));
+        }
+        let (namespace, name) = object::split_key(key);
+        let fields = self.fields.matches(|field| match field {
+            "metadata.name" => Cow::Borrowed(name),
+            _ => Cow::Borrowed(namespace),
+        });
+        fields && (self.labels.is_everything() || self.labels.matches(&object::head(value).metadata.labels))
+    }
+
+    fn matches_value(&self, key: &str, obj: &Value) -> bool {
+        let (namespace, name) = object::split_key(key);
+        let fields = self.fields.matches(|field| match field {
+            "metadata.name" => Cow::Borrowed(name),
+            "metadata.namespace" => Cow::Borrowed(namespace),
+            other => Cow::Owned(self.kind.strategy.field(obj, other)),
+        });
+        fields && self.labels.matches_json(obj["metadata"]["labels"].as_object())
+    }
+}
+
+/// Kinds with a conversion function of their own say one thing, all others the other.
+fn refusal(field: &str, offered: &[&str]) -> String {
+    if offered.is_empty() {
+        format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    } else {
+        format!("field label not supported: {field}")
+    }
+}

@@ -1,0 +1,165 @@
+//! PUT, and the second half of PATCH: one object becomes another.
+//!
+//! Invariant: compare-and-set on the revision that was read; identical bytes are not written; an update that empties
+//! the finalizers of a deleting object removes it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use client::Status;
+use kinds::{Endpoint, ErrorList};
+use serde_json::Value;
+use store::{Entry, Expect, Op, StoreError, Write};
+
+use crate::generic::body::{self, Body};
+use crate::generic::{Answer, Ctx, create};
+use crate::{admission, object};
+
+/// What an update comes to.
+pub(crate) enum Outcome {
+    /// Nothing to write.
+    Unchanged,
+    /// Write this.
+    Put(Bytes),
+    /// This was the last change; remove, with this final state.
+    Remove(Bytes),
+}
+
+/// Replaces from a request body.
+pub(crate) async fn update(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let mut new = body::object(ctx, body)?;
+    body::locate(ctx, &mut new)?;
+    let conditional = !object::meta(&new, "resourceVersion").is_empty();
+    loop {
+        let Some(current) = ctx.server.store().get(&ctx.key()) else {
+            return create_instead(ctx, new).await;
+        };
+        if !conditional && !ctx.kind.unconditional_update {
+            return Err(ctx.invalid(&ctx.name, &kinds::meta::resource_version_required()));
+        }
+        if let Some(answer) = attempt(ctx, &current, new.clone()).await? {
+            return Ok(answer);
+        }
+        if conditional {
+            return Err(Status::modified(ctx.kind.group, ctx.kind.plural, &ctx.name));
+        }
+    }
+}
+
+async fn create_instead(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status> {
+    if !ctx.kind.create_on_update || ctx.endpoint() != Endpoint::Main {
+        return Err(ctx.not_found());
+    }
+    ctx.server.authorize_verb(ctx, "create")?;
+    if !object::meta(&new, "uid").is_empty() {
+        let why = precondition(&ctx.key(), object::meta(&new, "uid"), "");
+        return Err(Status::conflict(ctx.kind.group, ctx.kind.plural, &ctx.name, &why));
+    }
+    object::meta_mut(&mut new).remove("resourceVersion");
+    create::store_new(ctx, new).await
+}
+
+/// One attempt to make `current` into `new`; `None` if another write came first.
+pub(crate) async fn attempt(
+    ctx: &Ctx<'_>,
+    current: &Arc<Entry>,
+    new: Value,
+) -> Result<Option<Answer>, Status> {
+    let old = object::parse(ctx.kind, &current.value);
+    let (outcome, new) = evaluate(ctx, current, &old, new).await?;
+    commit(ctx, current, outcome, new, "update").await
+}
+
+/// Writes an outcome; `None` if another write came first.
+pub(crate) async fn commit(
+    ctx: &Ctx<'_>,
+    current: &Arc<Entry>,
+    outcome: Outcome,
+    new: Value,
+    operation: &str,
+) -> Result<Option<Answer>, Status> {
+    let op = match outcome {
+        Outcome::Unchanged => {
+            return Ok(Some(Answer::Object { code: 200, kind: ctx.kind, entry: current.clone() }));
+        }
+        _ if ctx.params.dry_run => return Ok(Some(Answer::Value { code: 200, value: new })),
+        Outcome::Put(bytes) => Op::Put(bytes),
+        Outcome::Remove(bytes) => Op::Delete(Some(bytes)),
+    };
+    let write = Write { key: current.key.clone(), expect: Expect::Revision(current.revision), op };
+    match ctx.server.store().commit(write).await {
+        Ok(entry) => Ok(Some(Answer::Object { code: 200, kind: ctx.kind, entry })),
+        Err(StoreError::Conflict { .. }) => Ok(None),
+        Err(e) => Err(ctx.store_error(&e, operation)),
+    }
+}
+
+/// Everything between decoding and writing.
+pub(crate) async fn evaluate(
+    ctx: &Ctx<'_>,
+    current: &Entry,
+    old: &Value,
+    mut new: Value,
+) -> Result<(Outcome, Value), Status> {
+    let kind = ctx.kind;
+    let asked = object::meta(&new, "resourceVersion");
+    if !asked.is_empty() && asked != object::meta(old, "resourceVersion") {
+        return Err(Status::modified(kind.group, kind.plural, &ctx.name));
+    }
+    let (wanted, found) = (object::meta(&new, "uid"), object::meta(old, "uid"));
+    if !wanted.is_empty() && wanted != found {
+        let why = precondition(&current.key, wanted, found);
+        return Err(Status::conflict(kind.group, kind.plural, &ctx.name, &why));
+    }
+    let meta = object::meta_mut(&mut new);
+    meta.insert("resourceVersion".into(), current.revision.to_string().into());
+    if !meta.contains_key("managedFields")
+        && let Some(managers) = old["metadata"].get("managedFields")
+    {
+        meta.insert("managedFields".into(), managers.clone());
+    }
+    create::drop_empty_managers(meta);
+    admission::update(ctx, &mut new, old)?;
+    kinds::meta::keep_system_fields(&mut new, old);
+    kind.strategy.prepare_update(&mut new, old, ctx.endpoint());
+    count_generation(ctx, &mut new, old);
+    let mut errors: ErrorList = kinds::meta::validate_update(&new, old);
+    errors.extend(kind.strategy.validate_update(&new, old, ctx.endpoint()));
+    if !errors.is_empty() {
+        return Err(ctx.invalid(&ctx.name, &errors));
+    }
+    kind.strategy.warnings(&new, Some(old)).into_iter().for_each(|w| ctx.warn(w));
+    let bytes = object::stored(kind, &new);
+    let outcome = if is_last_change(ctx, &new, old) {
+        Outcome::Remove(bytes)
+    } else if bytes == object::without_revision(current) {
+        Outcome::Unchanged
+    } else {
+        Outcome::Put(bytes)
+    };
+    Ok((outcome, new))
+}
+
+fn count_generation(ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
+    let before = old["metadata"]["generation"].as_i64().unwrap_or(0);
+    if ctx.kind.strategy.bumps_generation(new, old) == Some(true) {
+        object::meta_mut(new).insert("generation".into(), (before + 1).into());
+    }
+}
+
+/// `ShouldDeleteDuringUpdate`: deletion has begun, its grace is over, and nothing holds the object any more.
+fn is_last_change(ctx: &Ctx<'_>, new: &Value, old: &Value) -> bool {
+    let over = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;
+    object::is_deleting(old)
+        && over
+        && object::finalizers(new).is_empty()
+        && !ctx.kind.strategy.holds_removal(new)
+}
+
+/// The words of upstream's storage layer.
+fn precondition(key: &str, wanted: &str, found: &str) -> String {
+    format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{key}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+    )
+}

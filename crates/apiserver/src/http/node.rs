@@ -1,0 +1,361 @@
+//! log, exec, attach, port-forward: carried to the Pod's node.
+//!
+//! Invariant: the node is reached at the address and port its own Node status names, with the API server's client
+//! certificate and its own certificate checked against the cluster's CA; what follows a 101 is carried unread. The
+//! streaming protocols (SPDY/3.1, WebSocket) are the node's.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::Status;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use kinds::{ErrorList, Path};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::respond::{self, Form};
+use super::{Reply, full};
+use crate::object;
+use crate::request::{Info, Params};
+use crate::server::Server;
+
+/// The subresources carried by this module.
+pub(crate) const STREAMS: &[&str] = &["log", "exec", "attach", "portforward"];
+
+/// A node that does not answer by then is down.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Answers one request by asking the node.
+pub(crate) async fn serve(
+    server: &Arc<Server>,
+    info: &Info,
+    params: &Params,
+    form: &Form,
+    what: &str,
+    request: Request<Incoming>,
+) -> Reply {
+    let result = match what {
+        "log" => log(server, info, params).await,
+        _ => stream(server, info, params, what, request).await,
+    };
+    result.unwrap_or_else(|status| respond::error(form, &status))
+}
+
+fn pod(server: &Arc<Server>, info: &Info) -> Result<Value, Status> {
+    let kind = kinds::by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+    let key = object::key(kind, &info.namespace, &info.name);
+    let entry = server.store().get(&key).ok_or_else(|| Status::not_found("", "pods", &info.name))?;
+    Ok(object::parse(kind, &entry.value))
+}
+
+/// Where a node listens: an address and a port, both of its own status.
+fn address(server: &Arc<Server>, node: &str) -> Result<(IpAddr, u16), Status> {
+    let kind = kinds::by_resource("", "v1", "nodes").ok_or_else(Status::no_such_resource)?;
+    let entry = server
+        .store()
+        .get(&object::key(kind, "", node))
+        .ok_or_else(|| Status::not_found("", "nodes", node))?;
+    let obj = object::parse(kind, &entry.value);
+    let addresses = obj["status"]["addresses"].as_array();
+    let internal = addresses.into_iter().flatten().find(|a| a["type"] == "InternalIP");
+    let ip = internal.and_then(|a| a["address"].as_str()).and_then(|a| a.parse().ok());
+    let port = obj["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
+    match (ip, port.and_then(|p| u16::try_from(p).ok())) {
+        (Some(ip), Some(port)) => Ok((ip, port)),
+        _ => Err(Status::untyped(format!(
+            "no preferred addresses found; known addresses: {:?}",
+            obj["status"]["addresses"]
+        ))),
+    }
+}
+
+/// The names of a Pod's containers by list.
+fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
+    pod["spec"][list].as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect()
+}
+
+/// Which container is meant, in upstream's words if that cannot be told.
+fn container(pod: &Value, asked: &str, default_annotation: bool) -> Result<String, Status> {
+    let name = object::meta(pod, "name");
+    let containers = names(pod, "containers");
+    let init = names(pod, "initContainers");
+    let ephemeral = names(pod, "ephemeralContainers");
+    if !asked.is_empty() {
+        if containers.iter().chain(&init).chain(&ephemeral).any(|c| *c == asked) {
+            return Ok(asked.to_owned());
+        }
+        return Err(Status::bad_request(format!("container {asked} is not valid for pod {name}")));
+    }
+    if default_annotation
+        && let Some(default) =
+            pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str()
+        && containers.contains(&default)
+    {
+        return Ok(default.to_owned());
+    }
+    match (containers.as_slice(), init.is_empty(), ephemeral.is_empty()) {
+        ([one], true, true) => Ok((*one).to_owned()),
+        ([], ..) => Err(Status::bad_request(format!("a container name must be specified for pod {name}"))),
+        (all, ..) => {
+            let mut text = format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                all.join(" ")
+            );
+            if !init.is_empty() {
+                text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+            }
+            if !ephemeral.is_empty() {
+                text.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+            }
+            Err(Status::bad_request(text))
+        }
+    }
+}
+
+const LOG_PARAMS: &[&str] =
+    &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+
+async fn log(server: &Arc<Server>, info: &Info, params: &Params) -> Result<Reply, Status> {
+    let pod = pod(server, info)?;
+    check_log(params)?;
+    let container = container(&pod, params.get("container").unwrap_or_default(), false)?;
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node.is_empty() {
+        let mut reply = respond::text(StatusCode::NO_CONTENT, Bytes::new());
+        reply.headers_mut().remove(header::CONTENT_TYPE);
+        return Ok(reply);
+    }
+    let path = format!("/containerLogs/{}/{}/{container}", info.namespace, info.name);
+    let query = query(params, |key| LOG_PARAMS.contains(&key));
+    let request = Request::get(target(&path, &query))
+        .header(header::HOST, node)
+        .body(Empty::<Bytes>::new())
+        .map_err(Status::internal)?;
+    let response = send(server, node, request).await?;
+    let (parts, body) = response.into_parts();
+    if parts.status != StatusCode::OK {
+        return Err(node_error(parts.status, body).await);
+    }
+    let mut reply = http::Response::new(body.map_err(std::io::Error::other).boxed_unsync());
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    Ok(reply)
+}
+
+/// `ValidatePodLogOptions`.
+fn check_log(params: &Params) -> Result<(), Status> {
+    let mut errors = ErrorList::default();
+    for (key, minimum, why) in [
+        ("tailLines", 0, "must be greater than or equal to 0"),
+        ("limitBytes", 1, "must be greater than 0"),
+        ("sinceSeconds", 1, "must be greater than 0"),
+    ] {
+        let Some(text) = params.get(key).filter(|t| !t.is_empty()) else { continue };
+        match text.parse::<i64>() {
+            Ok(n) if n < minimum => errors.invalid(&Path::new(key), n, why),
+            Ok(_) => {}
+            Err(_) => {
+                let why = format!(
+                    "unable to decode query parameter {key}: strconv.ParseInt: parsing {text:?}: invalid syntax"
+                );
+                return Err(Status::bad_request(why));
+            }
+        }
+    }
+    if params.get("sinceSeconds").is_some() && params.get("sinceTime").is_some() {
+        errors.forbidden(&Path::root(), "at most one of `sinceTime` or `sinceSeconds` may be specified");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", "", &errors)) }
+}
+
+/// exec, attach, portforward: the handshake is the node's, the bytes after it are nobody's business here.
+async fn stream(
+    server: &Arc<Server>,
+    info: &Info,
+    params: &Params,
+    what: &str,
+    request: Request<Incoming>,
+) -> Result<Reply, Status> {
+    let pod = pod(server, info)?;
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    let (namespace, name) = (&info.namespace, &info.name);
+    let (path, query) = if what == "portforward" {
+        (format!("/portForward/{namespace}/{name}"), query(params, |key| key == "port" || key == "ports"))
+    } else {
+        let container = container(&pod, params.get("container").unwrap_or_default(), true)?;
+        check_streams(params, what)?;
+        (format!("/{what}/{namespace}/{name}/{container}"), remote_query(params, what))
+    };
+    if node.is_empty() {
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+    }
+    if !wants_upgrade(request.headers()) {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    let mut onward = Request::builder().method(request.method()).uri(target(&path, &query));
+    if let Some(headers) = onward.headers_mut() {
+        copy_headers(request.headers(), headers);
+        headers.insert(header::HOST, HeaderValue::from_str(node).map_err(Status::internal)?);
+    }
+    let onward = onward.body(Empty::<Bytes>::new()).map_err(Status::internal)?;
+    let mut response = send(server, node, onward).await?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.map_err(Status::internal)?.to_bytes();
+        let mut reply = http::Response::new(full(bytes));
+        *reply.status_mut() = parts.status;
+        for name in [header::CONTENT_TYPE, HeaderName::from_static("x-accepted-stream-protocol-versions")] {
+            for value in parts.headers.get_all(&name) {
+                reply.headers_mut().append(name.clone(), value.clone());
+            }
+        }
+        return Ok(reply);
+    }
+    let mut reply = http::Response::new(full(Bytes::new()));
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    reply.headers_mut().extend(response.headers().clone());
+    let closing = server.closing();
+    let (client_side, node_side) = (hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
+    tokio::spawn(async move {
+        if let Err(e) = tunnel(client_side, node_side, closing).await {
+            tracing::debug!(error = %e, "stream to a node ended");
+        }
+    });
+    Ok(reply)
+}
+
+async fn tunnel(
+    client_side: hyper::upgrade::OnUpgrade,
+    node_side: hyper::upgrade::OnUpgrade,
+    mut closing: tokio::sync::watch::Receiver<bool>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (client_side, node_side) = tokio::try_join!(client_side, node_side)?;
+    let (mut client_side, mut node_side) = (TokioIo::new(client_side), TokioIo::new(node_side));
+    tokio::select! {
+        copied = tokio::io::copy_bidirectional(&mut client_side, &mut node_side) => drop(copied?),
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    Ok(())
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    let upgrade = connection.flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case("upgrade"));
+    upgrade && headers.contains_key(header::UPGRADE)
+}
+
+/// Everything the handshake needs; nothing that says who the client was.
+fn copy_headers(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        let private =
+            matches!(*name, header::AUTHORIZATION | header::HOST | header::COOKIE | header::CONTENT_LENGTH)
+                || name.as_str().starts_with("impersonate-");
+        if !private {
+            to.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// At least one stream, and none that contradict each other.
+fn check_streams(params: &Params, what: &str) -> Result<(), Status> {
+    let on = |key| flag(params, key);
+    let mut errors = ErrorList::default();
+    if !on("stdin") && !on("stdout") && !on("stderr") {
+        errors.required(&Path::root(), "must specify at least one of stdin, stdout, stderr");
+    }
+    if on("tty") && on("stderr") && what == "attach" {
+        errors.invalid(&Path::new("stderr"), true, "tty and stderr cannot both be true");
+    }
+    if what == "exec" && params.get("command").is_none() {
+        errors.required(&Path::new("command"), "");
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let kind = if what == "exec" { "PodExecOptions" } else { "PodAttachOptions" };
+    Err(Status::invalid("", kind, "", &errors))
+}
+
+/// Whether a stream is wanted; `stdout` and `stderr` are off unless asked for, as upstream's decoder leaves them.
+fn flag(params: &Params, key: &str) -> bool {
+    params.get(key).is_some_and(crate::request::boolean)
+}
+
+/// The node's names of the parameters of exec and attach.
+fn remote_query(params: &Params, what: &str) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    for (ours, theirs) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+        if flag(params, ours) {
+            out.push((theirs.to_owned(), "1".to_owned()));
+        }
+    }
+    if what == "exec" {
+        out.extend(query(params, |key| key == "command"));
+    }
+    out
+}
+
+fn query(params: &Params, wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    params.all.iter().filter(|(key, _)| wanted(key)).cloned().collect()
+}
+
+fn target(path: &str, query: &[(String, String)]) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<String> = query.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+}
+
+/// One request on a connection of its own.
+async fn send(
+    server: &Arc<Server>,
+    node: &str,
+    request: Request<Empty<Bytes>>,
+) -> Result<http::Response<Incoming>, Status> {
+    let (ip, port) = address(server, node)?;
+    let failed =
+        |e: &dyn std::fmt::Display| Status::untyped(format!("error dialing backend: dial {ip}:{port}: {e}"));
+    let connect = async {
+        let tcp = TcpStream::connect((ip, port)).await?;
+        tcp.set_nodelay(true)?;
+        let config = server.node_tls().map_err(std::io::Error::other)?;
+        tokio_rustls::TlsConnector::from(config).connect(ServerName::IpAddress(ip.into()), tcp).await
+    };
+    let tls = match tokio::time::timeout(CONNECT, connect).await {
+        Ok(Ok(tls)) => tls,
+        Ok(Err(e)) => return Err(failed(&e)),
+        Err(_) => return Err(failed(&"i/o timeout")),
+    };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| failed(&e))?;
+    tokio::spawn(async move {
+        if let Err(e) = connection.with_upgrades().await {
+            tracing::debug!(error = %e, "connection to a node");
+        }
+    });
+    sender.send_request(request).await.map_err(|e| failed(&e))
+}
+
+/// What a node refused, as the API says it: its own `Status` if it sent one, its text otherwise.
+async fn node_error(code: StatusCode, body: Incoming) -> Status {
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    if let Ok(mut status) = serde_json::from_slice::<Status>(&bytes)
+        && !status.message.is_empty()
+    {
+        status.code = code.as_u16();
+        return status;
+    }
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    match code {
+        StatusCode::BAD_REQUEST => Status::bad_request(text),
+        StatusCode::NOT_FOUND => Status::failure(404, "NotFound", text),
+        _ => Status::failure(code.as_u16(), "InternalError", text),
+    }
+}

@@ -1,0 +1,358 @@
+//! One request: who, may they, which kind, what to do.
+//!
+//! Invariant: authentication, authorization, routing, in this order, before a byte of the body is read.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::{Identity, PatchType, Status};
+use futures_util::FutureExt as _;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use kinds::{Kind, Subresource};
+
+use super::respond::{self, Form};
+use super::{Reply, node, table, unversioned, watch};
+use crate::audit::{Record, Stage};
+use crate::authz::{self, Attributes};
+use crate::generic::body::Body;
+use crate::generic::watch::Stream;
+use crate::generic::{Ctx, patch};
+use crate::negotiate::{self, Accepted, Format, Transform};
+use crate::request::{Info, Params};
+use crate::server::Server;
+use crate::sub::{self, Action};
+use crate::{authn, discovery};
+
+/// Largest body.
+const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// Requests other than watches and streams.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Answers one request, whatever happens.
+pub(crate) async fn serve(
+    server: Arc<Server>,
+    connection: Option<Arc<Identity>>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Reply {
+    let started = tokio::time::Instant::now();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let handled = AssertUnwindSafe(handle(&server, connection.as_deref(), request)).catch_unwind().await;
+    let reply = handled.unwrap_or_else(|_| {
+        tracing::error!(%method, %uri, "a request handler panicked");
+        let text =
+            format!("This request caused apiserver to panic. Look in the logs for details: {method} {uri}");
+        respond::text(StatusCode::INTERNAL_SERVER_ERROR, text)
+    });
+    tracing::debug!(%method, %uri, %peer, code = reply.status().as_u16(), took = ?started.elapsed(), "request");
+    reply
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
+    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+/// All values of `Accept`, which may be sent in several lines.
+fn accept_header(headers: &HeaderMap) -> String {
+    let values: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    values.join(",")
+}
+
+async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Request<Incoming>) -> Reply {
+    let headers = request.headers();
+    let agent = header(headers, &header::USER_AGENT);
+    let mut form = Form {
+        accepted: Accepted { format: Format::Json, transform: Transform::None },
+        pretty: negotiate::pretty(None, agent),
+        gzip: header(headers, &header::ACCEPT_ENCODING).contains("gzip"),
+        include: table::Include::Metadata,
+    };
+    let params = match Params::parse(request.uri().query().unwrap_or_default()) {
+        Ok(params) => params,
+        Err(bad) => {
+            let reason = if bad.code == 422 { "Invalid" } else { "BadRequest" };
+            return respond::error(&form, &Status::failure(bad.code, reason, bad.message));
+        }
+    };
+    form.pretty = negotiate::pretty(params.pretty, agent);
+    let info = Info::parse(request.method(), request.uri().path(), &params);
+    let who = match identify(server, headers, connection) {
+        Ok(who) => who,
+        Err(status) => return respond::error(&form, &status),
+    };
+    let asked = attributes(&info, &params);
+    if !authz::allows(server.store().as_ref(), &who, &asked) {
+        return respond::error(&form, &forbidden(&who, &info, &asked));
+    }
+    if info.is_resource {
+        return resource(server, who, info, params, form, request).await;
+    }
+    let offered = [Transform::Discovery];
+    if let Some(accepted) = negotiate::accept(&accept_header(headers), &offered) {
+        form.accepted = accepted;
+    }
+    if form.accepted.format == Format::Protobuf && info.path.starts_with("/api") {
+        // Discovery documents are offered as JSON; clients list it after protobuf.
+        form.accepted.format = Format::Json;
+    }
+    if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
+        return respond::error(&form, &Status::method_not_supported());
+    }
+    unversioned::serve(server, &info.path, &params, headers, &form)
+        .unwrap_or_else(|| respond::text(StatusCode::NOT_FOUND, "404 page not found\n"))
+}
+
+pub(crate) fn attributes<'a>(info: &'a Info, params: &'a Params) -> Attributes<'a> {
+    // Since 1.35 the streaming subresources need `create` even over GET.
+    let streaming =
+        matches!(info.subresource.as_str(), "exec" | "attach" | "portforward") && info.resource == "pods";
+    Attributes {
+        verb: if streaming && info.verb == "get" { "create" } else { info.verb },
+        is_resource: info.is_resource,
+        group: &info.group,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        namespace: &info.namespace,
+        name: &info.name,
+        path: &info.path,
+        field_selector: &params.field_selector,
+    }
+}
+
+fn forbidden(who: &Identity, info: &Info, asked: &Attributes<'_>) -> Status {
+    let why = authz::refusal(who, asked);
+    let resource = if info.is_resource { info.resource.as_str() } else { "" };
+    Status::forbidden(&info.group, resource, &info.name, &why)
+}
+
+/// The caller, or whom the caller may act as.
+fn identify(
+    server: &Arc<Server>,
+    headers: &HeaderMap,
+    connection: Option<&Identity>,
+) -> Result<Identity, Status> {
+    let who = authn::request(server, headers, connection)?;
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let (user, uid) = (text("impersonate-user"), text("impersonate-uid"));
+    let groups: Vec<String> = headers
+        .get_all("impersonate-group")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .map(str::to_owned)
+        .collect();
+    let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for (name, value) in headers {
+        if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
+            let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned();
+            extra.entry(key).or_default().push(value.to_owned());
+        }
+    }
+    if user.is_empty() {
+        if !groups.is_empty() || !uid.is_empty() || !extra.is_empty() {
+            return Err(Status::bad_request("requested [] without impersonating a user"));
+        }
+        return Ok(who);
+    }
+    may_impersonate(server, &who, &user, &groups, &uid, &extra)?;
+    let mut target = Identity { name: user, uid, groups, extra };
+    if let Some(account) = target.name.strip_prefix("system:serviceaccount:")
+        && target.groups.is_empty()
+        && let Some((namespace, _)) = account.split_once(':')
+    {
+        target.groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
+    }
+    if target.name == "system:anonymous" {
+        target.groups.push(authn::UNAUTHENTICATED.into());
+    }
+    Ok(authn::authenticated(target))
+}
+
+fn may_impersonate(
+    server: &Arc<Server>,
+    who: &Identity,
+    user: &str,
+    groups: &[String],
+    uid: &str,
+    extra: &std::collections::BTreeMap<String, Vec<String>>,
+) -> Result<(), Status> {
+    let check = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
+        let asked = Attributes {
+            verb: "impersonate",
+            is_resource: true,
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+            ..Attributes::default()
+        };
+        if authz::allows(server.store().as_ref(), who, &asked) {
+            return Ok(());
+        }
+        Err(Status::forbidden(group, resource, name, &authz::refusal(who, &asked)))
+    };
+    match user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        Some((namespace, name)) => check("", "serviceaccounts", "", namespace, name)?,
+        None => check("", "users", "", "", user)?,
+    }
+    for group in groups {
+        check("", "groups", "", "", group)?;
+    }
+    if !uid.is_empty() {
+        check("authentication.k8s.io", "uids", "", "", uid)?;
+    }
+    for (key, values) in extra {
+        for value in values {
+            check("authentication.k8s.io", "userextras", key, "", value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The row of the table, and of its subresource.
+pub(crate) fn find(info: &Info) -> Result<(&'static Kind, Option<&'static Subresource>), Status> {
+    let kind = kinds::by_resource(&info.group, &info.version, &info.resource)
+        .ok_or_else(Status::no_such_resource)?;
+    let sub = match info.subresource.as_str() {
+        "" => None,
+        name => Some(kind.subresource(name).ok_or_else(Status::no_such_resource)?),
+    };
+    if !kind.namespaced && !info.namespace.is_empty() && kind.plural != "namespaces" {
+        return Err(Status::no_such_resource());
+    }
+    let verbs = sub.map_or(kind.verbs, |s| s.verbs);
+    let everywhere = matches!(info.verb, "list" | "watch");
+    if !verbs.contains(&info.verb) || (kind.namespaced && info.namespace.is_empty() && !everywhere) {
+        return Err(Status::method_not_supported());
+    }
+    let named = !info.name.is_empty();
+    if (info.verb == "create" && sub.is_none() && named) || (info.verb == "update" && !named) {
+        return Err(Status::method_not_supported());
+    }
+    Ok((kind, sub))
+}
+
+async fn resource(
+    server: &Arc<Server>,
+    who: Identity,
+    info: Info,
+    params: Params,
+    mut form: Form,
+    request: Request<Incoming>,
+) -> Reply {
+    if !discovery::is_served(&info.group, &info.version) {
+        return respond::text(StatusCode::NOT_FOUND, "404 page not found\n");
+    }
+    let (kind, sub) = match find(&info) {
+        Ok(found) => found,
+        Err(status) => return respond::error(&form, &status),
+    };
+    if let Some(streaming) = sub.filter(|s| node::STREAMS.contains(&s.name)) {
+        return node::serve(server, &info, &params, &form, streaming.name, request).await;
+    }
+    let offered = [Transform::Table, Transform::Partial, Transform::PartialList];
+    let offered = match info.verb {
+        "list" | "deletecollection" => &[Transform::Table, Transform::PartialList][..],
+        _ => &offered[..2],
+    };
+    match negotiate::accept(&accept_header(request.headers()), offered) {
+        Some(accepted) => form.accepted = accepted,
+        None => return respond::error(&form, &Status::not_acceptable(negotiate::SUPPORTED)),
+    }
+    match table::Include::parse(&params.include_object) {
+        Some(include) => form.include = include,
+        None => {
+            let why = format!("unrecognized includeObject value: {:?}", params.include_object);
+            return respond::error(&form, &Status::bad_request(why));
+        }
+    }
+    let is_collection = info.is_collection();
+    let ctx = Ctx {
+        server,
+        who: &who,
+        kind,
+        sub,
+        namespace: if kind.namespaced { info.namespace.clone() } else { String::new() },
+        name: if is_collection { String::new() } else { info.name.clone() },
+        params,
+        warnings: Mutex::default(),
+    };
+    server.audit(&Record { stage: Stage::Received, who: &who, info: &info, code: None });
+    let mut reply = match info.verb {
+        "watch" => begin_watch(&ctx, form).await,
+        _ => match tokio::time::timeout(TIMEOUT, perform(&ctx, &info, request)).await {
+            Ok(Ok(answer)) => respond::answer(&form, answer, kind),
+            Ok(Err(status)) => respond::error(&form, &status),
+            Err(_) => respond::error(&form, &Status::timeout()),
+        },
+    };
+    let code = Some(reply.status().as_u16());
+    server.audit(&Record { stage: Stage::Answered, who: &who, info: &info, code });
+    let texts = ctx.warnings.lock().expect("no panic while held").clone();
+    respond::warnings(&mut reply, &texts);
+    reply
+}
+
+async fn begin_watch(ctx: &Ctx<'_>, form: Form) -> Reply {
+    match Stream::open(ctx).await {
+        Ok(stream) => {
+            watch::reply(ctx.server, stream, form, ctx.params.allow_bookmarks, ctx.params.timeout_seconds)
+        }
+        Err(status) => respond::error(&form, &status),
+    }
+}
+
+async fn perform(
+    ctx: &Ctx<'_>,
+    info: &Info,
+    request: Request<Incoming>,
+) -> Result<crate::generic::Answer, Status> {
+    let (parts, body) = request.into_parts();
+    let media = header(&parts.headers, &header::CONTENT_TYPE);
+    let action = match info.verb {
+        "get" => Action::Get,
+        "list" => Action::List,
+        "patch" => {
+            let kind = patch_type(media)?;
+            Action::Patch(kind, read(body).await?)
+        }
+        "create" => Action::Create(decoded(media, read(body).await?)?),
+        "update" => Action::Update(decoded(media, read(body).await?)?),
+        "delete" => Action::Delete(optional(media, read(body).await?)?),
+        "deletecollection" => Action::DeleteCollection(optional(media, read(body).await?)?),
+        _ => return Err(Status::method_not_supported()),
+    };
+    sub::execute(ctx, action).await
+}
+
+fn patch_type(media: &str) -> Result<PatchType, Status> {
+    match media.split(';').next().unwrap_or_default().trim() {
+        "application/json-patch+json" => Ok(PatchType::Json),
+        "application/merge-patch+json" => Ok(PatchType::Merge),
+        "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
+        _ => Err(Status::unsupported_media_type(patch::SUPPORTED)),
+    }
+}
+
+fn decoded(media: &str, bytes: Bytes) -> Result<Body, Status> {
+    let format =
+        negotiate::content_type(media).ok_or_else(|| Status::unsupported_media_type(negotiate::SUPPORTED))?;
+    Ok(Body::Bytes(bytes, format))
+}
+
+fn optional(media: &str, bytes: Bytes) -> Result<Option<Body>, Status> {
+    if bytes.is_empty() { Ok(None) } else { decoded(media, bytes).map(Some) }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Status> {
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(Status::entity_too_large(BODY_LIMIT)),
+        Err(e) => Err(Status::bad_request(e.to_string())),
+    }
+}

@@ -1,0 +1,262 @@
+//! Paths that are not resources: health, version, discovery, OpenAPI, the token issuer's key.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use kinds::{KINDS, openapi};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha512};
+
+use super::Reply;
+use super::respond::{self, Form};
+use crate::discovery::{self, Aggregated};
+use crate::negotiate::Transform;
+use crate::request::Params;
+use crate::server::Server;
+use crate::token::ISSUER;
+
+/// What `/version` says.
+pub(crate) const GIT_VERSION: &str = concat!("v1.36.2+minke.", env!("CARGO_PKG_VERSION"));
+
+const DISCOVERY_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// Answers one path; `None`: no such path.
+pub(crate) fn serve(
+    server: &Arc<Server>,
+    path: &str,
+    params: &Params,
+    headers: &HeaderMap,
+    form: &Form,
+) -> Option<Reply> {
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let body = match parts.as_slice() {
+        ["healthz" | "livez" | "readyz", ..] => {
+            return health(server, parts[0], parts.get(1).copied(), params);
+        }
+        ["version"] => version(),
+        ["api"] | ["apis"] if form.accepted.transform == Transform::Discovery => {
+            let document = if parts[0] == "api" { &*discovery::CORE } else { &*discovery::GROUPS };
+            return Some(aggregated(document, headers, form));
+        }
+        ["api"] => {
+            let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
+            discovery::api_versions(host)
+        }
+        ["apis"] => discovery::group_list(),
+        ["api", version] => discovery::resource_list("", version)?,
+        ["apis", group] => discovery::group(group)?,
+        ["apis", group, version] => discovery::resource_list(group, version)?,
+        ["openapi", "v2"] => return Some(openapi_v2(headers)),
+        ["openapi", "v3"] => openapi_v3_index(),
+        ["openapi", "v3", rest @ ..] => return openapi_v3(rest, params, headers),
+        ["openid", "v1", "jwks"] => server.tokens().jwks(),
+        [".well-known", "openid-configuration"] => json!({
+            "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/openid/v1/jwks"), "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
+        }),
+        [] => json!({"paths": paths()}),
+        _ => return None,
+    };
+    Some(respond::object(form, 200, &body))
+}
+
+fn paths() -> Vec<String> {
+    let mut out: Vec<String> = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/readyz",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for (group, versions) in discovery::groups() {
+        out.push(format!("/apis/{group}"));
+        out.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
+    }
+    out.sort();
+    out
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+        "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "", "compiler": "rustc", "platform": concat!("linux/", "amd64"),
+    })
+}
+
+/// The checks behind `/healthz` and its kin: name, and whether it holds.
+fn checks(server: &Arc<Server>, which: &str) -> Vec<(&'static str, bool)> {
+    let mut checks = vec![("ping", true), ("log", true), ("store", server.store_is_well())];
+    if which == "readyz" {
+        checks.push(("poststarthook/bootstrap", server.is_bootstrapped()));
+        checks.push(("shutdown", !*server.closing().borrow()));
+    }
+    checks
+}
+
+fn health(server: &Arc<Server>, which: &str, one: Option<&str>, params: &Params) -> Option<Reply> {
+    let mut checks = checks(server, which);
+    if let Some(one) = one {
+        checks.retain(|(name, _)| *name == one);
+        if checks.is_empty() {
+            return None;
+        }
+    }
+    let excluded: Vec<&str> =
+        params.all.iter().filter(|(k, _)| k == "exclude").map(|(_, v)| v.as_str()).collect();
+    checks.retain(|(name, _)| !excluded.contains(name));
+    let well = checks.iter().all(|(_, ok)| *ok);
+    let verbose = params.get("verbose").is_some();
+    if well && !verbose {
+        return Some(respond::text(StatusCode::OK, "ok"));
+    }
+    let mut out = String::new();
+    for (name, ok) in &checks {
+        let line = if *ok { format!("[+]{name} ok") } else { format!("[-]{name} failed: reason withheld") };
+        writeln!(out, "{line}").expect("a String takes everything");
+    }
+    let end = if well { "passed" } else { "failed" };
+    writeln!(out, "{which} check {end}").expect("a String takes everything");
+    let code = if well { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    Some(respond::text(code, out))
+}
+
+fn aggregated(document: &Aggregated, headers: &HeaderMap, form: &Form) -> Reply {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    let mut reply = if known == Some(document.etag.as_str()) {
+        let mut reply = http::Response::new(super::full(Bytes::new()));
+        *reply.status_mut() = StatusCode::NOT_MODIFIED;
+        reply
+    } else {
+        respond::object(form, 200, &document.body)
+    };
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(DISCOVERY_TYPE));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    if let Ok(etag) = HeaderValue::from_str(&document.etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    reply
+}
+
+/// A document that is large, seldom asked for, and always the same: kept compressed once made.
+struct Document {
+    gzip: Bytes,
+    etag: String,
+}
+
+impl Document {
+    fn new(body: &Value) -> Self {
+        use std::io::Write as _;
+        let text = body.to_string();
+        let etag = format!("\"{}\"", hex::encode_upper(Sha512::digest(&text)));
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(text.as_bytes()).expect("a Vec takes everything");
+        Self { gzip: Bytes::from(encoder.finish().expect("a Vec takes everything")), etag }
+    }
+
+    fn reply(&self, headers: &HeaderMap) -> Reply {
+        let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+        let accepts = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
+        let mut reply = if known == Some(self.etag.as_str()) {
+            let mut reply = http::Response::new(super::full(Bytes::new()));
+            *reply.status_mut() = StatusCode::NOT_MODIFIED;
+            reply
+        } else if accepts.is_some_and(|a| a.contains("gzip")) {
+            let mut reply = http::Response::new(super::full(self.gzip.clone()));
+            reply.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            reply
+        } else {
+            let mut text = Vec::new();
+            let mut decoder = flate2::read::GzDecoder::new(&self.gzip[..]);
+            std::io::Read::read_to_end(&mut decoder, &mut text).expect("compressed by this process");
+            http::Response::new(super::full(text))
+        };
+        let headers = reply.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        reply
+    }
+}
+
+static V2: LazyLock<Document> = LazyLock::new(|| Document::new(&openapi::v2(KINDS)));
+static V3: Mutex<Vec<(String, Arc<Document>)>> = Mutex::new(Vec::new());
+
+fn openapi_v2(headers: &HeaderMap) -> Reply {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let json = accept.is_empty() || accept.contains("json") || accept.contains("*/*");
+    if !json && accept.contains(V2_PROTO) {
+        return respond::text(StatusCode::NOT_ACCEPTABLE, "only application/json is offered\n");
+    }
+    V2.reply(headers)
+}
+
+fn v3(group: &str, version: &str) -> Arc<Document> {
+    let key = format!("{group}/{version}");
+    let mut made = V3.lock().expect("no panic while held");
+    if let Some((_, document)) = made.iter().find(|(k, _)| *k == key) {
+        return document.clone();
+    }
+    let document = Arc::new(Document::new(&openapi::v3(group, version, KINDS)));
+    made.push((key, document.clone()));
+    document
+}
+
+fn group_versions() -> Vec<(String, &'static str, &'static str)> {
+    let mut out = vec![("api/v1".to_owned(), "", "v1")];
+    for (group, versions) in discovery::groups() {
+        out.extend(versions.into_iter().map(|v| (format!("apis/{group}/{v}"), group, v)));
+    }
+    out
+}
+
+fn hash(document: &Document) -> &str {
+    document.etag.trim_matches('"')
+}
+
+fn openapi_v3_index() -> Value {
+    let paths: serde_json::Map<String, Value> = group_versions()
+        .into_iter()
+        .map(|(path, group, version)| {
+            let document = v3(group, version);
+            let url = format!("/openapi/v3/{path}?hash={}", hash(&document));
+            (path, json!({"serverRelativeURL": url}))
+        })
+        .collect();
+    json!({"paths": paths})
+}
+
+fn openapi_v3(rest: &[&str], params: &Params, headers: &HeaderMap) -> Option<Reply> {
+    let path = rest.join("/");
+    let (_, group, version) = group_versions().into_iter().find(|(p, ..)| *p == path)?;
+    let document = v3(group, version);
+    if let Some(asked) = params.get("hash")
+        && asked != hash(&document)
+    {
+        let mut reply = respond::text(StatusCode::MOVED_PERMANENTLY, "");
+        let url = format!("/openapi/v3/{path}?hash={}", hash(&document));
+        reply.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&url).ok()?);
+        return Some(reply);
+    }
+    let mut reply = document.reply(headers);
+    if params.get("hash").is_some() {
+        // Named by its hash, it never changes.
+        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    }
+    Some(reply)
+}

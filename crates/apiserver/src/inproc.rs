@@ -1,0 +1,292 @@
+//! The API without HTTP: [`Objects`] for one identity, [`Snapshots`] beside the store.
+//!
+//! Invariant: a call through [`Handle`] passes the same authorization, admission and validation as one over HTTPS.
+//! [`View`] only reads.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use client::{
+    Call, Gvr, Identity, Object, Objects, Options, Owner, Snapshot, Snapshots, Status, Target, Verb, Wake,
+    Wakes, Want, Watch, WatchEvent,
+};
+use futures_util::future::{FutureExt as _, select_all};
+use kinds::Kind;
+use serde_json::Value;
+use store::{Entry, RangeQuery, Store, Watcher};
+
+use crate::audit::{Record, Stage};
+use crate::authz;
+use crate::generic::Ctx;
+use crate::generic::body::Body;
+use crate::generic::watch::{Frame, Stream};
+use crate::http::{attributes, find};
+use crate::object;
+use crate::request::{Info, Params};
+use crate::server::Server;
+use crate::sub::{self, Action};
+
+/// One identity's way in.
+pub(crate) struct Handle {
+    server: Arc<Server>,
+    identity: Identity,
+    manager: String,
+}
+
+impl Handle {
+    pub(crate) fn new(server: Arc<Server>, identity: Identity, manager: &str) -> Self {
+        Self { server, identity, manager: manager.to_owned() }
+    }
+
+    /// The call as a request, authorized.
+    fn admit(&self, target: &Target, options: &Options, verb: &'static str) -> Result<Ctx<'_>, Status> {
+        let params = self.params(options);
+        let mut info = Info {
+            verb,
+            is_resource: true,
+            group: target.gvr.group.clone(),
+            version: target.gvr.version.clone(),
+            resource: target.gvr.resource.clone(),
+            subresource: target.subresource.clone(),
+            rest: String::new(),
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            path: String::new(),
+        };
+        if info.resource == "namespaces" && info.group.is_empty() {
+            info.namespace.clone_from(&info.name);
+        }
+        if info.name.is_empty() && matches!(verb, "list" | "watch") {
+            info.name = params.single_name().unwrap_or_default();
+        }
+        let asked = attributes(&info, &params);
+        if !authz::allows(self.server.store().as_ref(), &self.identity, &asked) {
+            let why = authz::refusal(&self.identity, &asked);
+            return Err(Status::forbidden(&info.group, &info.resource, &info.name, &why));
+        }
+        let (kind, sub) = find(&info)?;
+        self.server.audit(&Record { stage: Stage::Received, who: &self.identity, info: &info, code: None });
+        Ok(Ctx {
+            server: &self.server,
+            who: &self.identity,
+            kind,
+            sub,
+            namespace: if kind.namespaced { target.namespace.clone() } else { String::new() },
+            name: target.name.clone(),
+            params,
+            warnings: Mutex::default(),
+        })
+    }
+
+    fn params(&self, options: &Options) -> Params {
+        let manager = if options.field_manager.is_empty() { &self.manager } else { &options.field_manager };
+        Params {
+            label_selector: options.label_selector.clone(),
+            field_selector: options.field_selector.clone(),
+            resource_version: options.resource_version.clone(),
+            limit: options.limit,
+            continue_token: options.continue_token.clone(),
+            field_manager: manager.clone(),
+            dry_run: options.dry_run,
+            force: options.force.then_some(true),
+            ..Params::default()
+        }
+    }
+}
+
+#[async_trait]
+impl Objects for Handle {
+    async fn call(&self, call: Call) -> Result<Value, Status> {
+        let Call { target, verb, options } = call;
+        let (name, action) = match verb {
+            Verb::Get => ("get", Action::Get),
+            Verb::List => ("list", Action::List),
+            Verb::Create(value) => ("create", Action::Create(Body::Value(value))),
+            Verb::Update(value) => ("update", Action::Update(Body::Value(value))),
+            Verb::Patch(kind, text) => ("patch", Action::Patch(kind, text)),
+            Verb::Delete(options) => ("delete", Action::Delete(options.map(Body::Value))),
+            Verb::DeleteCollection(options) => {
+                ("deletecollection", Action::DeleteCollection(options.map(Body::Value)))
+            }
+        };
+        let ctx = self.admit(&target, &options, name)?;
+        let answer = sub::execute(&ctx, action).await?;
+        for warning in ctx.warnings.lock().expect("no panic while held").iter() {
+            tracing::debug!(warning, user = self.identity.name, "API");
+        }
+        Ok(answer.into_value())
+    }
+
+    async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status> {
+        let ctx = self.admit(&target, &options, "watch")?;
+        let stream = Stream::open(&ctx).await?;
+        Ok(Box::new(Watching(stream)))
+    }
+}
+
+/// A watch of [`Handle`].
+struct Watching(Stream);
+
+#[async_trait]
+impl Watch for Watching {
+    async fn next(&mut self) -> Result<Vec<WatchEvent>, Status> {
+        let frames = self.0.next().await?;
+        Ok(frames.into_iter().map(|frame| event(self.0.kind, frame)).collect())
+    }
+}
+
+fn event(kind: &Kind, frame: Frame) -> WatchEvent {
+    let object = (!frame.value.is_empty()).then(|| {
+        let (namespace, name) = object::split_key(&frame.key);
+        Object {
+            namespace: namespace.into(),
+            name: name.into(),
+            revision: frame.revision,
+            json: object::wire_item(kind, &frame.value),
+        }
+    });
+    WatchEvent { change: frame.change, object, revision: frame.revision }
+}
+
+/// Reads of the whole store.
+pub(crate) struct View {
+    store: Arc<dyn Store>,
+}
+
+impl View {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+}
+
+fn kind_of(gvr: &Gvr) -> Option<&'static Kind> {
+    kinds::by_resource(&gvr.group, &gvr.version, &gvr.resource).filter(|k| k.is_stored())
+}
+
+fn as_object(kind: &Kind, entry: &Entry) -> Object {
+    let (namespace, name) = object::split_key(&entry.key);
+    Object {
+        namespace: namespace.into(),
+        name: name.into(),
+        revision: entry.revision,
+        json: object::wire_item(kind, &entry.value),
+    }
+}
+
+#[async_trait]
+impl Snapshots for View {
+    fn snapshot(&self, wants: &[Want]) -> Snapshot {
+        let kinds: Vec<Option<&'static Kind>> = wants.iter().map(|w| kind_of(&w.gvr)).collect();
+        // A kind that is not served is an empty set: no key begins with "/".
+        let prefixes: Vec<String> = kinds
+            .iter()
+            .zip(wants)
+            .map(|(kind, want)| {
+                kind.map_or_else(|| "/".to_owned(), |kind| object::prefix(kind, &want.namespace))
+            })
+            .collect();
+        let borrowed: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+        let (revision, sets) = self.store.read(&borrowed);
+        let sets = sets
+            .iter()
+            .zip(&kinds)
+            .map(|(set, kind)| {
+                kind.map(|kind| set.iter().map(|e| as_object(kind, e)).collect()).unwrap_or_default()
+            })
+            .collect();
+        Snapshot { revision, sets }
+    }
+
+    fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Object> {
+        let kind = kind_of(gvr)?;
+        let entry = self.store.get(&object::key(kind, namespace, name))?;
+        Some(as_object(kind, &entry))
+    }
+
+    async fn wait_for(&self, revision: u64) {
+        self.store.wait_for(revision).await;
+    }
+
+    fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
+        let kinds = gvrs.iter().filter_map(|gvr| kind_of(gvr).map(|kind| (gvr.clone(), kind)));
+        let sources =
+            kinds.map(|(gvr, kind)| Source { gvr, kind, store: self.store.clone(), watcher: None }).collect();
+        Box::new(Alarm { sources, waiting: Vec::new() })
+    }
+}
+
+/// One resource's wake-ups.
+struct Source {
+    gvr: Gvr,
+    kind: &'static Kind,
+    store: Arc<dyn Store>,
+    /// `None` before the first look and after a lost position: everything is woken.
+    watcher: Option<Box<dyn Watcher>>,
+}
+
+impl Source {
+    /// The next wake-ups; may be empty.
+    async fn next(&mut self) -> Vec<Wake> {
+        let Some(watcher) = &mut self.watcher else { return self.everything() };
+        match watcher.next().await {
+            Ok(events) => events.iter().map(|e| self.wake(&e.entry)).collect(),
+            Err(e) => {
+                tracing::debug!(error = %e, resource = self.gvr.resource, "wake-ups begin again");
+                self.watcher = None;
+                self.everything()
+            }
+        }
+    }
+
+    fn everything(&mut self) -> Vec<Wake> {
+        let query = RangeQuery { prefix: &object::prefix(self.kind, ""), ..RangeQuery::default() };
+        let Ok(page) = self.store.range(&query) else { return Vec::new() };
+        match self.store.watch(self.kind.bucket, page.revision) {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(e) => tracing::error!(error = %e, resource = self.gvr.resource, "watch"),
+        }
+        page.entries.iter().map(|e| self.wake(e)).collect()
+    }
+
+    fn wake(&self, entry: &Entry) -> Wake {
+        let (namespace, name) = object::split_key(&entry.key);
+        let owners = object::head(&entry.value)
+            .metadata
+            .owner_references
+            .into_iter()
+            .map(|o| Owner {
+                kind: o.kind,
+                name: o.name,
+                uid: o.uid,
+                controller: o.controller.unwrap_or(false),
+            })
+            .collect();
+        Wake { gvr: self.gvr.clone(), namespace: namespace.into(), name: name.into(), owners }
+    }
+}
+
+/// All sources of one driver.
+struct Alarm {
+    sources: Vec<Source>,
+    /// Woken but not yet handed out.
+    waiting: Vec<Wake>,
+}
+
+#[async_trait]
+impl Wakes for Alarm {
+    async fn next(&mut self) -> Vec<Wake> {
+        for source in self.sources.iter_mut().filter(|s| s.watcher.is_none()) {
+            let wakes = source.everything();
+            self.waiting.extend(wakes);
+        }
+        while self.waiting.is_empty() {
+            if self.sources.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            let next = select_all(self.sources.iter_mut().map(|s| s.next().boxed()));
+            let (wakes, ..) = next.await;
+            self.waiting.extend(wakes);
+        }
+        std::mem::take(&mut self.waiting)
+    }
+}

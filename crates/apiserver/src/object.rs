@@ -1,0 +1,252 @@
+//! Objects between their forms: stored bytes, wire bytes, JSON value.
+//!
+//! Invariant: the stored form begins with `{"metadata":{` and holds neither apiVersion, kind nor resourceVersion; the
+//! wire form is the stored bytes with apiVersion and kind put in front, never parsed. Kinds whose stored form belongs
+//! to another served version (events.k8s.io) are the one exception: they are converted.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base::Timestamp;
+use bytes::{BufMut, Bytes, BytesMut};
+use kinds::Kind;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use store::Entry;
+
+/// The wall clock.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// The key of one object.
+pub(crate) fn key(kind: &Kind, namespace: &str, name: &str) -> Arc<str> {
+    if kind.namespaced {
+        format!("{}/{namespace}/{name}", kind.bucket).into()
+    } else {
+        format!("{}/{name}", kind.bucket).into()
+    }
+}
+
+/// The prefix of a collection; an empty namespace is all of them.
+pub(crate) fn prefix(kind: &Kind, namespace: &str) -> String {
+    if kind.namespaced && !namespace.is_empty() {
+        format!("{}/{namespace}/", kind.bucket)
+    } else {
+        format!("{}/", kind.bucket)
+    }
+}
+
+/// Namespace (may be empty) and name of a key.
+pub(crate) fn split_key(key: &str) -> (&str, &str) {
+    let rest = key.split_once('/').map_or(key, |(_, rest)| rest);
+    rest.split_once('/').unwrap_or(("", rest))
+}
+
+/// Whether the stored form is this kind's own served form.
+pub(crate) fn is_native(kind: &Kind) -> bool {
+    kind.bucket == kind.group_resource()
+}
+
+/// `{"kind":"Pod","apiVersion":"v1",` or, without a head (items of lists), `{`, before the stored bytes.
+fn spliced(kind: &Kind, value: &[u8]) -> Bytes {
+    let head = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version());
+    let mut out = BytesMut::with_capacity(head.len() + value.len());
+    out.put_slice(head.as_bytes());
+    out.put_slice(&value[1..]);
+    out.freeze()
+}
+
+/// The JSON of one object as a GET answers it.
+pub(crate) fn wire(kind: &Kind, value: &Bytes) -> Bytes {
+    if is_native(kind) { spliced(kind, value) } else { Bytes::from(parse(kind, value).to_string()) }
+}
+
+/// The JSON of one object inside a list: built-in items carry no kind and apiVersion.
+pub(crate) fn wire_item(kind: &Kind, value: &Bytes) -> Bytes {
+    if is_native(kind) {
+        return value.clone();
+    }
+    let mut parsed = parse(kind, value);
+    if let Some(map) = parsed.as_object_mut() {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    Bytes::from(parsed.to_string())
+}
+
+/// Stored bytes (with resourceVersion) as a value of the served version, with apiVersion and kind.
+pub(crate) fn parse(kind: &Kind, value: &[u8]) -> Value {
+    let mut parsed: Value =
+        serde_json::from_slice(value).expect("the store holds what this crate serialized");
+    if !is_native(kind) {
+        kind.strategy.from_stored(&mut parsed);
+    }
+    set_type(&mut parsed, kind);
+    parsed
+}
+
+/// Sets apiVersion and kind.
+pub(crate) fn set_type(value: &mut Value, kind: &Kind) {
+    if let Some(map) = value.as_object_mut() {
+        map.insert("kind".into(), kind.kind.into());
+        map.insert("apiVersion".into(), kind.api_version().into());
+    }
+}
+
+/// The stored form of a value of the served version.
+pub(crate) fn stored(kind: &Kind, value: &Value) -> Bytes {
+    let mut value = value.clone();
+    if !is_native(kind) {
+        kind.strategy.to_stored(&mut value);
+    }
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"{\"metadata\":");
+    let mut meta = value.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    if let Some(meta) = meta.as_object_mut() {
+        meta.remove("resourceVersion");
+        meta.remove("selfLink");
+    }
+    put_value(&mut out, &meta);
+    for (field, value) in value.as_object().into_iter().flatten() {
+        if matches!(field.as_str(), "metadata" | "apiVersion" | "kind") {
+            continue;
+        }
+        out.push(b',');
+        put_value(&mut out, &Value::String(field.clone()));
+        out.push(b':');
+        put_value(&mut out, value);
+    }
+    out.push(b'}');
+    Bytes::from(out)
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    serde_json::to_writer(out, value).expect("a Vec takes everything and a Value has only text keys");
+}
+
+/// Stored bytes without their `resourceVersion`, for comparing with a new stored form.
+pub(crate) fn without_revision(entry: &Entry) -> Bytes {
+    let head = format!("{{\"metadata\":{{\"resourceVersion\":\"{}\"", entry.revision);
+    let rest = &entry.value[head.len()..];
+    let rest = rest.strip_prefix(b",").unwrap_or(rest);
+    let mut out = BytesMut::with_capacity(entry.value.len());
+    out.put_slice(b"{\"metadata\":{");
+    out.put_slice(rest);
+    out.freeze()
+}
+
+/// The entry's bytes with another resourceVersion: what a watcher sees of an object that ceased to match.
+pub(crate) fn with_revision(entry: &Entry, revision: u64) -> Bytes {
+    let head = format!("{{\"metadata\":{{\"resourceVersion\":\"{}\"", entry.revision);
+    let mut out = BytesMut::with_capacity(entry.value.len() + 8);
+    out.put_slice(format!("{{\"metadata\":{{\"resourceVersion\":\"{revision}\"").as_bytes());
+    out.put_slice(&entry.value[head.len()..]);
+    out.freeze()
+}
+
+/// Only what selectors and wake-ups need of an object, without building the rest.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Head {
+    #[serde(default)]
+    pub(crate) metadata: HeadMeta,
+}
+
+/// See [`Head`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HeadMeta {
+    #[serde(default)]
+    pub(crate) labels: std::collections::BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) owner_references: Vec<HeadOwner>,
+}
+
+/// See [`Head`].
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct HeadOwner {
+    #[serde(default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) uid: String,
+    #[serde(default)]
+    pub(crate) controller: Option<bool>,
+}
+
+/// Reads the head.
+pub(crate) fn head(value: &[u8]) -> Head {
+    serde_json::from_slice(value).expect("the store holds what this crate serialized")
+}
+
+/// `metadata` as it stands, unparsed.
+pub(crate) fn raw_metadata(value: &[u8]) -> &serde_json::value::RawValue {
+    #[derive(Deserialize)]
+    struct Raw<'a> {
+        #[serde(borrow)]
+        metadata: &'a serde_json::value::RawValue,
+    }
+    let raw: Raw<'_> = serde_json::from_slice(value).expect("the store holds what this crate serialized");
+    raw.metadata
+}
+
+/// Text at a field of metadata, empty if absent.
+pub(crate) fn meta<'a>(obj: &'a Value, field: &str) -> &'a str {
+    obj["metadata"][field].as_str().unwrap_or_default()
+}
+
+/// `metadata` for change; made if absent.
+pub(crate) fn meta_mut(obj: &mut Value) -> &mut Map<String, Value> {
+    if !obj.is_object() {
+        *obj = json!({});
+    }
+    let map = obj.as_object_mut().expect("made above");
+    let slot = map.entry("metadata").or_insert_with(|| json!({}));
+    if !slot.is_object() {
+        *slot = json!({});
+    }
+    slot.as_object_mut().expect("made above")
+}
+
+/// Finalizers.
+pub(crate) fn finalizers(obj: &Value) -> Vec<&str> {
+    obj["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Whether deletion has begun.
+pub(crate) fn is_deleting(obj: &Value) -> bool {
+    obj["metadata"]["deletionTimestamp"].is_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(revision: u64, value: &str) -> Entry {
+        let key = "configmaps/a/b".into();
+        Entry { key, revision, value: Bytes::from(value.to_owned()), protobuf: std::sync::OnceLock::new() }
+    }
+
+    #[test]
+    fn forms_agree() {
+        let kind = kinds::by_kind("v1", "ConfigMap").unwrap();
+        let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"k": "v"},
+            "metadata": {"name": "b", "namespace": "a", "resourceVersion": "7"}});
+        let bytes = stored(kind, &object);
+        assert_eq!(&bytes[..], br#"{"metadata":{"name":"b","namespace":"a"},"data":{"k":"v"}}"#);
+        let spliced =
+            entry(7, r#"{"metadata":{"resourceVersion":"7","name":"b","namespace":"a"},"data":{"k":"v"}}"#);
+        assert_eq!(without_revision(&spliced), bytes);
+        assert_eq!(parse(kind, &spliced.value), object);
+        let again: Value = serde_json::from_slice(&wire(kind, &spliced.value)).unwrap();
+        assert_eq!(again, object);
+        assert!(with_revision(&spliced, 12).starts_with(br#"{"metadata":{"resourceVersion":"12","name""#));
+        assert_eq!(
+            raw_metadata(&spliced.value).get(),
+            r#"{"resourceVersion":"7","name":"b","namespace":"a"}"#
+        );
+        assert_eq!(split_key("configmaps/a/b"), ("a", "b"));
+        assert_eq!(split_key("nodes/n"), ("", "n"));
+    }
+}

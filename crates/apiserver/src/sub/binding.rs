@@ -1,0 +1,142 @@
+//! Binding: the scheduler's decision, written into the Pod.
+//!
+//! Invariant: a Pod is bound once; the check and the write are one compare-and-set.
+
+use client::Status;
+use kinds::{ErrorList, Kind, Path};
+use serde_json::{Value, json};
+use store::{Expect, Op, StoreError, Write};
+
+use crate::generic::body::{self, Body};
+use crate::generic::{Answer, Ctx};
+use crate::object;
+
+/// Binds the Pod named in the path or, for POST `/bindings`, in the body.
+pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let binding = body::decode_as(ctx, body, ("", "v1", "Binding"))?;
+    let name = match ctx.name.as_str() {
+        "" => object::meta(&binding, "name").to_owned(),
+        name => name.to_owned(),
+    };
+    let said = object::meta(&binding, "name");
+    if !said.is_empty() && said != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({said}) does not match the name on the URL ({name})"
+        )));
+    }
+    let errors = validate(&binding);
+    if !errors.is_empty() {
+        return Err(Status::invalid("", "Binding", &name, &errors));
+    }
+    let kind = kinds::by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+    let key = object::key(kind, &ctx.namespace, &name);
+    loop {
+        let current = ctx.server.store().get(&key).ok_or_else(|| Status::not_found("", "pods", &name))?;
+        let mut pod = object::parse(kind, &current.value);
+        check(&pod, &binding, &name)?;
+        apply(&mut pod, &binding);
+        if ctx.params.dry_run {
+            break;
+        }
+        let op = Op::Put(object::stored(kind, &pod));
+        let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
+        match ctx.server.store().commit(write).await {
+            Ok(_) => break,
+            Err(StoreError::Conflict { .. }) => {}
+            Err(e) => return Err(ctx.store_error(&e, "create")),
+        }
+    }
+    Ok(Answer::Status(Status::success(201)))
+}
+
+fn validate(binding: &Value) -> ErrorList {
+    let mut errors = ErrorList::default();
+    let target = &binding["target"];
+    let kind = target["kind"].as_str().unwrap_or_default();
+    if !matches!(kind, "" | "Node") {
+        errors.not_supported(&Path::new("target.kind"), kind, &["Node", "<empty>"]);
+    }
+    if target["name"].as_str().unwrap_or_default().is_empty() {
+        errors.required(&Path::new("target.name"), "");
+    }
+    errors
+}
+
+fn check(pod: &Value, binding: &Value, name: &str) -> Result<(), Status> {
+    let conflict = |why: &str| Err(Status::conflict("", "pods/binding", name, why));
+    let uid = object::meta(binding, "uid");
+    if !uid.is_empty() && uid != object::meta(pod, "uid") {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            object::meta(pod, "uid")
+        );
+        return conflict(&why);
+    }
+    let rv = object::meta(binding, "resourceVersion");
+    if !rv.is_empty() && rv != object::meta(pod, "resourceVersion") {
+        return Err(Status::modified("", "pods/binding", name));
+    }
+    if object::is_deleting(pod) {
+        return conflict(&format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    if let Some(node) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
+        return conflict(&format!("pod {name} is already assigned to node {node:?}"));
+    }
+    if pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty()) {
+        return conflict(&format!("pod {name} has non-empty .spec.schedulingGates"));
+    }
+    Ok(())
+}
+
+fn apply(pod: &mut Value, binding: &Value) {
+    pod["spec"]["nodeName"] = binding["target"]["name"].clone();
+    for field in ["annotations", "labels"] {
+        if let Some(extra) = binding["metadata"][field].as_object().filter(|m| !m.is_empty()) {
+            let mut all = pod["metadata"][field].as_object().cloned().unwrap_or_default();
+            all.extend(extra.iter().map(|(k, v)| (k.clone(), v.clone())));
+            pod["metadata"][field] = Value::Object(all);
+        }
+    }
+    set_condition(pod, json!({"type": "PodScheduled", "status": "True"}));
+}
+
+/// Sets a condition, with the time of its change.
+pub(super) fn set_condition(obj: &mut Value, mut condition: Value) {
+    let conditions = obj["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let before = conditions.iter().find(|c| c["type"] == condition["type"]);
+    condition["lastTransitionTime"] = match before {
+        Some(before) if before["status"] == condition["status"] => before["lastTransitionTime"].clone(),
+        _ => object::now().rfc3339().into(),
+    };
+    let mut after: Vec<Value> = conditions.clone();
+    match after.iter_mut().find(|c| c["type"] == condition["type"]) {
+        Some(slot) => *slot = condition,
+        None => after.push(condition),
+    }
+    obj["status"]["conditions"] = Value::Array(after);
+}
+
+/// Changes a stored object by `change` until the write succeeds.
+pub(super) async fn amend(
+    ctx: &Ctx<'_>,
+    kind: &'static Kind,
+    key: &std::sync::Arc<str>,
+    change: impl Fn(&mut Value),
+) -> Result<(), Status> {
+    loop {
+        let Some(current) = ctx.server.store().get(key) else { return Err(ctx.not_found()) };
+        let mut obj = object::parse(kind, &current.value);
+        change(&mut obj);
+        let bytes = object::stored(kind, &obj);
+        if bytes == object::without_revision(&current) {
+            return Ok(());
+        }
+        let write =
+            Write { key: key.clone(), expect: Expect::Revision(current.revision), op: Op::Put(bytes) };
+        match ctx.server.store().commit(write).await {
+            Ok(_) => return Ok(()),
+            Err(StoreError::Conflict { .. }) => {}
+            Err(e) => return Err(ctx.store_error(&e, "update")),
+        }
+    }
+}

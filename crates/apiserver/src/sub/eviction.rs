@@ -1,0 +1,37 @@
+//! Eviction: a DELETE of a Pod that says why in its status. Absent: disruption budgets, until they are served.
+
+use client::Status;
+use serde_json::json;
+
+use super::binding::{amend, set_condition};
+use crate::generic::body::{self, Body};
+use crate::generic::{Answer, Ctx, delete};
+use crate::object;
+
+/// Evicts the Pod named in the path.
+pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let eviction = body::decode_as(ctx, body, ("policy", "v1", "Eviction"))?;
+    let said = object::meta(&eviction, "name");
+    if !said.is_empty() && said != ctx.name {
+        return Err(Status::bad_request(format!(
+            "name in URL does not match name in Eviction object: {:?} != {said:?}",
+            ctx.name
+        )));
+    }
+    let current = ctx.current()?;
+    let pod = object::parse(ctx.kind, &current.value);
+    let dry = eviction["deleteOptions"]["dryRun"].as_array().is_some_and(|d| !d.is_empty());
+    if !ctx.params.dry_run && !dry && !object::is_deleting(&pod) {
+        amend(ctx, ctx.kind, &ctx.key(), |pod| {
+            set_condition(
+                pod,
+                json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+                    "message": "Eviction API: evicting"}),
+            );
+        })
+        .await?;
+    }
+    let options = eviction["deleteOptions"].as_object().cloned().unwrap_or_default();
+    delete::delete(ctx, Some(Body::Value(options.into()))).await?;
+    Ok(Answer::Status(Status::success(201)))
+}

@@ -1,0 +1,63 @@
+//! What is not an object of its own kind: subresources with bodies of another kind, and kinds that are only answered.
+//!
+//! Invariant: [`execute`] is the one place where a call becomes an answer, for HTTP and in-process alike. Absent: log,
+//! exec, attach and port-forward, which are streams of bytes and live in the HTTP layer.
+
+mod binding;
+mod eviction;
+mod review;
+mod token;
+
+use bytes::Bytes;
+use client::{PatchType, Status};
+
+use crate::generic::body::Body;
+use crate::generic::{self, Answer, Ctx, create, delete, list, patch, update};
+
+/// What to do, with what.
+pub(crate) enum Action {
+    Get,
+    List,
+    Create(Body),
+    Update(Body),
+    Patch(PatchType, Bytes),
+    Delete(Option<Body>),
+    DeleteCollection(Option<Body>),
+}
+
+/// Subresources that are views of the object itself.
+const VIEWS: &[&str] = &["status", "finalize", "ephemeralcontainers", "resize", "approval"];
+
+/// Performs one authorized call.
+pub(crate) async fn execute(ctx: &Ctx<'_>, action: Action) -> Result<Answer, Status> {
+    match (ctx.sub.map(|s| s.name), action) {
+        (None, Action::Create(body)) if !ctx.kind.is_stored() => answered(ctx, body).await,
+        (None, Action::Create(body)) => create::create(ctx, body).await,
+        (None, Action::List) => list::list(ctx).await,
+        (None, Action::Delete(body)) => delete::delete(ctx, body).await,
+        (None, Action::DeleteCollection(body)) => delete::delete_collection(ctx, body).await,
+        (sub, Action::Get) if is_view(sub) => generic::get(ctx).await,
+        (sub, Action::Update(body)) if is_view(sub) => update::update(ctx, body).await,
+        (sub, Action::Patch(kind, text)) if is_view(sub) => patch::patch(ctx, kind, text).await,
+        (Some("binding"), Action::Create(body)) => binding::bind(ctx, body).await,
+        (Some("eviction"), Action::Create(body)) => eviction::evict(ctx, body).await,
+        (Some("token"), Action::Create(body)) => token::request(ctx, body).await,
+        _ => Err(Status::method_not_supported()),
+    }
+}
+
+fn is_view(sub: Option<&str>) -> bool {
+    sub.is_none_or(|s| VIEWS.contains(&s))
+}
+
+/// Kinds that are never stored.
+async fn answered(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    match ctx.kind.kind {
+        "Binding" => binding::bind(ctx, body).await,
+        "TokenReview" => review::token(ctx, body),
+        "SubjectAccessReview" => review::subject_access(ctx, body),
+        "SelfSubjectAccessReview" => review::self_subject_access(ctx, body),
+        "SelfSubjectReview" => review::self_subject(ctx, body),
+        _ => Err(Status::method_not_supported()),
+    }
+}

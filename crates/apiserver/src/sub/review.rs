@@ -1,0 +1,152 @@
+//! Reviews: who is this, and may they?
+//!
+//! Invariant: the answer comes from the very functions that decide about requests.
+
+use std::collections::BTreeMap;
+
+use client::{Identity, Status};
+use kinds::{ErrorList, Path};
+use serde_json::{Value, json};
+
+use crate::authz::{self, Attributes};
+use crate::generic::body::{self, Body};
+use crate::generic::{Answer, Ctx};
+use crate::{authn, object};
+
+fn decode(ctx: &Ctx<'_>, body: Body) -> Result<Value, Status> {
+    body::object(ctx, body)
+}
+
+fn answer(mut review: Value, status: Value) -> Answer {
+    review["status"] = status;
+    object::meta_mut(&mut review);
+    Answer::Value { code: 201, value: review }
+}
+
+/// TokenReview.
+pub(super) fn token(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let review = decode(ctx, body)?;
+    let token = review["spec"]["token"].as_str().unwrap_or_default();
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    let asked = texts(&review["spec"]["audiences"]);
+    let audiences = if asked.is_empty() { authn::own_audiences() } else { asked };
+    let status = match authn::from_token(ctx.server, token, &audiences) {
+        Ok((identity, audiences)) => {
+            json!({"authenticated": true, "user": user(&identity), "audiences": audiences})
+        }
+        Err(why) => json!({"user": {}, "error": why}),
+    };
+    Ok(answer(review, status))
+}
+
+/// SelfSubjectReview.
+pub(super) fn self_subject(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let mut review = decode(ctx, body)?;
+    object::meta_mut(&mut review).insert("creationTimestamp".into(), object::now().rfc3339().into());
+    Ok(answer(review, json!({"userInfo": user(ctx.who)})))
+}
+
+/// SelfSubjectAccessReview.
+pub(super) fn self_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let review = decode(ctx, body)?;
+    access(ctx, review, ctx.who)
+}
+
+/// SubjectAccessReview.
+pub(super) fn subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let review = decode(ctx, body)?;
+    let spec = &review["spec"];
+    let extra: BTreeMap<String, Vec<String>> =
+        spec["extra"].as_object().into_iter().flatten().map(|(k, v)| (k.clone(), texts(v))).collect();
+    let who = Identity {
+        name: spec["user"].as_str().unwrap_or_default().into(),
+        uid: spec["uid"].as_str().unwrap_or_default().into(),
+        groups: texts(&spec["groups"]),
+        extra,
+    };
+    if who.name.is_empty() && who.groups.is_empty() {
+        let mut errors = ErrorList::default();
+        let path = Path::new("spec.user");
+        errors.invalid(&path, "", "at least one of user or group must be specified");
+        return Err(ctx.invalid("", &errors));
+    }
+    access(ctx, review, &who)
+}
+
+fn access(ctx: &Ctx<'_>, review: Value, who: &Identity) -> Result<Answer, Status> {
+    let spec = &review["spec"];
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    if resource.is_object() == path.is_object() {
+        let mut errors = ErrorList::default();
+        let (value, field) = match resource.is_object() {
+            true => (path.clone(), "spec.nonResourceAttributes"),
+            false => (Value::Null, "spec.resourceAttributes"),
+        };
+        let why = if resource.is_object() {
+            "cannot be specified in combination with resourceAttributes"
+        } else {
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        };
+        errors.invalid(&Path::new(field), value, why);
+        return Err(ctx.invalid("", &errors));
+    }
+    let text = |v: &'_ Value, field: &str| v[field].as_str().unwrap_or_default().to_owned();
+    let selector = field_selector(&resource["fieldSelector"]);
+    let [verb, group, kind, sub, namespace, name] =
+        ["verb", "group", "resource", "subresource", "namespace", "name"].map(|f| text(resource, f));
+    let (path_verb, path_text) = (text(path, "verb"), text(path, "path"));
+    let asked = if resource.is_object() {
+        Attributes {
+            verb: &verb,
+            is_resource: true,
+            group: &group,
+            resource: &kind,
+            subresource: &sub,
+            namespace: &namespace,
+            name: &name,
+            path: "",
+            field_selector: &selector,
+        }
+    } else {
+        Attributes { verb: &path_verb, path: &path_text, ..Attributes::default() }
+    };
+    let allowed = authz::allows(ctx.server.store().as_ref(), who, &asked);
+    Ok(answer(review, json!({"allowed": allowed})))
+}
+
+fn field_selector(attributes: &Value) -> String {
+    if let Some(raw) = attributes["rawSelector"].as_str() {
+        return raw.to_owned();
+    }
+    let terms: Vec<String> = attributes["requirements"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|r| r["operator"] == "In")
+        .filter_map(|r| match (r["key"].as_str(), texts(&r["values"]).as_slice()) {
+            (Some(key), [value]) => Some(format!("{key}={}", base::fields::escape(value))),
+            _ => None,
+        })
+        .collect();
+    terms.join(",")
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn user(identity: &Identity) -> Value {
+    let mut out = json!({"username": identity.name});
+    if !identity.uid.is_empty() {
+        out["uid"] = json!(identity.uid);
+    }
+    if !identity.groups.is_empty() {
+        out["groups"] = json!(identity.groups);
+    }
+    if !identity.extra.is_empty() {
+        out["extra"] = json!(identity.extra);
+    }
+    out
+}

@@ -88,7 +88,9 @@ fn mount_token(pod: &mut Value) {
     let mount = json!({"name": name, "readOnly": true, "mountPath": MOUNT});
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        // Not indexed: that would put a null where there is no list.
+        let containers = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let mut mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
             if mounts.iter().any(|m| m["mountPath"] == MOUNT) {
                 continue;

@@ -95,6 +95,12 @@ impl Strategy for Namespace {
         }
         errors
     }
+    fn begin_deletion(&self, obj: &mut Value) {
+        child(obj, "status")["phase"] = json!("Terminating");
+    }
+    fn holds_removal(&self, obj: &Value) -> bool {
+        !items(&obj["spec"]["finalizers"]).is_empty()
+    }
     fn name_rule(&self) -> NameRule {
         NameRule::Label
     }
@@ -138,6 +144,15 @@ mod tests {
                    "spec": {"finalizers": ["x/y", "kubernetes"]}, "status": {"phase": "Active"}})
         );
         assert!(Namespace.validate(&ns).is_empty());
+    }
+
+    #[test]
+    fn deletion() {
+        let mut ns = json!({"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        Namespace.begin_deletion(&mut ns);
+        assert_eq!(ns["status"]["phase"], "Terminating");
+        assert!(Namespace.holds_removal(&ns));
+        assert!(!Namespace.holds_removal(&json!({"spec": {}})));
     }
 
     #[test]

@@ -75,6 +75,9 @@ impl Strategy for Pod {
     fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
         Some(!same(&new["spec"], &old["spec"]))
     }
+    fn grace(&self, obj: &Value, asked: Option<i64>) -> Option<i64> {
+        Some(strategy::grace(obj, asked))
+    }
     fn selectable_fields(&self) -> &'static [&'static str] {
         strategy::FIELDS
     }

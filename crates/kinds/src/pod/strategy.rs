@@ -90,6 +90,17 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_
     }
 }
 
+/// Seconds a deletion leaves the Pod: what was asked, else what it says itself; none if it is not on a node or has
+/// ended; negative counts as 1 (`CheckGracefulDelete`).
+pub(super) fn grace(pod: &Value, asked: Option<i64>) -> i64 {
+    let (spec, status) = (&pod["spec"], &pod["status"]);
+    if text(&spec["nodeName"]).is_empty() || matches!(text(&status["phase"]), "Failed" | "Succeeded") {
+        return 0;
+    }
+    let seconds = asked.or(spec["terminationGracePeriodSeconds"].as_i64()).unwrap_or(0);
+    if seconds < 0 { 1 } else { seconds }
+}
+
 /// Fields of a fieldSelector.
 pub(super) const FIELDS: &[&str] = &[
     "spec.nodeName",
@@ -142,6 +153,23 @@ mod tests {
             pod["spec"]["topologySpreadConstraints"][0]["labelSelector"],
             json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["x"]}]})
         );
+    }
+
+    #[test]
+    fn grace_periods() {
+        for (node, phase, own, asked, want) in [
+            ("n", "Running", json!(30), None, 30),
+            ("n", "Running", json!(30), Some(5), 5),
+            ("n", "Running", json!(30), Some(0), 0),
+            ("n", "Running", json!(-3), None, 1),
+            ("n", "Running", Value::Null, None, 0),
+            ("n", "Succeeded", json!(30), Some(5), 0),
+            ("", "Pending", json!(30), Some(5), 0),
+        ] {
+            let pod = json!({"spec": {"nodeName": node, "terminationGracePeriodSeconds": own},
+                             "status": {"phase": phase}});
+            assert_eq!(grace(&pod, asked), want, "{pod} {asked:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::field::ErrorList;
 pub struct Kind {
     /// Empty for the core group.
     pub group: &'static str,
-    /// Served version, which is also the stored one unless `strategy.convert` says otherwise.
+    /// Served version, which is also the stored one unless `strategy.to_stored` says otherwise.
     pub version: &'static str,
     /// `Pod`.
     pub kind: &'static str,

@@ -14,6 +14,9 @@ const FILE_MODE: i64 = 0o644;
 
 /// Defaults of a whole Pod.
 pub fn pod(obj: &mut Value) {
+    if let Some(status) = get_mut(obj, "status") {
+        addresses(status);
+    }
     let spec = child(obj, "spec");
     pod_spec(spec);
     for list in ["containers", "initContainers"] {
@@ -32,6 +35,18 @@ pub fn pod(obj: &mut Value) {
                 }
             }
         }
+    }
+}
+
+/// `podIP` and the first of `podIPs` mirror each other; the single one wins (`Convert_v1_PodStatus_To_core_PodStatus`).
+fn addresses(status: &mut Value) {
+    let single = text(&status["podIP"]).to_owned();
+    let first = items(&status["podIPs"]).first().map(|a| text(&a["ip"]).to_owned());
+    match first {
+        Some(first) if single.is_empty() => status["podIP"] = json!(first),
+        Some(first) if first == single => {}
+        _ if single.is_empty() => {}
+        _ => status["podIPs"] = json!([{ "ip": single }]),
     }
 }
 
@@ -234,6 +249,26 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_latest(reference), latest, "{reference}");
+        }
+    }
+
+    #[test]
+    fn addresses_mirror() {
+        for (given, want) in [
+            (json!({}), json!({})),
+            (json!({"podIP": "a"}), json!({"podIP": "a", "podIPs": [{"ip": "a"}]})),
+            (
+                json!({"podIPs": [{"ip": "a"}, {"ip": "b"}]}),
+                json!({"podIP": "a", "podIPs": [{"ip": "a"}, {"ip": "b"}]}),
+            ),
+            (
+                json!({"hostIP": "a", "hostIPs": [{"ip": "b"}]}),
+                json!({"hostIP": "a", "hostIPs": [{"ip": "a"}]}),
+            ),
+        ] {
+            let mut status = given;
+            addresses(&mut status);
+            assert_eq!(status, want);
         }
     }
 

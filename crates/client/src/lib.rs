@@ -3,8 +3,14 @@
 //! Invariant: a handle carries one identity and every call through it passes the same authorization, admission and
 //! validation, in-process or over HTTPS. Deliberately absent: caches with opinions, retries that hide conflicts.
 
+pub mod api;
+pub mod https;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use api::Api;
+pub use https::{Credential, Https};
 
 use async_trait::async_trait;
 use bytes::Bytes;

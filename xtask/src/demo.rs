@@ -25,7 +25,10 @@ pub fn run() -> Result<()> {
     play.args(["play", "--until-running"]).arg(root().join("examples/hello-job.yaml")).current_dir(root());
     let registry = if reachable() { None } else { Some(mirror()?) };
     if let Some(registry) = &registry {
-        say(&format!("{REGISTRY} does not answer; Debian's docker-registry at {} mirrors docker.io", registry.address));
+        say(&format!(
+            "{REGISTRY} does not answer; Debian's docker-registry at {} mirrors docker.io",
+            registry.address
+        ));
         play.arg("--registry-mirror").arg(format!("docker.io={}", registry.url()));
     }
     let status = play.status().context("cannot start dist/minke; `make` builds it")?;

@@ -225,7 +225,8 @@ impl<'a> Binary<'a> {
                 pointer: ty.kind == POINTER,
                 omit_empty: options.iter().any(|o| o.starts_with("omit")),
                 omit_zero: options.contains(&"omitzero"),
-                named: (is_scalar && inner.name.contains('.')).then_some(inner.name),
+                named: (is_scalar && inner.flags & FLAG_NAMED != 0 && inner.name.contains('.'))
+                    .then_some(inner.name),
             });
         }
         Ok(out)

@@ -11,8 +11,19 @@ use crate::shell::{output, run, target};
 
 /// Modules that the machine needs, with what they depend on.
 const MODULES: &[&str] = &[
-    "virtio_pci", "virtio_blk", "overlay", "veth", "nf_tables", "nft_chain_nat", "nft_nat", "nft_masq", "nft_ct",
-    "nft_redir", "nft_fib_inet", "vxlan", "dm-flakey",
+    "virtio_pci",
+    "virtio_blk",
+    "overlay",
+    "veth",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_masq",
+    "nft_ct",
+    "nft_redir",
+    "nft_fib_inet",
+    "vxlan",
+    "dm-flakey",
 ];
 
 /// A machine ready to boot; its files go with the value, but for the kernel, which is kept.
@@ -35,7 +46,12 @@ pub struct Machine {
 pub fn machine(init: &str) -> Result<Machine> {
     let tree = kernel()?;
     let kernel = only(&tree.join("boot"), "vmlinuz-")?;
-    let version = kernel.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix("vmlinuz-")).context("a kernel version")?.to_owned();
+    let version = kernel
+        .file_name()
+        .and_then(|n| n.to_str())
+        .and_then(|n| n.strip_prefix("vmlinuz-"))
+        .context("a kernel version")?
+        .to_owned();
     let dir = tempfile::tempdir_in(target())?;
     let initramfs = initramfs(dir.path(), &tree, &version)?;
     let disk = disk(dir.path(), init)?;
@@ -49,11 +65,23 @@ fn kernel() -> Result<PathBuf> {
         return Ok(tree);
     }
     let depends = output("apt-cache", &["depends", "linux-image-cloud-amd64"])?;
-    let package = depends.lines().find_map(|l| l.trim().strip_prefix("Depends: ")).context("linux-image-cloud-amd64 names no kernel")?.to_owned();
+    let package = depends
+        .lines()
+        .find_map(|l| l.trim().strip_prefix("Depends: "))
+        .context("linux-image-cloud-amd64 names no kernel")?
+        .to_owned();
     let work = target().join("vm");
     fs::create_dir_all(&work)?;
     let at = work.to_str().context("a UTF-8 path")?;
-    run("sh", &["-c", &format!("cd '{at}' && rm -f ./*.deb && apt-get -qq download '{package}' && dpkg-deb -x ./*.deb kernel && rm -f ./*.deb")])?;
+    run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "cd '{at}' && rm -f ./*.deb && apt-get -qq download '{package}' && dpkg-deb -x ./*.deb kernel && rm -f ./*.deb"
+            ),
+        ],
+    )?;
     let version = package.trim_start_matches("linux-image-");
     run("depmod", &["-b", tree.to_str().context("a UTF-8 path")?, version])?;
     fs::write(tree.join("complete"), "")?;
@@ -83,7 +111,17 @@ fn initramfs(dir: &Path, tree: &Path, version: &str) -> Result<PathBuf> {
     );
     executable(&root.join("init"), &script)?;
     let cpio = dir.join("initramfs.cpio.gz");
-    run("sh", &["-c", &format!("cd '{}' && find . | cpio --quiet -o -H newc | gzip -1 > '{}'", root.display(), cpio.display())])?;
+    run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "cd '{}' && find . | cpio --quiet -o -H newc | gzip -1 > '{}'",
+                root.display(),
+                cpio.display()
+            ),
+        ],
+    )?;
     Ok(cpio)
 }
 
@@ -94,7 +132,10 @@ fn needed(modules: &Path) -> Result<Vec<String>> {
     for wanted in MODULES {
         let file = |path: &str| path.rsplit('/').next().is_some_and(|f| f.split('.').next() == Some(wanted));
         // What is built into this kernel has no line here.
-        let Some((path, needs)) = dep.lines().filter_map(|l| l.split_once(':')).find(|(path, _)| file(path)) else { continue };
+        let Some((path, needs)) = dep.lines().filter_map(|l| l.split_once(':')).find(|(path, _)| file(path))
+        else {
+            continue;
+        };
         for module in needs.split_whitespace().rev().chain([path]) {
             if !order.iter().any(|o| o == module) {
                 order.push(module.to_owned());
@@ -126,7 +167,8 @@ fn disk(dir: &Path, init: &str) -> Result<PathBuf> {
 }
 
 /// Manifests that the cases play.
-const CASES: &[(&str, &str)] = &[("limits.yaml", include_str!("limits.yaml")), ("oom.yaml", include_str!("oom.yaml"))];
+const CASES: &[(&str, &str)] =
+    &[("limits.yaml", include_str!("limits.yaml")), ("oom.yaml", include_str!("oom.yaml"))];
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a UTF-8 path")

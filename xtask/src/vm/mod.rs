@@ -23,7 +23,8 @@ const CEILING: Duration = Duration::from_secs(300);
 pub fn run() -> Result<()> {
     let machine = build::machine(INIT)?;
     let console = boot(&machine)?;
-    let wanted: Vec<&str> = INIT.lines().filter_map(|line| line.strip_prefix("run_case ")).map(str::trim).collect();
+    let wanted: Vec<&str> =
+        INIT.lines().filter_map(|line| line.strip_prefix("run_case ")).map(str::trim).collect();
     let mut bad = Vec::new();
     for case in &wanted {
         if console.lines().any(|line| line.trim() == format!("VM-OK {case}")) {
@@ -36,7 +37,11 @@ pub fn run() -> Result<()> {
         return Ok(());
     }
     let lines: Vec<&str> = console.lines().collect();
-    bail!("in the machine these failed or did not report: {}\n{}", bad.join(", "), lines[lines.len().saturating_sub(80)..].join("\n"))
+    bail!(
+        "in the machine these failed or did not report: {}\n{}",
+        bad.join(", "),
+        lines[lines.len().saturating_sub(80)..].join("\n")
+    )
 }
 
 #[expect(clippy::print_stdout, reason = "a command-line tool speaks on stdout")]
@@ -48,7 +53,19 @@ fn say(line: &str) {
 fn boot(machine: &build::Machine) -> Result<String> {
     let log = machine.dir.path().join("console.log");
     let mut child = Command::new("qemu-system-x86_64")
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024", "-display", "none", "-no-reboot"])
+        .args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "1024",
+            "-display",
+            "none",
+            "-no-reboot",
+        ])
         .args(["-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all net.ifnames=0"])
         .args(["-nic", "none", "-monitor", "none"])
         .arg("-kernel")

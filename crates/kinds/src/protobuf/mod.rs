@@ -3,14 +3,25 @@
 //! Invariant: what one direction writes, the other reads back the same. Deliberately absent: `Table` (upstream has no
 //! protobuf form either).
 
+mod encode;
+mod parse;
+#[cfg(test)]
+mod tests;
+mod wire;
+
 use serde_json::Value;
 
 use crate::schema::TypeRef;
+use wire::{Wire, put_bytes};
 
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// The first four bytes of every body.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
+
+const PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+/// Lists whose Go type has a name, which makes them messages of their own (`metav1.Verbs`).
+const WRAPPED_LISTS: &[(&str, &str)] = &[("APIResource", "verbs")];
 
 /// `runtime.Unknown`, the envelope of every body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +36,7 @@ pub struct Envelope<'a> {
     pub content_type: String,
 }
 
-/// Bytes that are not such a message.
+/// Bytes that are not such a message, or a value that has no such form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ProtoError(pub String);
@@ -34,28 +45,91 @@ pub struct ProtoError(pub String);
 ///
 /// # Errors
 /// No magic, or a malformed `Unknown`.
-pub fn open(_bytes: &[u8]) -> Result<Envelope<'_>, ProtoError> {
-    Err(ProtoError(String::new()))
+pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, ProtoError> {
+    let Some(mut bytes) = bytes.strip_prefix(&MAGIC) else {
+        return Err(ProtoError(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+                .to_owned(),
+        ));
+    };
+    let mut out = Envelope::default();
+    while !bytes.is_empty() {
+        match wire::field(&mut bytes)? {
+            (1, Wire::Bytes(mut meta)) => {
+                while !meta.is_empty() {
+                    match wire::field(&mut meta)? {
+                        (1, Wire::Bytes(text)) => out.api_version = wire::text(text)?,
+                        (2, Wire::Bytes(text)) => out.kind = wire::text(text)?,
+                        _ => {}
+                    }
+                }
+            }
+            (2, Wire::Bytes(raw)) => out.raw = raw,
+            (4, Wire::Bytes(text)) => out.content_type = wire::text(text)?,
+            _ => {}
+        }
+    }
+    Ok(out)
 }
 
-/// A whole body as a JSON value, with apiVersion and kind; run it through [`crate::decode::normalise`].
+/// A whole body as a JSON value, with apiVersion and kind where the envelope has them; run it through
+/// [`crate::decode::normalise`].
 ///
 /// # Errors
-/// Malformed.
-pub fn to_value(_envelope: &Envelope<'_>, _ty: TypeRef<'_>) -> Result<Value, ProtoError> {
-    Err(ProtoError(String::new()))
+/// Malformed, or of a type without a protobuf form.
+pub fn to_value(envelope: &Envelope<'_>, ty: TypeRef<'_>) -> Result<Value, ProtoError> {
+    let Some(ty) = ty.as_struct() else { return Err(ProtoError("not an object type".to_owned())) };
+    let mut value = if envelope.content_type == "application/json" {
+        crate::decode::json::parse(envelope.raw).map_err(|e| ProtoError(e.to_string()))?.into_value()
+    } else {
+        parse::object(envelope.raw, ty, 0)?
+    };
+    for (name, text) in [("apiVersion", &envelope.api_version), ("kind", &envelope.kind)] {
+        if !text.is_empty() {
+            value[name] = text.as_str().into();
+        }
+    }
+    Ok(value)
 }
 
 /// A JSON value with apiVersion and kind as a whole body, envelope included.
 ///
 /// # Errors
-/// The type has no protobuf form, or the value does not fit it.
-pub fn from_value(_value: &Value, _ty: TypeRef<'_>) -> Result<Vec<u8>, ProtoError> {
-    Err(ProtoError(String::new()))
+/// The value does not fit the type.
+pub fn from_value(value: &Value, ty: TypeRef<'_>) -> Result<Vec<u8>, ProtoError> {
+    let (Some(map), Some(ty)) = (value.as_object(), ty.as_struct()) else {
+        return Err(ProtoError("only objects are protobuf messages".to_owned()));
+    };
+    let mut raw = Vec::new();
+    encode::object(map, ty, &mut raw)?;
+    let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default();
+    Ok(envelope(text("apiVersion"), text("kind"), &raw))
 }
 
-/// A watch frame: four bytes of length, then an enveloped `WatchEvent` around an enveloped object.
+fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let mut meta = Vec::with_capacity(api_version.len() + kind.len() + 8);
+    put_bytes(1, api_version.as_bytes(), &mut meta);
+    put_bytes(2, kind.as_bytes(), &mut meta);
+    let mut out = Vec::with_capacity(raw.len() + meta.len() + 24);
+    out.extend(MAGIC);
+    put_bytes(1, &meta, &mut out);
+    put_bytes(2, raw, &mut out);
+    put_bytes(3, b"", &mut out);
+    put_bytes(4, b"", &mut out);
+    out
+}
+
+/// A watch frame: four bytes of length, then a `WatchEvent` without envelope (upstream streams with its raw serializer)
+/// whose object is an enveloped body, as [`from_value`] makes it.
 #[must_use]
-pub fn watch_frame(_event_type: &str, _enveloped_object: &[u8]) -> Vec<u8> {
-    Vec::new()
+pub fn watch_frame(event_type: &str, enveloped_object: &[u8]) -> Vec<u8> {
+    let mut object = Vec::with_capacity(enveloped_object.len() + 8);
+    put_bytes(1, enveloped_object, &mut object);
+    let mut event = Vec::with_capacity(object.len() + 24);
+    put_bytes(1, event_type.as_bytes(), &mut event);
+    put_bytes(2, &object, &mut event);
+    let mut out = Vec::with_capacity(event.len() + 4);
+    out.extend(u32::try_from(event.len()).expect("an event is below 4 GiB").to_be_bytes());
+    out.extend(event);
+    out
 }

@@ -261,10 +261,7 @@ mod tests {
                 json!({"podIPs": [{"ip": "a"}, {"ip": "b"}]}),
                 json!({"podIP": "a", "podIPs": [{"ip": "a"}, {"ip": "b"}]}),
             ),
-            (
-                json!({"hostIP": "a", "hostIPs": [{"ip": "b"}]}),
-                json!({"hostIP": "a", "hostIPs": [{"ip": "a"}]}),
-            ),
+            (json!({"podIP": "a", "podIPs": [{"ip": "b"}]}), json!({"podIP": "a", "podIPs": [{"ip": "a"}]})),
         ] {
             let mut status = given;
             addresses(&mut status);

@@ -1,15 +1,34 @@
-//! A Pod's volumes: set up before its sandbox, brought up to date while it runs, taken down after its last process.
+//! A Pod's volumes: set up before its sandbox, brought up to date while it runs, taken down after its last process
+//! (`pkg/volume`, the atomic writer, `pkg/volume/util/subpath`).
 //!
-//! Invariant: `setup` may be called again at any time; it changes only what differs.
-//! Absent so far: every type but emptyDir (on disk) and hostPath.
+//! Invariants: `setup` may be called again at any time and changes only what differs; a reader of a configMap, secret,
+//! downwardAPI or projected volume sees all old files or all new ones; no symlink a container makes leads a mount out
+//! of its volume; nothing below a mount that could not be undone is ever removed.
+//! Absent: volumes of other types (`no volume plugin matched`), image volumes, huge pages as a medium, clusterTrustBundle
+//! and podCertificate projections.
+
+mod atomic;
+mod host_path;
+mod kernel;
+mod ownership;
+mod payload;
+mod subpath;
+mod token;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::quantity::Quantity;
 use client::Objects;
-use k8s_openapi::api::core::v1::{Container, Pod, Volume};
-use runtime::Mount;
+use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume, VolumeMount};
+use runtime::{Mount, Propagation};
+
+use crate::container::env::go_quote;
+use atomic::Payload;
 
 /// Where each volume is on the host, by volume name.
 pub type HostPaths = BTreeMap<String, PathBuf>;
@@ -31,84 +50,181 @@ pub struct Volumes {
     pods_dir: PathBuf,
     /// For configMap, secret, projected and tokens; `None` without an API server.
     api: Option<Arc<dyn Objects>>,
-    /// Bounds memory-backed volumes.
-    allocatable_memory: u64,
+    /// Bounds memory-backed volumes and answers for limits that are not set.
+    allocatable: Arc<BTreeMap<String, Quantity>>,
+    tokens: Arc<token::Tokens>,
 }
 
 impl Volumes {
     /// Volumes under `pods_dir`.
     #[must_use]
     pub fn new(pods_dir: &Path, api: Option<Arc<dyn Objects>>, allocatable_memory: u64) -> Self {
-        Self { pods_dir: pods_dir.into(), api, allocatable_memory }
+        let memory = i64::try_from(allocatable_memory).unwrap_or(i64::MAX);
+        let allocatable = BTreeMap::from([("memory".to_owned(), Quantity::from_bytes(memory))]);
+        Self { pods_dir: pods_dir.into(), api, allocatable: Arc::new(allocatable), tokens: Arc::default() }
     }
 
-    /// Sets all volumes of the Pod up, or brings them up to date.
+    /// With all of the node's allocatable resources, for `limits.*` of downwardAPI files.
+    #[must_use]
+    pub fn with_allocatable(mut self, allocatable: BTreeMap<String, Quantity>) -> Self {
+        self.allocatable = Arc::new(allocatable);
+        self
+    }
+
+    /// Sets all volumes of the Pod up, or brings them up to date. To be called again at each resync of the Pod.
     ///
     /// # Errors
-    /// The first volume that cannot be set up.
+    /// The first volume that cannot be set up; the others are set up nevertheless.
     pub async fn setup(&self, pod: &Pod) -> Result<HostPaths, MountError> {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let mut paths = HostPaths::new();
+        let mut first = None;
         for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
-            paths.insert(volume.name.clone(), self.one(uid, volume)?);
+            match self.one(pod, volume).await {
+                Ok(path) => drop(paths.insert(volume.name.clone(), path)),
+                Err(message) => {
+                    first.get_or_insert(MountError { volume: volume.name.clone(), message });
+                }
+            }
         }
-        Ok(paths)
+        first.map_or(Ok(paths), Err)
     }
 
-    /// Takes all volumes of a Pod down and removes their directories.
+    /// Takes all volumes of a Pod down and removes their directories. Doing it twice is no error.
     ///
     /// # Errors
-    /// If something cannot be unmounted or removed.
+    /// If something cannot be unmounted or removed; then nothing below it was removed.
     pub async fn teardown(&self, uid: &str) -> Result<(), MountError> {
-        let dir = self.pods_dir.join(uid).join("volumes");
-        match std::fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(MountError { volume: String::new(), message: format!("remove {}: {e}", dir.display()) })
-            }
-            _ => Ok(()),
+        let fail = |message: String| MountError { volume: String::new(), message };
+        if uid.is_empty() || uid.contains('/') || uid.starts_with('.') {
+            return Err(fail(format!("{uid:?} is no Pod UID")));
         }
+        self.tokens.forget(uid);
+        let dir = self.pods_dir.join(uid);
+        blocking(move || {
+            for part in ["volume-subpaths", "volumes"] {
+                kernel::remove_with_mounts(&dir.join(part))?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(fail)
     }
 
-    /// The bind mounts of one container: volumeMounts with subPath and subPathExpr (`env` is the container's), read-only
-    /// and propagation.
+    /// The bind mounts of one container: volumeMounts with subPath and subPathExpr (`env` is the container's),
+    /// read-only and propagation.
     ///
     /// # Errors
     /// The message of a `CreateContainerConfigError`.
     pub fn mounts(
         &self,
-        _pod: &Pod,
+        pod: &Pod,
         container: &Container,
-        _env: &BTreeMap<String, String>,
+        env: &BTreeMap<String, String>,
         paths: &HostPaths,
     ) -> Result<Vec<Mount>, String> {
-        let one = |m: &k8s_openapi::api::core::v1::VolumeMount| {
-            let source = paths.get(&m.name).ok_or_else(|| {
-                format!("cannot find volume {:?} to mount into container {:?}", m.name, container.name)
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let one = |(index, mount): (usize, &VolumeMount)| {
+            let root = paths.get(&mount.name).ok_or_else(|| {
+                format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name)
             })?;
+            let source = match subpath::wanted(mount, env)? {
+                None => root.clone(),
+                Some(path) => {
+                    let pod_dir = self.pods_dir.join(uid);
+                    subpath::bind(&pod_dir, root, &path, mount, &container.name, index)?
+                }
+            };
+            let read_only = mount.read_only == Some(true);
             Ok(Mount {
-                source: source.clone(),
-                target: PathBuf::from(&m.mount_path),
-                read_only: m.read_only == Some(true),
-                ..Mount::default()
+                source,
+                target: PathBuf::from(&mount.mount_path),
+                read_only,
+                recursive_read_only: read_only
+                    && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")),
+                propagation: match mount.mount_propagation.as_deref() {
+                    Some("HostToContainer") => Propagation::HostToContainer,
+                    Some("Bidirectional") => Propagation::Bidirectional,
+                    _ => Propagation::Private,
+                },
             })
         };
-        container.volume_mounts.iter().flatten().map(one).collect()
+        container.volume_mounts.iter().flatten().enumerate().map(one).collect()
     }
 
-    fn one(&self, uid: &str, volume: &Volume) -> Result<PathBuf, MountError> {
-        let fail = |message: String| MountError { volume: volume.name.clone(), message };
-        if volume.empty_dir.is_some() {
-            let dir = self.pods_dir.join(uid).join("volumes/kubernetes.io~empty-dir").join(&volume.name);
-            std::fs::create_dir_all(&dir).map_err(|e| fail(format!("mkdir {}: {e}", dir.display())))?;
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-            std::fs::set_permissions(&dir, mode)
-                .map_err(|e| fail(format!("chmod {}: {e}", dir.display())))?;
-            return Ok(dir);
+    async fn one(&self, pod: &Pod, volume: &Volume) -> Result<PathBuf, String> {
+        let dir = |kind: &str| self.volume_dir(pod, kind, &volume.name);
+        if let Some(source) = &volume.empty_dir {
+            let (dir, size) = (dir("empty-dir"), self.memory_size(pod, source));
+            let (source, gid) = (source.clone(), ownership::fs_group(pod));
+            return blocking(move || empty_dir(&dir, &source, size, gid).map(|()| dir)).await;
         }
-        if let Some(host) = &volume.host_path {
-            return Ok(PathBuf::from(&host.path));
+        if let Some(source) = volume.host_path.clone() {
+            return blocking(move || host_path::check(&source)).await;
         }
-        let _ = (&self.api, self.allocatable_memory);
-        Err(fail("no volume plugin matched".into()))
+        let (kind, in_memory) = match volume {
+            Volume { config_map: Some(_), .. } => ("configmap", false),
+            Volume { secret: Some(_), .. } => ("secret", true),
+            Volume { downward_api: Some(_), .. } => ("downward-api", true),
+            Volume { projected: Some(_), .. } => ("projected", true),
+            _ => return Err("no volume plugin matched".into()),
+        };
+        let payload = self.payload(pod, volume).await?;
+        let (dir, gid, size) =
+            (dir(kind), ownership::fs_group(pod), self.memory_size(pod, &EmptyDirVolumeSource::default()));
+        blocking(move || {
+            let made = kernel::make_dirs(&dir, 0o777)?;
+            if in_memory {
+                kernel::tmpfs(&dir, size)?;
+            }
+            write(&dir, &payload, gid, made)?;
+            Ok(dir)
+        })
+        .await
+    }
+
+    fn volume_dir(&self, pod: &Pod, kind: &str, name: &str) -> PathBuf {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.pods_dir.join(uid).join("volumes").join(format!("kubernetes.io~{kind}")).join(name)
+    }
+
+    /// The smallest of what the node has, the Pod's memory limit and the volume's own.
+    fn memory_size(&self, pod: &Pod, source: &EmptyDirVolumeSource) -> u64 {
+        let own = source.size_limit.as_ref().and_then(|q| q.0.parse::<Quantity>().ok());
+        let bounds = [self.allocatable.get("memory").copied(), ownership::memory_limit(pod), own];
+        let smallest = bounds.into_iter().flatten().map(|q| q.value()).filter(|bytes| *bytes > 0).min();
+        smallest.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
+    }
+}
+
+fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, size: u64, gid: Option<u32>) -> Result<(), String> {
+    let made = kernel::make_dirs(dir, 0o777)?;
+    let mounted = match source.medium.as_deref() {
+        None | Some("") => false,
+        Some("Memory") => kernel::tmpfs(dir, size)?,
+        Some(medium) => return Err(format!("unknown storage medium {}", go_quote(medium))),
+    };
+    match gid.filter(|_| made || mounted) {
+        Some(gid) => ownership::apply(dir, gid, false)
+            .map_err(|e| format!("applyFSGroup failed for vol {}: {e}", dir.display())),
+        None => Ok(()),
+    }
+}
+
+/// Writes the files if they differ, then lets the Pod's group read them.
+fn write(dir: &Path, payload: &Payload, gid: Option<u32>, made: bool) -> Result<(), String> {
+    let permissions = |dir: &Path| gid.map_or(Ok(()), |gid| ownership::apply(dir, gid, true));
+    let written = atomic::write(dir, payload, permissions).map_err(|e| format!("{}: {e}", dir.display()))?;
+    if written || made {
+        permissions(dir).map_err(|e| format!("applyFSGroup failed for vol {}: {e}", dir.display()))?;
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

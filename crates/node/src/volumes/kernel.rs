@@ -1,0 +1,116 @@
+//! Directories and mounts of volumes.
+//!
+//! Invariant: removal never crosses a mount: what cannot be unmounted stops it.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+/// Makes a volume's directory, its parents with 0750; whether it is new.
+pub(super) fn make_dirs(dir: &Path, mode: u32) -> Result<bool, String> {
+    let fail = |e: io::Error| format!("mkdir {}: {e}", dir.display());
+    if dir.is_dir() {
+        return Ok(false);
+    }
+    if let Some(parent) = dir.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(parent).map_err(fail)?;
+    }
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        other => other.map_err(fail)?,
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(mode)).map_err(fail)?;
+    Ok(true)
+}
+
+/// Mounts memory there unless something is mounted already; whether it did. `size` 0 leaves the kernel's default.
+pub(super) fn tmpfs(dir: &Path, size: u64) -> Result<bool, String> {
+    let fail = |e: io::Error| format!("mount tmpfs on {}: {e}", dir.display());
+    let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).map_err(fail);
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    if device(dir)? != device(parent)? {
+        return Ok(false);
+    }
+    let data = if size > 0 { format!("size={size}\0") } else { "\0".to_owned() };
+    let data = std::ffi::CStr::from_bytes_with_nul(data.as_bytes()).expect("it ends with its only NUL");
+    mount("tmpfs", dir, "tmpfs", MountFlags::empty(), data).map_err(|e| fail(e.into()))?;
+    Ok(true)
+}
+
+/// Unmounts everything at or below `dir`, uppermost mounts first, then removes it.
+pub(super) fn remove_with_mounts(dir: &Path) -> Result<(), String> {
+    // Canonical, because the kernel's table is.
+    let canonical = match fs::canonicalize(dir) {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("resolve {}: {error}", dir.display())),
+    };
+    for _ in 0..16 {
+        let mounted = mounts_below(&canonical)?;
+        if mounted.is_empty() {
+            break;
+        }
+        for point in mounted.iter().rev() {
+            unmount(point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
+                .map_err(|e| format!("unmount {}: {}", point.display(), io::Error::from(e)))?;
+        }
+    }
+    if let Some(left) = mounts_below(&canonical)?.first() {
+        return Err(format!("{} is still mounted", left.display()));
+    }
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("remove {}: {error}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Mount points at or below a directory, in the order in which they were mounted.
+pub(super) fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    // This thread's: `self` would be the main thread's mount namespace.
+    let table = "/proc/thread-self/mountinfo";
+    let table = fs::read(table).map_err(|e| format!("read {table}: {e}"))?;
+    let point = |line: &[u8]| line.split(|b| *b == b' ').nth(4).map(unescape);
+    Ok(table.split(|b| *b == b'\n').filter_map(point).filter(|path| path.starts_with(dir)).collect())
+}
+
+/// Spaces, tabs, newlines and backslashes are three octal digits in the table.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = |b: &u8| matches!(b, b'0'..=b'7').then(|| u32::from(b - b'0'));
+        let code = match (first, tail) {
+            (b'\\', [a, b, c, ..]) => {
+                octal(a).zip(octal(b)).zip(octal(c)).map(|((a, b), c)| a * 64 + b * 8 + c)
+            }
+            _ => None,
+        };
+        match code.and_then(|code| u8::try_from(code).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsStr::from_bytes(&out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_escapes() {
+        assert_eq!(unescape(br"/a\040b\134c\0"), Path::new(r"/a b\c\0"));
+    }
+}

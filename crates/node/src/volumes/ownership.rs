@@ -1,0 +1,69 @@
+//! Who owns a volume's files: fsGroup (`pkg/volume/volume_linux.go`) and the users of a Pod's containers.
+//!
+//! Absent: fsGroupChangePolicy, which upstream also leaves out for the types here.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt as _, lchown};
+use std::path::Path;
+
+use base::quantity::Quantity;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+/// `securityContext.fsGroup`.
+pub(super) fn fs_group(pod: &Pod) -> Option<u32> {
+    let gid = pod.spec.as_ref()?.security_context.as_ref()?.fs_group?;
+    u32::try_from(gid).ok()
+}
+
+/// Gives everything below to the group and lets it read, or read and write. Bits are only added.
+pub(super) fn apply(path: &Path, gid: u32, read_only: bool) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    lchown(path, None, Some(gid))?;
+    if meta.is_symlink() {
+        return Ok(());
+    }
+    let mut bits = if read_only { 0o440 } else { 0o660 };
+    if meta.is_dir() {
+        bits |= 0o2110;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(meta.permissions().mode() & 0o7777 | bits))?;
+    if meta.is_dir() {
+        for entry in fs::read_dir(path)? {
+            apply(&entry?.path(), gid, read_only)?;
+        }
+    }
+    Ok(())
+}
+
+/// The user all containers run as, if they say so and agree.
+pub(super) fn common_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let of_pod = spec.security_context.as_ref().and_then(|s| s.run_as_user);
+    let of = |c: &Container| c.security_context.as_ref().and_then(|s| s.run_as_user).or(of_pod);
+    let of_ephemeral = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .map(|c| c.security_context.as_ref().and_then(|s| s.run_as_user).or(of_pod));
+    let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(of).chain(of_ephemeral);
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
+}
+
+/// The Pod's memory limit: the Pod's own, else the sum of its containers' or the largest init container's.
+pub(super) fn memory_limit(pod: &Pod) -> Option<Quantity> {
+    let spec = pod.spec.as_ref()?;
+    let limit = |r: Option<&k8s_openapi::api::core::v1::ResourceRequirements>| -> Option<i64> {
+        Some(r?.limits.as_ref()?.get("memory")?.0.parse::<Quantity>().ok()?.value())
+    };
+    if let Some(own) = limit(spec.resources.as_ref()) {
+        return Some(Quantity::from_bytes(own));
+    }
+    let is_sidecar = |c: &&Container| c.restart_policy.as_deref() == Some("Always");
+    let init = || spec.init_containers.iter().flatten();
+    let bytes = |c: &Container| limit(c.resources.as_ref()).unwrap_or(0);
+    let running: i64 = spec.containers.iter().chain(init().filter(is_sidecar)).map(bytes).sum();
+    let before = init().filter(|c| !is_sidecar(c)).map(bytes).max().unwrap_or(0);
+    Some(running.max(before)).filter(|sum| *sum > 0).map(Quantity::from_bytes)
+}

@@ -1,0 +1,317 @@
+//! Volumes on a real file system, in a mount namespace of their own, against an API of a few objects.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use client::{Call, Options, Status, Target, Verb, Watch};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// Objects by resource and name; counts tokens.
+#[derive(Default)]
+struct Api {
+    objects: Mutex<BTreeMap<(String, String), Value>>,
+    tokens: AtomicU32,
+}
+
+impl Api {
+    fn put(&self, resource: &str, name: &str, object: Value) {
+        self.objects.lock().unwrap().insert((resource.into(), name.into()), object);
+    }
+}
+
+#[async_trait]
+impl Objects for Api {
+    async fn call(&self, call: Call) -> Result<Value, Status> {
+        let Target { gvr, name, subresource, .. } = call.target;
+        if let (Verb::Create(body), "token") = (&call.verb, subresource.as_str()) {
+            let n = self.tokens.fetch_add(1, Ordering::SeqCst);
+            let mut answer = body.clone();
+            answer["status"] =
+                json!({"token": format!("token-{n}"), "expirationTimestamp": "2030-01-01T00:00:00Z"});
+            return Ok(answer);
+        }
+        let objects = self.objects.lock().unwrap();
+        objects
+            .get(&(gvr.resource.clone(), name.clone()))
+            .cloned()
+            .ok_or_else(|| Status::not_found("", &gvr.resource, &name))
+    }
+
+    async fn watch(&self, _: Target, _: Options) -> Result<Box<dyn Watch>, Status> {
+        Err(Status::no_such_resource())
+    }
+}
+
+struct World {
+    temp: tempfile::TempDir,
+    api: Arc<Api>,
+    volumes: Volumes,
+}
+
+/// Runs a test in a mount namespace of its own: the runtime's threads are children of the one that left.
+fn alone(test: impl AsyncFnOnce(&World) + Send + 'static) {
+    let run = move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let api = Arc::new(Api::default());
+        let volumes = Volumes::new(temp.path(), Some(api.clone() as Arc<dyn Objects>), 1 << 30);
+        let world = World { temp, api, volumes };
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test(&world));
+    };
+    std::thread::spawn(run).join().unwrap();
+}
+
+fn pod(spec: Value) -> Pod {
+    let metadata = json!({"name": "p", "namespace": "ns", "uid": "u-1", "labels": {"b": "2", "a": "x\"y"}});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+}
+
+fn with(volume: Value, extra: Value) -> Pod {
+    let mut volume = volume;
+    volume["name"] = json!("v");
+    let mut spec = json!({"containers": [{"name": "c"}], "volumes": [volume]});
+    spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    pod(spec)
+}
+
+fn mode(path: impl AsRef<Path>) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with(".."));
+    names.sort();
+    names
+}
+
+#[test]
+fn config_maps_change_at_once() {
+    alone(async |w| {
+        w.api.put("configmaps", "m", json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "AP8="}}));
+        let pod = with(json!({"configMap": {"name": "m", "defaultMode": 0o440}}), json!({}));
+        let dir = w.volumes.setup(&pod).await.unwrap()["v"].clone();
+        assert!(dir.ends_with("u-1/volumes/kubernetes.io~configmap/v"));
+        assert_eq!(
+            (names(&dir), fs::read(dir.join("c")).unwrap()),
+            (vec!["a".into(), "b".into(), "c".into()], vec![0, 255])
+        );
+        assert_eq!(fs::read_link(dir.join("a")).unwrap(), Path::new("..data/a"));
+        assert_eq!((mode(dir.join("a")), mode(dir.join("..data"))), (0o440, 0o755));
+        let before = fs::read_link(dir.join("..data")).unwrap();
+        w.volumes.setup(&pod).await.unwrap();
+        assert_eq!(fs::read_link(dir.join("..data")).unwrap(), before, "nothing changed, nothing swapped");
+        w.api.put("configmaps", "m", json!({"data": {"a": "3"}}));
+        w.volumes.setup(&pod).await.unwrap();
+        assert_eq!((names(&dir), fs::read_to_string(dir.join("a")).unwrap()), (vec!["a".into()], "3".into()));
+        assert!(!dir.join(before).exists());
+        w.volumes.teardown("u-1").await.unwrap();
+        assert!(!dir.exists());
+        w.volumes.teardown("u-1").await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_missing() {
+    alone(async |w| {
+        w.api.put("configmaps", "m", json!({"data": {"a": "1"}}));
+        w.api.put("secrets", "s", json!({"data": {"a": "MQ=="}}));
+        let item = json!([{"key": "x", "path": "x"}]);
+        let cases = [
+            (json!({"configMap": {"name": "none"}}), Err("configmap \"none\" not found")),
+            (json!({"secret": {"secretName": "none"}}), Err("secret \"none\" not found")),
+            (json!({"configMap": {"name": "none", "optional": true}}), Ok(vec![])),
+            (
+                json!({"configMap": {"name": "m", "items": item}}),
+                Err("configmap references non-existent config key: x"),
+            ),
+            (
+                json!({"secret": {"secretName": "s", "items": item}}),
+                Err("references non-existent secret key: x"),
+            ),
+            (json!({"secret": {"secretName": "s", "items": item, "optional": true}}), Ok(vec![])),
+            (json!({"configMap": {"name": "m", "items": [{"key": "a", "path": "d/e"}]}}), Ok(vec!["d"])),
+            (
+                json!({"configMap": {"name": "m", "items": [{"key": "a", "path": "../e"}]}}),
+                Err("must not contain '..'"),
+            ),
+            (json!({"nfs": {"server": "x", "path": "/"}}), Err("no volume plugin matched")),
+            (
+                json!({"projected": {"sources": [{"configMap": {"name": "n1"}}, {"secret": {"name": "n2"}}]}}),
+                Err("[configmap \"n1\" not found, secret \"n2\" not found]"),
+            ),
+        ];
+        for (volume, want) in cases {
+            let result = w.volumes.setup(&with(volume.clone(), json!({}))).await;
+            match (result, want) {
+                (Ok(paths), Ok(want)) => assert_eq!(names(&paths["v"]), want, "{volume}"),
+                (Err(error), Err(want)) => assert!(error.message.contains(want), "{volume}: {error}"),
+                (other, want) => panic!("{volume}: {other:?}, want {want:?}"),
+            }
+            w.volumes.teardown("u-1").await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn projected_tokens_labels_and_groups() {
+    alone(async |w| {
+        w.api.put("configmaps", "kube-root-ca.crt", json!({"data": {"ca.crt": "CA"}}));
+        let sources = json!([
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [
+                {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}},
+                {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+                {"path": "limit", "resourceFieldRef": {"containerName": "c", "resource": "limits.memory"}},
+            ]}},
+        ]);
+        let volume = json!({"projected": {"defaultMode": 0o644, "sources": sources}});
+        let pod = with(volume.clone(), json!({}));
+        let dir = w.volumes.setup(&pod).await.unwrap()["v"].clone();
+        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+        assert_eq!(
+            (read("token"), read("ca.crt"), read("namespace")),
+            ("token-0".into(), "CA".into(), "ns".into())
+        );
+        assert_eq!((read("labels"), read("limit")), ("a=\"x\\\"y\"\nb=\"2\"".into(), (1 << 30).to_string()));
+        assert_eq!(mode(dir.join("token")), 0o644);
+        w.volumes.setup(&pod).await.unwrap();
+        assert_eq!(w.api.tokens.load(Ordering::SeqCst), 1, "a token is kept until it is due");
+        w.volumes.teardown("u-1").await.unwrap();
+
+        for (context, want) in [
+            (json!({"fsGroup": 77}), (0, 77, 0o640, 0o3777)),
+            (json!({"runAsUser": 5}), (5, 0, 0o600, 0o1777)),
+        ] {
+            let pod = with(volume.clone(), json!({"securityContext": context}));
+            let dir = w.volumes.setup(&pod).await.unwrap()["v"].clone();
+            let meta = fs::metadata(dir.join("token")).unwrap();
+            assert_eq!((meta.uid(), meta.gid(), mode(dir.join("token")), mode(&dir)), want, "{context}");
+            w.volumes.teardown("u-1").await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn empty_dirs_on_disk_and_in_memory() {
+    alone(async |w| {
+        let setup = async |volume: Value, extra: Value| w.volumes.setup(&with(volume, extra)).await;
+        let dir = setup(json!({"emptyDir": {}}), json!({})).await.unwrap()["v"].clone();
+        assert_eq!(mode(&dir), 0o777);
+        fs::write(dir.join("kept"), "x").unwrap();
+        setup(json!({"emptyDir": {}}), json!({})).await.unwrap();
+        assert!(dir.join("kept").exists());
+        w.volumes.teardown("u-1").await.unwrap();
+
+        let group = json!({"securityContext": {"fsGroup": 9}});
+        let dir = setup(json!({"emptyDir": {}}), group).await.unwrap()["v"].clone();
+        assert_eq!((mode(&dir), fs::metadata(&dir).unwrap().gid()), (0o2777, 9));
+        w.volumes.teardown("u-1").await.unwrap();
+
+        let memory = json!({"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}});
+        let dir = setup(memory.clone(), json!({})).await.unwrap()["v"].clone();
+        assert_eq!(nix::sys::statvfs::statvfs(&dir).unwrap().blocks() * 4096, 1 << 20);
+        assert!(fs::write(dir.join("big"), vec![0; 2 << 20]).is_err());
+        setup(memory, json!({})).await.unwrap();
+        assert_eq!(kernel::mounts_below(&fs::canonicalize(&dir).unwrap()).unwrap().len(), 1, "mounted once");
+        w.volumes.teardown("u-1").await.unwrap();
+        assert!(!dir.exists());
+        let error = setup(json!({"emptyDir": {"medium": "Tape"}}), json!({})).await.unwrap_err();
+        assert_eq!(error.message, "unknown storage medium \"Tape\"");
+    });
+}
+
+#[test]
+fn host_paths() {
+    alone(async |w| {
+        let at = |name: &str| w.temp.path().join(name).display().to_string();
+        fs::write(at("file"), "").unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        let cases = [
+            ("file", "File", None),
+            ("dir", "Directory", None),
+            ("new/dir", "DirectoryOrCreate", None),
+            ("new/file", "FileOrCreate", None),
+            ("plain", "", None),
+            ("file", "Directory", Some("a directory")),
+            ("dir", "FileOrCreate", Some("a file")),
+            ("nothing", "Directory", Some("a directory")),
+            ("nothing", "File", Some("a file")),
+            ("file", "Socket", Some("a socket file")),
+            ("file", "CharDevice", Some("a character device")),
+            ("file", "BlockDevice", Some("a block device")),
+        ];
+        for (name, kind, refused) in cases {
+            let result = w
+                .volumes
+                .setup(&with(json!({"hostPath": {"path": at(name), "type": kind}}), json!({})))
+                .await;
+            let want = refused.map(|what| format!("hostPath type check failed: {} is not {what}", at(name)));
+            assert_eq!(result.err().map(|e| e.message), want, "{name} {kind}");
+        }
+        assert_eq!((mode(at("new/dir")), mode(at("new/file"))), (0o755, 0o644));
+        w.volumes.teardown("u-1").await.unwrap();
+        assert!(Path::new(&at("new/file")).exists(), "the host's files stay");
+    });
+}
+
+#[test]
+fn sub_paths() {
+    alone(async |w| {
+        let pod = with(json!({"emptyDir": {}}), json!({}));
+        let paths = w.volumes.setup(&pod).await.unwrap();
+        let root = &paths["v"];
+        fs::write(root.join("file"), "text").unwrap();
+        symlink("file", root.join("inner")).unwrap();
+        symlink("/etc", root.join("etc")).unwrap();
+        symlink("../../../..", root.join("up")).unwrap();
+        let env = BTreeMap::from([("POD".to_owned(), "p-0".to_owned()), ("EMPTY".to_owned(), String::new())]);
+        let mounts = |mount: Value| {
+            let mut mount = mount;
+            mount["name"] = json!("v");
+            mount["mountPath"] = json!("/m");
+            let container = json!({"name": "c", "volumeMounts": [mount]});
+            w.volumes.mounts(&pod, &serde_json::from_value(container).unwrap(), &env, &paths)
+        };
+        let good = mounts(json!({"subPath": "a/b"})).unwrap().remove(0).source;
+        assert!(good.ends_with("u-1/volume-subpaths/v/c/0"));
+        fs::write(good.join("x"), "y").unwrap();
+        assert_eq!((fs::read(root.join("a/b/x")).unwrap(), mode(root.join("a"))), (b"y".to_vec(), 0o777));
+        for file in ["file", "inner"] {
+            let bound = mounts(json!({"subPath": file})).unwrap().remove(0).source;
+            assert_eq!(fs::read(bound).unwrap(), b"text");
+        }
+        assert!(mounts(json!({"subPathExpr": "logs/$(POD)"})).unwrap()[0].source.is_dir());
+        assert!(root.join("logs/p-0").is_dir());
+        let made = "failed to create subPath directory for volumeMount \"v\" of container \"c\"";
+        for (mount, want) in [
+            (json!({"subPath": "/abs"}), "error SubPath `/abs` must not be an absolute path"),
+            (json!({"subPath": "../x"}), "unable to provision SubPath `../x`: must not contain '..'"),
+            (json!({"subPathExpr": "$(NO)/$(EMPTY)"}), "missing value for EMPTY, NO"),
+            (json!({"subPath": "etc/passwd"}), made),
+            (json!({"subPath": "etc"}), made),
+            (json!({"subPath": "up/x"}), made),
+            (json!({"subPath": "file/x"}), made),
+        ] {
+            assert_eq!(mounts(mount.clone()).unwrap_err(), want, "{mount}");
+        }
+        let read_only = mounts(
+            json!({"readOnly": true, "recursiveReadOnly": "Enabled", "mountPropagation": "HostToContainer"}),
+        );
+        let read_only = read_only.unwrap().remove(0);
+        assert!(read_only.read_only && read_only.recursive_read_only);
+        assert_eq!((read_only.propagation, &read_only.source), (Propagation::HostToContainer, root));
+        w.volumes.teardown("u-1").await.unwrap();
+        assert!(!w.temp.path().join("u-1/volume-subpaths").exists() && Path::new("/etc/passwd").exists());
+    });
+}

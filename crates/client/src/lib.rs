@@ -225,7 +225,7 @@ pub struct Wake {
     pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,
-    /// The object's `metadata.ownerReferences` UIDs, so that a driver can wake the owner.
+    /// The object's `metadata.ownerReferences` (of its last state if it is gone), so that a driver can wake the owner.
     pub owners: Vec<Owner>,
 }
 
@@ -258,6 +258,6 @@ pub trait Snapshots: Send + Sync + 'static {
 /// A stream of wake-ups. Never errors: after a lost position it wakes everything again.
 #[async_trait]
 pub trait Wakes: Send {
-    /// The next wake-ups, at least one.
+    /// The next wake-ups, at least one. Cancel-safe: a dropped call loses none.
     async fn next(&mut self) -> Vec<Wake>;
 }

@@ -140,7 +140,9 @@ fn harmless(action: &Action, name: &str, status: &Status) -> bool {
     };
     match action {
         Action::Create(_) => (!name.is_empty() && status.is("AlreadyExists")) || terminating(),
-        Action::Merge(_) | Action::Delete(_) | Action::DeleteAll(_) => status.is("NotFound"),
+        Action::Merge(_) | Action::Strategic(_) | Action::Delete(_) | Action::DeleteAll(_) => {
+            status.is("NotFound")
+        }
         Action::Update(_) => false,
     }
 }
@@ -171,6 +173,9 @@ fn call(write: &Write) -> Call {
         Action::Update(object) => (write.name.as_str(), Verb::Update(object.clone())),
         Action::Merge(patch) => {
             (write.name.as_str(), Verb::Patch(PatchType::Merge, Bytes::from(patch.to_string())))
+        }
+        Action::Strategic(patch) => {
+            (write.name.as_str(), Verb::Patch(PatchType::Strategic, Bytes::from(patch.to_string())))
         }
         Action::Delete(options) => (write.name.as_str(), Verb::Delete(Some(options.clone()))),
         Action::DeleteAll(options) => ("", Verb::DeleteCollection(Some(options.clone()))),

@@ -91,6 +91,7 @@ impl Election {
     /// Renews until shutdown (true) or loss (false). A task that ends by itself has failed, which is a loss too.
     async fn keep(&self, shutdown: &CancellationToken, tasks: &mut JoinSet<()>) -> bool {
         let mut renewed = tokio::time::Instant::now();
+        let mut pause = RENEW;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return true,
@@ -98,12 +99,15 @@ impl Election {
                     report(ended);
                     return false;
                 }
-                () = tokio::time::sleep(RENEW) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             match self.attempt().await {
-                Ok(true) => renewed = tokio::time::Instant::now(),
+                Ok(true) => (renewed, pause) = (tokio::time::Instant::now(), RENEW),
                 Ok(false) => return false,
-                Err(status) => tracing::warn!(lease = self.lease, "renewal failed: {status}"),
+                Err(status) => {
+                    tracing::warn!(lease = self.lease, "renewal failed: {status}");
+                    pause = RETRY.1;
+                }
             }
             if renewed.elapsed() >= GIVE_UP {
                 return false;
@@ -127,11 +131,7 @@ impl Election {
             }
             Claim::Update(lease) => self.objects.call(plain(place, Verb::Update(lease))).await,
         };
-        match written {
-            Ok(_) => Ok(true),
-            Err(status) if status.is("Conflict") || status.is("AlreadyExists") => Ok(false),
-            Err(status) => Err(status),
-        }
+        written.map(|_| true)
     }
 
     async fn release(&self) {

@@ -107,7 +107,8 @@ fn removal(pod: &PodView, lost_node: Option<(&Value, Timestamp)>) -> Plan {
         let mut conditions = stored["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.retain(|c| c["type"] != "DisruptionTarget");
         conditions.push(json!({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists", "lastTransitionTime": now.rfc3339()}));
+            "message": "PodGC: node no longer exists", "observedGeneration": stored["metadata"]["generation"],
+            "lastTransitionTime": now.rfc3339()}));
         let status = json!({"phase": "Failed", "conditions": conditions});
         let patch = json!({"metadata": {"resourceVersion": meta.resource_version}, "status": status});
         let write = Write::new(&kinds::pod::KIND, &meta.namespace, &meta.name, Action::Merge(patch));

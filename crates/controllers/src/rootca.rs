@@ -32,7 +32,6 @@ impl Controller for RootCa {
         let namespace: Option<NamespaceView> = context.read(&kinds::namespace::KIND, "", &key.name)?;
         let Some(namespace) = namespace else { return Ok(None) };
         let existing: Option<Value> = context.read(&kinds::configmap::KIND, &key.name, ROOT_CA)?;
-        let data = existing.map(|map| map["data"].clone());
-        context.execute(root_ca(&namespace, data.as_ref(), &self.pem)).await
+        context.execute(root_ca(&namespace, existing.as_ref(), &self.pem)).await
     }
 }

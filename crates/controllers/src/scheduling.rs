@@ -41,6 +41,7 @@ struct PodState {
     info: PodInfo,
     deleting: bool,
     created: String,
+    generation: i64,
     /// The message of its PodScheduled=False condition.
     refused: Option<String>,
 }
@@ -275,11 +276,11 @@ impl Loop {
         waiting.world = self.world;
         waiting.info = info.clone();
         self.context.event(&reference(&info), Notice::warning("FailedScheduling", message.clone()));
-        let known = self.pods.get(id).and_then(|p| p.value.refused.as_ref());
-        if known == Some(&message) {
+        let Some(state) = self.pods.get(id).map(|p| &p.value) else { return };
+        if state.refused.as_ref() == Some(&message) {
             return;
         }
-        match set_unschedulable(&self.context, &info, &message).await {
+        match set_unschedulable(&self.context, state, &message).await {
             Ok(revision) => self.context.snapshots.wait_for(revision).await,
             Err(status) if status.is("NotFound") => {}
             Err(status) => tracing::warn!(pod = %id.1, "condition not set: {status}"),
@@ -332,6 +333,7 @@ fn parse_pod(object: &Object) -> Option<PodState> {
         info: PodInfo::new(&pod),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         created: pod.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default(),
+        generation: pod.metadata.generation.unwrap_or_default(),
         refused: refused.and_then(|c| c.message.clone()),
     })
 }
@@ -359,10 +361,11 @@ async fn bind(context: &Context, id: Id, info: PodInfo, node: String) -> Bound {
     Bound { id, info, node, result }
 }
 
-async fn set_unschedulable(context: &Context, info: &PodInfo, message: &str) -> Result<u64, Status> {
+async fn set_unschedulable(context: &Context, state: &PodState, message: &str) -> Result<u64, Status> {
+    let info = &state.info;
     let now = context.now().rfc3339();
     let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
-        "lastProbeTime": null, "lastTransitionTime": now});
+        "observedGeneration": state.generation, "lastProbeTime": null, "lastTransitionTime": now});
     let patch = json!({"metadata": {"uid": info.uid}, "status": {"conditions": [condition]}});
     let place = target(&kinds::pod::KIND, &info.namespace, &info.name, "status");
     let verb = Verb::Patch(PatchType::Strategic, Bytes::from(patch.to_string()));

@@ -76,6 +76,8 @@ pub enum Action {
     Update(Value),
     /// Merge patch (RFC 7386). An object that is gone is no error.
     Merge(Value),
+    /// Strategic merge patch. An object that is gone is no error.
+    Strategic(Value),
     /// DELETE with these options. An object that is gone is no error.
     Delete(Value),
     /// DELETE of the whole collection in the namespace, with these options.

@@ -68,23 +68,14 @@ fn owners(object: &Value) -> Vec<Owner> {
         .collect()
 }
 
-fn merge(into: &mut Value, patch: &Value, strategic: bool) {
-    let Some(fields) = patch.as_object() else { return into.clone_from(patch) };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    for (name, value) in fields {
-        match (strategic, name.as_str(), into[name].as_array_mut(), value.as_array()) {
-            (true, "conditions", Some(old), Some(new)) => {
-                old.retain(|o| new.iter().all(|n| n["type"] != o["type"]));
-                old.extend(new.iter().cloned());
-            }
-            _ if value.is_null() => {
-                into.as_object_mut().unwrap().remove(name);
-            }
-            _ => merge(&mut into[name], value, strategic),
-        }
-    }
+fn patched(old: &Value, kind: PatchType, patch: &[u8], gvr: &Gvr) -> Value {
+    let row = kinds::by_resource(&gvr.group, &gvr.version, &gvr.resource).unwrap();
+    let ty = kinds::schema::root(row.group, row.version, row.kind).unwrap();
+    let result = match kind {
+        PatchType::Strategic => kinds::patch::strategic_merge_patch(old, patch, ty),
+        _ => kinds::patch::merge_patch(old, patch),
+    };
+    result.unwrap().value
 }
 
 impl Cluster {
@@ -117,7 +108,7 @@ impl Cluster {
         sub: &str,
         verb: Verb,
     ) -> Value {
-        let gvr = Gvr::new("", "v1", resource);
+        let gvr = gvr(resource);
         let target = Target { gvr, namespace: namespace.into(), name: name.into(), subresource: sub.into() };
         let user = As { cluster: self.clone(), user: "admin".into() };
         user.call(Call { target, verb, options: Options::default() }).await.unwrap()
@@ -302,11 +293,7 @@ impl Cluster {
         self.change(&pod, |old| {
             let mut new = old.clone();
             new["spec"]["nodeName"] = binding["target"]["name"].clone();
-            merge(
-                &mut new["status"],
-                &json!({"conditions": [{"type": "PodScheduled", "status": "True"}]}),
-                false,
-            );
+            new["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "True"}]);
             new
         })?;
         Ok(json!({"kind": "Status", "status": "Success"}))
@@ -347,11 +334,9 @@ impl Objects for As {
             Verb::Create(body) if target.subresource == "binding" => self.cluster.bind(target, body),
             Verb::Create(body) => self.cluster.make(target, body.clone()),
             Verb::Update(body) => self.cluster.change(target, |_| body.clone()),
-            Verb::Patch(kind, patch) => self.cluster.change(target, |old| {
-                let mut new = old.clone();
-                merge(&mut new, &serde_json::from_slice(patch).unwrap(), *kind == PatchType::Strategic);
-                new
-            }),
+            Verb::Patch(kind, patch) => {
+                self.cluster.change(target, |old| patched(old, *kind, patch, &target.gvr))
+            }
             Verb::Delete(options) => {
                 self.cluster.begin_delete(target, options.as_ref().unwrap_or(&Value::Null))
             }
@@ -413,10 +398,13 @@ impl Snapshots for Cluster {
     }
 }
 
-fn wake(key: &Key, owners: Vec<Owner>) -> Wake {
+fn gvr(resource: &str) -> Gvr {
     let group = HashMap::from([("jobs", "batch"), ("leases", "coordination.k8s.io")]);
-    let gvr = Gvr::new(group.get(key.0.as_str()).copied().unwrap_or_default(), "v1", &key.0);
-    Wake { gvr, namespace: key.1.as_str().into(), name: key.2.as_str().into(), owners }
+    Gvr::new(group.get(resource).copied().unwrap_or_default(), "v1", resource)
+}
+
+fn wake(key: &Key, owners: Vec<Owner>) -> Wake {
+    Wake { gvr: gvr(&key.0), namespace: key.1.as_str().into(), name: key.2.as_str().into(), owners }
 }
 
 #[async_trait]

@@ -576,14 +576,12 @@ fn delete(pod: &PodView) -> Write {
     )
 }
 
-/// Takes the tracking finalizer off a Pod; a change in between makes the API refuse it (409).
+/// Takes the tracking finalizer off a Pod, whatever else has changed in it.
 #[must_use]
 pub fn unfinalize(pod: &PodView) -> Write {
     let meta = &pod.metadata;
-    let rest: Vec<&String> = meta.finalizers.iter().filter(|f| *f != FINALIZER).collect();
-    let patch =
-        json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": rest}});
-    Write::new(POD, &meta.namespace, &meta.name, Action::Merge(patch))
+    let patch = json!({"metadata": {"uid": meta.uid, "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
+    Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
 }
 
 fn create(stored: &Value, job: &JobView, index: Option<u32>) -> Write {

@@ -55,17 +55,21 @@ pub fn content_kinds() -> impl Iterator<Item = &'static Kind> {
     .map(|(_, kind)| kind)
 }
 
-/// Publishes the root CA in a living namespace; `existing` is the ConfigMap's `data`.
+/// Publishes the root CA in a living namespace; `existing` is the stored ConfigMap.
 #[must_use]
 pub fn root_ca(namespace: &NamespaceView, existing: Option<&Value>, pem: &str) -> Plan {
     let mut plan = Plan::default();
     let data = json!({"ca.crt": pem});
-    if namespace.metadata.deleting() || existing == Some(&data) {
+    if namespace.metadata.deleting() || existing.is_some_and(|map| map["data"] == data) {
         return plan;
     }
     let name = &namespace.metadata.name;
-    let action = if existing.is_some() {
-        Action::Merge(json!({"data": data}))
+    let action = if let Some(existing) = existing {
+        let mut map = existing.clone();
+        map["apiVersion"] = json!("v1");
+        map["kind"] = json!(crate::configmap::KIND.kind);
+        map["data"] = data;
+        Action::Update(map)
     } else {
         let annotations = json!({"kubernetes.io/description": ROOT_CA_DESCRIPTION});
         let metadata = json!({"name": ROOT_CA, "namespace": name, "annotations": annotations});
@@ -194,7 +198,7 @@ mod tests {
             let verb = match &w.action {
                 Action::Create(_) => "create",
                 Action::Update(_) => "put",
-                Action::Merge(_) => "merge",
+                Action::Merge(_) | Action::Strategic(_) => "merge",
                 Action::Delete(_) => "delete",
                 Action::DeleteAll(_) => "clear",
             };
@@ -268,9 +272,9 @@ mod tests {
         assert_eq!(show(&root_ca(&view, None, "PEM")), ["create configmaps/kube-root-ca.crt"]);
         assert_eq!(
             show(&root_ca(&view, Some(&json!({"ca.crt": "old"})), "PEM")),
-            ["merge configmaps/kube-root-ca.crt"]
+            ["put configmaps/kube-root-ca.crt"]
         );
-        assert!(root_ca(&view, Some(&json!({"ca.crt": "PEM"})), "PEM").is_idle());
+        assert!(root_ca(&view, Some(&json!({"data": {"ca.crt": "PEM"}})), "PEM").is_idle());
         view.metadata.deletion_timestamp = Some("2024-01-01T00:00:00Z".into());
         assert!(root_ca(&view, None, "PEM").is_idle());
     }

@@ -21,7 +21,7 @@
 //! println!("podIPs {:?} in {:?}", attachment.ips, attachment.netns);
 //! // After a restart of the daemon, for each sandbox that still lives; then the leases of those that do not.
 //! network.adopt("pod-uid", std::path::Path::new("/proc/4711/ns/net")).await?;
-//! for gone in network.leased().await? {
+//! for gone in network.unclaimed().await? {
 //!     network.detach(&gone).await?;
 //! }
 //! // `minke down`.
@@ -30,11 +30,23 @@
 //! ```
 
 mod cidr;
+mod host;
+mod lease;
+mod netlink;
+mod netns;
+mod nft;
+mod range;
+mod rtnl;
+mod worker;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use host::Host;
+use tokio::sync::{mpsc, oneshot};
+use worker::{Answer, Command};
 
 pub use cidr::{Cidr, CidrError};
 
@@ -113,7 +125,7 @@ pub enum NetError {
         with: String,
     },
     /// No range is free.
-    #[error("network: no free Pod range in 10.64.0.0/11: choose one with podCIDR")]
+    #[error("network: the host has routes to every Pod range that would be chosen: choose one with podCIDR")]
     NoRange,
     /// The range is unusable.
     #[error("network: the Pod range {0} must be an IPv4 range between /16 and /28")]
@@ -139,19 +151,35 @@ pub enum NetError {
     Closed,
 }
 
+impl NetError {
+    fn kernel(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        |source| Self::Kernel { what, source }
+    }
+}
+
 /// The network of this instance. See the module for its use.
 #[derive(Debug)]
 pub struct Network {
     range: Cidr,
     gateway: Ipv4Addr,
     host_ip: IpAddr,
+    worker: mpsc::Sender<Command>,
 }
 
 impl Network {
     /// Takes the Pod range, sets up gateway and rules, takes over earlier leases. Blocks; needs `CAP_NET_ADMIN`.
     pub fn open(config: Config) -> Result<Arc<Self>, NetError> {
-        let range = config.pod_cidr.ok_or(NetError::NoRange)?;
-        Ok(Arc::new(Self { range, gateway: Ipv4Addr::LOCALHOST, host_ip: Ipv4Addr::LOCALHOST.into() }))
+        let host = Host::set_up(&config)?;
+        let (range, gateway, host_ip) = (host.range(), host.gateway(), host.host_ip());
+        let worker = worker::start(host)?;
+        Ok(Arc::new(Self { range, gateway, host_ip, worker }))
+    }
+
+    /// Removes an instance's network without opening it, for a `minke down` that finds no daemon. Blocks; nothing
+    /// left to remove is success.
+    pub fn remove(config: &Config) -> Result<(), NetError> {
+        Host::remove(config)
     }
 
     /// The Pod range of this node.
@@ -170,28 +198,37 @@ impl Network {
     }
 
     /// Gives a Pod a namespace with an address and opens its host ports. A lease of that uid is replaced.
-    pub async fn attach(&self, _uid: &str, _host_ports: &[HostPort]) -> Result<Attachment, NetError> {
-        Err(NetError::Closed)
+    pub async fn attach(&self, uid: &str, host_ports: &[HostPort]) -> Result<Attachment, NetError> {
+        let (uid, host_ports) = (uid.to_owned(), host_ports.to_vec());
+        self.ask(|answer| Command::Attach { uid, host_ports, answer }).await
     }
 
     /// Takes over a Pod attached in an earlier life of the daemon, its namespace named by a path such as
     /// `/proc/PID/ns/net`.
-    pub async fn adopt(&self, uid: &str, _netns: &Path) -> Result<Attachment, NetError> {
-        Err(NetError::NotAttached(uid.to_owned()))
+    pub async fn adopt(&self, uid: &str, netns: &Path) -> Result<Attachment, NetError> {
+        let (uid, netns) = (uid.to_owned(), netns.to_owned());
+        self.ask(|answer| Command::Adopt { uid, netns, answer }).await
     }
 
     /// Removes a Pod's link, host ports and lease; nothing of it left is success.
-    pub async fn detach(&self, _uid: &str) -> Result<(), NetError> {
-        Err(NetError::Closed)
+    pub async fn detach(&self, uid: &str) -> Result<(), NetError> {
+        let uid = uid.to_owned();
+        self.ask(|answer| Command::Detach { uid, answer }).await
     }
 
-    /// The uids that hold a lease.
-    pub async fn leased(&self) -> Result<Vec<String>, NetError> {
-        Err(NetError::Closed)
+    /// The uids that hold a lease and were neither attached nor adopted in this life of the daemon.
+    pub async fn unclaimed(&self) -> Result<Vec<String>, NetError> {
+        self.ask(|answer| Command::Unclaimed { answer }).await
     }
 
     /// Removes every link, rule, address, route and file of this instance. Attaching is over after that.
     pub async fn teardown(&self) -> Result<(), NetError> {
-        Err(NetError::Closed)
+        self.ask(|answer| Command::Teardown { answer }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, NetError> {
+        let (answer, answered) = oneshot::channel();
+        self.worker.send(command(answer)).await.map_err(|_| NetError::Closed)?;
+        answered.await.map_err(|_| NetError::Closed)?
     }
 }

@@ -1,0 +1,120 @@
+//! Log and streams, with a node of our own on the other end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::harness::{Client, Cluster, default_account, pod};
+
+/// A node that answers what it was asked, and echoes after an upgrade.
+async fn node(cluster: &Cluster, api: &Client) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pair = cluster.pki.node_serving("n1", &["127.0.0.1".parse().unwrap()]).unwrap();
+    let tls = Arc::new(cluster.pki.node_server_tls(&pair).unwrap());
+    tokio::spawn(async move {
+        let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+        while let Ok((tcp, _)) = listener.accept().await {
+            let tls = acceptor.accept(tcp).await.unwrap();
+            let service = hyper::service::service_fn(answer);
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
+            tokio::spawn(connection.with_upgrades());
+        }
+    });
+    api.create("nodes", json!({"metadata": {"name": "n1"}})).await.unwrap();
+    let status = json!({"status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+    }});
+    api.merge("nodes/-/n1/status", status).await.unwrap();
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let asked = request.uri().to_string();
+    if !request.headers().contains_key("upgrade") {
+        return Ok(Response::new(Full::new(Bytes::from(asked))));
+    }
+    let upgraded = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let mut stream = TokioIo::new(upgraded.await.unwrap());
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut byte = [0; 1];
+        stream.read_exact(&mut byte).await.unwrap();
+        stream.write_all(&[byte[0] + 1]).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let reply = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+    Ok(reply.header("connection", "upgrade").header("upgrade", "SPDY/3.1").body(Full::default()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    default_account(&api).await;
+    node(&cluster, &api).await;
+    api.create("pods/default", pod("waiting")).await.unwrap();
+    let mut two = pod("two");
+    two["spec"]["nodeName"] = "n1".into();
+    two["spec"]["containers"] = json!([{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]);
+    api.create("pods/default", two).await.unwrap();
+    let table = [
+        ("two/log?container=b&follow=true&tailLines=5", 200, "/containerLogs/default/two/b?follow=true&tailLines=5"),
+        ("two/log", 400, "a container name must be specified for pod two, choose one of: [a b]"),
+        ("two/log?container=z", 400, "container z is not valid for pod two"),
+        ("two/log?container=a&limitBytes=0", 422, "PodLogOptions \"\" is invalid: limitBytes: Invalid value: 0: must be greater than 0"),
+        ("waiting/log", 204, ""),
+        ("none/log", 404, "pods \"none\" not found"),
+        ("two/exec?container=a&command=ls&stdout=true", 400, "Upgrade request required"),
+    ];
+    for (path, want_code, want) in table {
+        let path = format!("/api/v1/namespaces/default/pods/{path}");
+        let (code, _, text) = cluster.raw("GET", &path, &[], "").await;
+        let text = match serde_json::from_slice::<Value>(&text) {
+            Ok(status) => status["message"].as_str().unwrap_or_default().to_owned(),
+            Err(_) => String::from_utf8_lossy(&text).into_owned(),
+        };
+        assert_eq!((code.as_u16(), text.as_str()), (want_code, want), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_carried_unread() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    default_account(&api).await;
+    node(&cluster, &api).await;
+    let mut bound = pod("p");
+    bound["spec"]["nodeName"] = "n1".into();
+    api.create("pods/default", bound).await.unwrap();
+    let table = [
+        ("POST", "exec?command=sh&command=-c&stdin=true&stdout=true", "/exec/default/p/c?input=1&output=1&command=sh&command=%2Dc"),
+        ("GET", "attach?stdout=1&tty=1", "/attach/default/p/c?output=1&tty=1"),
+        ("POST", "portforward", "/portForward/default/p"),
+    ];
+    for (method, sub, want) in table {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1/namespaces/default/pods/p/{sub}"))
+            .header("host", "test")
+            .header("connection", "Upgrade")
+            .header("upgrade", "SPDY/3.1")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let mut response = cluster.connect().await.send_request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS, "{sub}");
+        let mut stream = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+        stream.write_all(b"a").await.unwrap();
+        let mut got = String::new();
+        stream.read_to_string(&mut got).await.unwrap();
+        assert_eq!(got, format!("{want}b"));
+    }
+}

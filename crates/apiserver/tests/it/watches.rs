@@ -1,0 +1,122 @@
+//! Watches over HTTPS and in-process, snapshots, wake-ups.
+
+use std::time::Duration;
+
+use client::{Change, Gvr, Options, Watch, WatchEvent, Want};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Cluster, config_map, said, target};
+
+/// Collects events until there are `count`, or fails loudly.
+async fn take(watch: &mut Box<dyn Watch>, count: usize) -> Vec<WatchEvent> {
+    let mut out = Vec::new();
+    while out.len() < count {
+        let next = tokio::time::timeout(Duration::from_secs(20), watch.next());
+        out.extend(next.await.expect("an event").unwrap());
+    }
+    out
+}
+
+fn brief(events: &[WatchEvent]) -> Vec<String> {
+    let name = |e: &WatchEvent| e.object.as_ref().map_or(String::new(), |o| format!(" {}", o.name));
+    events.iter().map(|e| format!("{:?}{}", e.change, name(e))).collect()
+}
+
+async fn story(api: &Client) {
+    let labelled = |name: &str, label: &str| {
+        let mut object = config_map(name, json!({}));
+        object["metadata"]["labels"] = json!({"l": label});
+        object
+    };
+    api.create("configmaps/default", labelled("a", "yes")).await.unwrap();
+    api.create("configmaps/default", labelled("b", "no")).await.unwrap();
+    let options = Options { label_selector: "l=yes".into(), ..Options::default() };
+    let mut watch = api.0.watch(target("configmaps/default"), options).await.unwrap();
+    assert_eq!(brief(&take(&mut watch, 2).await), ["Added a", "Synced"]);
+    api.merge("configmaps/default/b", json!({"metadata": {"labels": {"l": "yes"}}})).await.unwrap();
+    api.merge("configmaps/default/b", json!({"data": {"k": "v"}})).await.unwrap();
+    let left = api.merge("configmaps/default/a", json!({"metadata": {"labels": {"l": "no"}}})).await.unwrap();
+    api.delete("configmaps/default/b", Value::Null).await.unwrap();
+    let events = take(&mut watch, 4).await;
+    assert_eq!(brief(&events), ["Added b", "Modified b", "Deleted a", "Deleted b"]);
+    let gone: Value = events[2].object.as_ref().unwrap().parse().unwrap();
+    assert_eq!(gone["metadata"]["labels"]["l"], "yes", "the content before, with the revision after");
+    assert_eq!(gone["metadata"]["resourceVersion"], left["metadata"]["resourceVersion"]);
+    let from = Options { resource_version: events[0].revision.to_string(), ..Options::default() };
+    let mut later = api.0.watch(target("configmaps/default"), from).await.unwrap();
+    assert_eq!(brief(&take(&mut later, 3).await), ["Modified b", "Modified a", "Deleted b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn selectors_and_positions() {
+    let cluster = Cluster::start().await;
+    story(&cluster.admin()).await;
+    let again = Cluster::start().await;
+    story(&again.in_process("me", "system:masters")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_old_is_said_inside_the_stream() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    for i in 0..5 {
+        api.create("configmaps/default", config_map(&format!("c{i}"), json!({}))).await.unwrap();
+    }
+    cluster.store.compact(cluster.store.revision()).await.unwrap();
+    let (code, _, text) = cluster.raw("GET", "/api/v1/configmaps?watch=1&resourceVersion=1", &[], "").await;
+    let frame: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(code, 200);
+    assert_eq!((frame["type"].as_str(), frame["object"]["code"].as_u64()), (Some("ERROR"), Some(410)));
+    let old = Options { resource_version: "1".into(), ..Options::default() };
+    let mut watch = api.0.watch(target("configmaps"), old).await.unwrap();
+    assert!(said(watch.next().await).starts_with("410 Expired too old resource version: 1 ("));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bookmarks_tables_and_deadlines() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces?watch=1&allowWatchBookmarks=true&timeoutSeconds=1&fieldSelector=metadata.name%3Ddefault";
+    let frames = |accept: &'static str| {
+        let cluster = &cluster;
+        async move {
+            let (_, _, text) = cluster.raw("GET", path, &[("accept", accept)], "").await;
+            let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
+            lines.map(|l| serde_json::from_slice::<Value>(l).unwrap()).collect::<Vec<_>>()
+        }
+    };
+    let plain = frames("application/json").await;
+    let types: Vec<_> = plain.iter().map(|f| f["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["ADDED", "BOOKMARK"]);
+    assert_eq!(plain[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    let tables = frames("application/json;as=Table;v=v1;g=meta.k8s.io").await;
+    assert!(tables[0]["object"]["columnDefinitions"].is_array());
+    assert!(tables[1]["object"]["columnDefinitions"].is_null());
+    let (code, ..) = cluster.raw("GET", "/api/v1/pods?watch=1&sendInitialEvents=true", &[], "").await;
+    assert_eq!(code, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_and_wakes() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    let snapshots = cluster.server.snapshots();
+    let gvr = Gvr::new("", "v1", "configmaps");
+    let mut wakes = snapshots.wakes(&[gvr.clone(), Gvr::new("batch", "v1", "jobs")]);
+    let first = wakes.next().await;
+    assert_eq!(first.iter().map(|w| &*w.name).collect::<Vec<_>>(), ["extension-apiserver-authentication"]);
+    let mut object = config_map("a", json!({}));
+    object["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": true}]);
+    let made = api.create("configmaps/default", object).await.unwrap();
+    let woken = tokio::time::timeout(Duration::from_secs(20), wakes.next()).await.unwrap();
+    assert_eq!((&*woken[0].namespace, &*woken[0].name), ("default", "a"));
+    assert_eq!((woken[0].owners[0].uid.as_str(), woken[0].owners[0].controller), ("u", true));
+    let revision: u64 = made["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    snapshots.wait_for(revision).await;
+    let want = |namespace: &str| Want { gvr: gvr.clone(), namespace: namespace.into() };
+    let snapshot = snapshots.snapshot(&[want("default"), want("")]);
+    assert!(snapshot.revision >= revision);
+    assert_eq!((snapshot.sets[0].len(), snapshot.sets[1].len()), (1, 2));
+    assert_eq!(snapshots.get(&gvr, "default", "a").unwrap().revision, revision);
+    assert_eq!(brief(&[WatchEvent { change: Change::Synced, object: None, revision }]), ["Synced"]);
+}

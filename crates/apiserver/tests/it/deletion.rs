@@ -37,9 +37,14 @@ async fn grace_of_pods() {
     assert_eq!(repeated["metadata"], going["metadata"], "a repeated DELETE only shortens");
     let shorter = api.delete("pods/default/p", json!({"gracePeriodSeconds": 5})).await.unwrap();
     assert_eq!(shorter["metadata"]["deletionGracePeriodSeconds"], 5);
-    assert!(shorter["metadata"]["deletionTimestamp"].as_str() < going["metadata"]["deletionTimestamp"].as_str());
+    assert!(
+        shorter["metadata"]["deletionTimestamp"].as_str() < going["metadata"]["deletionTimestamp"].as_str()
+    );
     let wrong = json!({"preconditions": {"uid": "1"}});
-    assert!(said(api.delete("pods/default/p", wrong).await).contains("the UID in the precondition (1) does not match"));
+    assert!(
+        said(api.delete("pods/default/p", wrong).await)
+            .contains("the UID in the precondition (1) does not match")
+    );
     api.delete("pods/default/p", json!({"gracePeriodSeconds": 0})).await.unwrap();
     assert!(said(api.get("pods/default/p").await).starts_with("404"));
 
@@ -50,7 +55,9 @@ async fn grace_of_pods() {
     let evicted = api.get("pods/default/e").await.unwrap();
     assert_eq!(evicted["metadata"]["deletionGracePeriodSeconds"], 7);
     let conditions = evicted["status"]["conditions"].as_array().unwrap();
-    assert!(conditions.iter().any(|c| c["type"] == "DisruptionTarget" && c["reason"] == "EvictionByEvictionAPI"));
+    assert!(
+        conditions.iter().any(|c| c["type"] == "DisruptionTarget" && c["reason"] == "EvictionByEvictionAPI")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +89,10 @@ async fn finalizers_and_propagation() {
     let both = json!({"propagationPolicy": "Orphan", "orphanDependents": true});
     assert!(said(api.delete("configmaps/default/c", both).await).starts_with("422 Invalid"));
     let done = api.delete("configmaps/default/c", Value::Null).await.unwrap();
-    assert_eq!((done["kind"].as_str(), done["details"]["kind"].as_str()), (Some("Status"), Some("configmaps")));
+    assert_eq!(
+        (done["kind"].as_str(), done["details"]["kind"].as_str()),
+        (Some("Status"), Some("configmaps"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +109,10 @@ async fn collections_and_namespaces() {
     }
     let options = Options { label_selector: "keep=false".into(), ..Options::default() };
     let deleted = api.call("configmaps/n", Verb::DeleteCollection(None), options).await.unwrap();
-    assert_eq!((deleted["kind"].as_str(), deleted["items"].as_array().unwrap().len()), (Some("ConfigMapList"), 2));
+    assert_eq!(
+        (deleted["kind"].as_str(), deleted["items"].as_array().unwrap().len()),
+        (Some("ConfigMapList"), 2)
+    );
     let left = api.list("configmaps/n", Options::default()).await.unwrap();
     assert_eq!(left["items"].as_array().unwrap().len(), 1);
 

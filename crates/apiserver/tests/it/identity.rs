@@ -19,8 +19,11 @@ async fn strangers() {
     );
     assert_eq!(said(cluster.token("rubbish").get("pods/default/p").await), "401 Unauthorized Unauthorized");
     let in_process = cluster.in_process("jane", "people");
-    assert!(said(in_process.create("configmaps/default", config_map("a", json!({}))).await).starts_with("403"));
-    let paths = client::Https::new(&cluster.url(), cluster.pki.ca_pem(), &client::Credential::None, "t").unwrap();
+    assert!(
+        said(in_process.create("configmaps/default", config_map("a", json!({}))).await).starts_with("403")
+    );
+    let paths =
+        client::Https::new(&cluster.url(), cluster.pki.ca_pem(), &client::Credential::None, "t").unwrap();
     assert_eq!(&paths.request(GET, "/readyz", "", "".into()).await.unwrap()[..], b"ok");
     assert_eq!(
         said(paths.request(GET, "/api", "", "".into()).await),
@@ -72,8 +75,9 @@ async fn reviews_and_impersonation() {
     let me = jane.create("selfsubjectreviews.authentication.k8s.io", json!({})).await.unwrap();
     assert_eq!(me["status"]["userInfo"]["username"], "jane");
     assert_eq!(me["status"]["userInfo"]["groups"], json!(["people", "system:authenticated"]));
-    let (code, _, text) =
-        cluster.raw("GET", "/api/v1/pods", &[("impersonate-user", "bob"), ("impersonate-group", "x")], "").await;
+    let (code, _, text) = cluster
+        .raw("GET", "/api/v1/pods", &[("impersonate-user", "bob"), ("impersonate-group", "x")], "")
+        .await;
     assert_eq!(code, 403);
     assert!(String::from_utf8_lossy(&text).contains(r#"User \"bob\" cannot list"#), "{text:?}");
     let (code, ..) = cluster.raw("GET", "/api/v1/pods", &[("impersonate-group", "x")], "").await;

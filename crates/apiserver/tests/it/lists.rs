@@ -46,7 +46,10 @@ async fn pages_and_selectors() {
     assert_eq!(names(&filtered), ["c1", "c3"]);
     assert!(filtered["metadata"].get("remainingItemCount").is_none());
     let table = [
-        (select("", "spec.x=y"), r#"400 BadRequest "spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#),
+        (
+            select("", "spec.x=y"),
+            r#"400 BadRequest "spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#,
+        ),
         (page(0, "%%"), "400 BadRequest invalid continue token:"),
         (
             Options { resource_version: "999999".into(), ..Options::default() },
@@ -98,16 +101,23 @@ async fn tables_and_partial_metadata() {
     };
     let list = get("/api/v1/namespaces/default/pods", table).await;
     assert_eq!(list["kind"], "Table");
-    let columns: Vec<_> = list["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    let columns: Vec<_> =
+        list["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(columns[..5], ["Name", "Ready", "Status", "Restarts", "Age"]);
     assert_eq!((&list["rows"][0]["cells"][0], &list["rows"][0]["cells"][1]), (&json!("p"), &json!("0/1")));
     assert_eq!(list["rows"][0]["object"]["kind"], "PartialObjectMetadata");
     let whole = get("/api/v1/namespaces/default/pods/p?includeObject=Object", table).await;
     assert_eq!(whole["rows"][0]["object"]["kind"], "Pod");
-    let partial = get("/api/v1/namespaces/default/pods", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io").await;
+    let partial = get(
+        "/api/v1/namespaces/default/pods",
+        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+    )
+    .await;
     assert_eq!(partial["items"][0]["metadata"]["name"], "p");
     assert!(partial["items"][0].get("spec").is_none());
-    let fallback = get("/api/v1/namespaces/default/pods", "application/json;as=Nonsense;v=v1;g=x,application/json").await;
+    let fallback =
+        get("/api/v1/namespaces/default/pods", "application/json;as=Nonsense;v=v1;g=x,application/json")
+            .await;
     assert_eq!(fallback["kind"], "PodList");
 }
 
@@ -120,7 +130,8 @@ async fn discovery_and_health() {
     assert_eq!((code.as_u16(), headers["content-type"].to_str().unwrap()), (200, aggregated));
     assert_eq!(body["kind"], "APIGroupDiscoveryList");
     let etag = headers["etag"].to_str().unwrap();
-    let (code, _, text) = cluster.raw("GET", "/apis", &[("accept", aggregated), ("if-none-match", etag)], "").await;
+    let (code, _, text) =
+        cluster.raw("GET", "/apis", &[("accept", aggregated), ("if-none-match", etag)], "").await;
     assert!(code == 304 && text.is_empty());
     let (_, _, text) = cluster.raw("GET", "/apis/batch/v1", &[], "").await;
     let body: Value = serde_json::from_slice(&text).unwrap();

@@ -25,7 +25,8 @@ async fn node(cluster: &Cluster, api: &Client) {
         while let Ok((tcp, _)) = listener.accept().await {
             let tls = acceptor.accept(tcp).await.unwrap();
             let service = hyper::service::service_fn(answer);
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
             tokio::spawn(connection.with_upgrades());
         }
     });
@@ -67,10 +68,18 @@ async fn logs() {
     two["spec"]["containers"] = json!([{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]);
     api.create("pods/default", two).await.unwrap();
     let table = [
-        ("two/log?container=b&follow=true&tailLines=5", 200, "/containerLogs/default/two/b?follow=true&tailLines=5"),
+        (
+            "two/log?container=b&follow=true&tailLines=5",
+            200,
+            "/containerLogs/default/two/b?follow=true&tailLines=5",
+        ),
         ("two/log", 400, "a container name must be specified for pod two, choose one of: [a b]"),
         ("two/log?container=z", 400, "container z is not valid for pod two"),
-        ("two/log?container=a&limitBytes=0", 422, "PodLogOptions \"\" is invalid: limitBytes: Invalid value: 0: must be greater than 0"),
+        (
+            "two/log?container=a&limitBytes=0",
+            422,
+            "PodLogOptions \"\" is invalid: limitBytes: Invalid value: 0: must be greater than 0",
+        ),
         ("waiting/log", 204, ""),
         ("none/log", 404, "pods \"none\" not found"),
         ("two/exec?container=a&command=ls&stdout=true", 400, "Upgrade request required"),
@@ -96,7 +105,11 @@ async fn streams_are_carried_unread() {
     bound["spec"]["nodeName"] = "n1".into();
     api.create("pods/default", bound).await.unwrap();
     let table = [
-        ("POST", "exec?command=sh&command=-c&stdin=true&stdout=true", "/exec/default/p/c?input=1&output=1&command=sh&command=%2Dc"),
+        (
+            "POST",
+            "exec?command=sh&command=-c&stdin=true&stdout=true",
+            "/exec/default/p/c?input=1&output=1&command=sh&command=%2Dc",
+        ),
         ("GET", "attach?stdout=1&tty=1", "/attach/default/p/c?output=1&tty=1"),
         ("POST", "portforward", "/portForward/default/p"),
     ];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client::{Change, Gvr, Options, Watch, WatchEvent, Want};
+use client::{Change, Gvr, Options, Want, Watch, WatchEvent};
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Cluster, config_map, said, target};

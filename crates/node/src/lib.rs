@@ -7,6 +7,7 @@
 
 pub mod container;
 pub mod handle;
+pub mod logs;
 pub mod probe;
 pub mod register;
 pub mod volumes;

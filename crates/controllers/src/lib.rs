@@ -17,6 +17,7 @@ mod graph;
 mod job;
 mod lease;
 mod namespace;
+mod nodes;
 mod podgc;
 mod queue;
 mod rootca;
@@ -83,6 +84,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(gc::GarbageCollector::default()),
         Arc::new(job::Jobs),
         Arc::new(namespace::Namespaces::default()),
+        Arc::new(nodes::Nodes),
         Arc::new(podgc::PodGc::default()),
         Arc::new(rootca::RootCa { pem: config.ca_pem.clone() }),
         Arc::new(accounts::ServiceAccounts),

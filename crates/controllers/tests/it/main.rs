@@ -15,7 +15,10 @@ async fn cluster_with_node() -> Cluster {
 }
 
 fn node(name: &str, cpu: &str) -> Value {
-    json!({"metadata": {"name": name}, "spec": {}, "status": {"allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "110"}}})
+    // As admission makes it; goes because the node is ready.
+    let not_ready = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+    json!({"metadata": {"name": name}, "spec": {"taints": [not_ready]}, "status":
+        {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "110"}}})
 }
 
 fn job(name: &str, spec: &Value) -> Value {
@@ -127,6 +130,9 @@ async fn a_failing_job_ends_and_counts_every_pod_once() {
     assert_eq!((&status["failed"], &status["active"]), (&json!(3), &Value::Null));
     assert_eq!(status["conditions"][0]["type"], "FailureTarget");
     assert_eq!(status["conditions"][1]["reason"], "BackoffLimitExceeded");
+    // No Pod too many, though nothing but the snapshots says what was made.
+    let made = cluster.callers().iter().filter(|c| (c.1, c.2.as_str()) == ("create", "pods")).count();
+    assert_eq!(made, 3);
     token.cancel();
     running.await.unwrap();
 }
@@ -190,6 +196,10 @@ async fn owners_take_their_dependents_along_or_not() {
 async fn a_pod_waits_for_a_node_that_fits() {
     let cluster = cluster_with_node().await;
     let (token, running) = cluster.start("h");
+    let ready = |c: &Cluster| {
+        c.find("nodes", "", "n1")?["spec"]["taints"].as_array().is_none_or(Vec::is_empty).then_some(())
+    };
+    cluster.until("no taint", ready).await;
     cluster.create("pods", pod("big", "8")).await;
     let text = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are \
                 available: 1 Preemption is not helpful for scheduling.";

@@ -4,8 +4,17 @@
 //! Invariants: the daemon never forks, it spawns one shim per sandbox; what is said to run survives the daemon.
 //! Deliberately absent: Pods, the API, images' registries, networks (a ready namespace is handed in).
 
+mod caps;
+mod cgroup;
 mod embedded;
+mod link;
+mod plan;
+mod rootfs;
+mod seccomp;
+mod signal;
+mod sys;
 mod types;
+mod users;
 
 use std::time::Duration;
 

@@ -1,0 +1,156 @@
+//! Sandboxes and containers in memory.
+//!
+//! Invariant: locks are held for plain assignments only, never across a wait. Absent: I/O except saving a record.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::{oneshot, watch};
+
+use super::record::{self, ContainerRecord, SandboxRecord};
+use crate::link::Link;
+use crate::{
+    ContainerSpec, ContainerState, ContainerStatus, NamespaceMode, RuntimeError, SandboxState, SandboxStatus,
+};
+
+/// The part of a sandbox that changes.
+#[derive(Default)]
+pub(super) struct Live {
+    pub(super) link: Option<Arc<Link>>,
+    pub(super) pid: Option<i32>,
+    pub(super) process: Option<Arc<OwnedFd>>,
+}
+
+pub(super) struct Sandbox {
+    pub(super) id: String,
+    pub(super) dir: PathBuf,
+    pub(super) socket: PathBuf,
+    pub(super) record: SandboxRecord,
+    live: Mutex<Live>,
+    /// Turns false once the shim is gone.
+    pub(super) ready: watch::Sender<bool>,
+    /// Who waits for the end of an exec.
+    execs: Mutex<HashMap<u64, oneshot::Sender<i32>>>,
+}
+
+impl Sandbox {
+    pub(super) fn new(id: String, dir: PathBuf, socket: PathBuf, record: SandboxRecord) -> Arc<Self> {
+        let (live, execs) = (Mutex::new(Live::default()), Mutex::default());
+        Arc::new(Self { id, dir, socket, record, live, ready: watch::Sender::new(false), execs })
+    }
+
+    pub(super) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().expect("no code panics while holding it")
+    }
+
+    pub(super) fn execs(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<i32>>> {
+        self.execs.lock().expect("no code panics while holding it")
+    }
+
+    /// The connection to the shim.
+    pub(super) fn link(&self) -> Result<Arc<Link>, RuntimeError> {
+        self.live()
+            .link
+            .clone()
+            .ok_or_else(|| RuntimeError::State(format!("sandbox {:?} is not ready", self.id)))
+    }
+
+    pub(super) fn status(&self) -> SandboxStatus {
+        let live = self.live();
+        SandboxStatus {
+            id: self.id.clone(),
+            name: self.record.name.clone(),
+            namespace: self.record.namespace.clone(),
+            uid: self.record.uid.clone(),
+            attempt: self.record.attempt,
+            state: if live.link.is_some() { SandboxState::Ready } else { SandboxState::NotReady },
+            created_at: self.record.created_at,
+            pid: live.link.as_ref().and(live.pid),
+            host_network: self.record.host_network,
+            labels: self.record.labels.clone(),
+        }
+    }
+}
+
+pub(super) struct Container {
+    pub(super) id: String,
+    pub(super) dir: PathBuf,
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) spec: ContainerSpec,
+    record: Mutex<ContainerRecord>,
+    /// Changes with the state.
+    pub(super) state: watch::Sender<ContainerState>,
+}
+
+impl Container {
+    pub(super) fn new(
+        id: String,
+        dir: PathBuf,
+        sandbox: Arc<Sandbox>,
+        spec: ContainerSpec,
+        record: ContainerRecord,
+    ) -> Arc<Self> {
+        let state = watch::Sender::new(record.state);
+        Arc::new(Self { id, dir, sandbox, spec, record: Mutex::new(record), state })
+    }
+
+    pub(super) fn record(&self) -> ContainerRecord {
+        self.record.lock().expect("no code panics while holding it").clone()
+    }
+
+    pub(super) fn cgroup(&self) -> String {
+        format!("{}/{}", self.sandbox.record.cgroup_parent, self.id)
+    }
+
+    /// Where its first process's PID namespace comes from.
+    pub(super) fn pid_mode(&self) -> NamespaceMode {
+        match self.spec.pid {
+            NamespaceMode::Pod => self.sandbox.record.pid,
+            mode => mode,
+        }
+    }
+
+    /// Changes the record, saves it, and wakes who waits for the state.
+    pub(super) fn update(&self, change: impl FnOnce(&mut ContainerRecord)) {
+        let record = {
+            let mut record = self.record.lock().expect("no code panics while holding it");
+            change(&mut record);
+            record.clone()
+        };
+        if let Err(error) = record::save(&self.dir.join("state.json"), &record) {
+            // Memory has it, and after a restart the shim and its exit file do.
+            tracing::warn!(container = self.id, %error, "container state not saved");
+        }
+        self.state.send_replace(record.state);
+    }
+
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.sandbox.record.log_directory.join(&self.spec.log_path)
+    }
+
+    pub(super) fn status(&self) -> ContainerStatus {
+        let record = self.record();
+        ContainerStatus {
+            id: self.id.clone(),
+            sandbox_id: self.sandbox.id.clone(),
+            name: self.spec.name.clone(),
+            attempt: self.spec.attempt,
+            state: record.state,
+            image: self.spec.image.clone(),
+            image_ref: self.spec.image_ref.clone(),
+            created_at: record.created_at,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            exit_code: record.exit_code,
+            reason: record.reason,
+            message: record.message,
+            pid: record.pid,
+            user: record.user,
+            resources: record.resources,
+            log_path: self.log_path(),
+            labels: self.spec.labels.clone(),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Real sandboxes, as root. This program re-executes itself in mount, PID and network namespaces of its own, so that
+//! nothing it makes outlives it; cgroups lie under one parent named after this process, removed whatever happens.
+//!
+//! Invariant: no test sleeps; each waits for a condition, up to a ceiling. Absent: tests without root; without it the
+//! program fails and says so.
+
+mod basic;
+mod kit;
+mod streams;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use kit::{INNER, Kit, cgroup_root, remove_cgroups};
+
+/// No test takes longer.
+const CEILING: Duration = Duration::from_secs(60);
+
+type Test = (&'static str, fn(Kit) -> futures_util::future::LocalBoxFuture<'static, ()>);
+
+/// Names and bodies.
+#[macro_export]
+macro_rules! tests {
+    ($($module:ident: $($name:ident),* $(,)?);* $(;)?) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($name)),
+            |kit| Box::pin($crate::$module::$name(kit)))),*),*]
+    };
+}
+
+const TESTS: &[Test] = tests![
+    basic: runs_and_logs, exit_codes, start_errors, stops_by_term, stops_by_kill, users_from_the_image,
+        daemon_restart, exit_during_downtime, dead_shim;
+    streams: exec_collects, exec_times_out, exec_with_stdin, exec_terminal, attach_stdin_once, attach_terminal;
+];
+
+fn main() -> ExitCode {
+    if std::env::var_os(INNER).is_some() {
+        return inner();
+    }
+    let root = cgroup_root(std::process::id());
+    let own = std::env::current_exe().expect("a running program has a file");
+    let status = Command::new("unshare")
+        .args([
+            "--mount",
+            "--pid",
+            "--net",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--propagation",
+            "private",
+            "--",
+        ])
+        .arg(own)
+        .args(std::env::args_os().skip(1))
+        .env(INNER, &root)
+        .status()
+        .expect("unshare is installed and this is root");
+    remove_cgroups(&root);
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn inner() -> ExitCode {
+    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if std::env::args().any(|arg| arg == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    kit::prepare_machine();
+    let mut failed = Vec::new();
+    for (name, test) in TESTS {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+            continue;
+        }
+        let begin = Instant::now();
+        let result = std::panic::catch_unwind(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("threads can be made").block_on(async {
+                let kit = Kit::new().await;
+                tokio::time::timeout(CEILING, test(kit)).await.expect("test takes too long");
+            });
+        });
+        println!("test {name} ... {} ({:?})", if result.is_ok() { "ok" } else { "FAILED" }, begin.elapsed());
+        if result.is_err() {
+            failed.push(name);
+        }
+    }
+    println!("failed: {failed:?}");
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,87 @@
+//! Making the sandbox: namespaces, host name, sysctls, the Pod's `/dev/shm`, the pause process.
+//!
+//! Invariant: afterwards the shim's root directory *is* the Pod's `/dev/shm` and its mount namespace holds nothing
+//! else, so it pins no mount of the host and a container's namespace starts as a copy of one mount.
+//! Absent: network set-up (a ready namespace is handed in), cgroups (the daemon's).
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use shim::Init;
+
+use crate::process::decimal;
+use crate::rootfs::{Failure, failure, fd_of};
+use crate::sys;
+
+/// The pause process: init of the Pod's PID namespace.
+pub(crate) struct Pause {
+    pub(crate) pid: libc::pid_t,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// Turns this process into the holder of a sandbox. `proc` is the host's /proc.
+pub(crate) fn make_sandbox(init: &Init, fds: &[OwnedFd], proc: RawFd) -> Result<Option<Pause>, Failure> {
+    if let Some(netns) = &init.netns {
+        fd_of(fds, netns)
+            .and_then(|fd| sys::setns(fd, libc::CLONE_NEWNET))
+            .map_err(|error| failure("join", "network namespace", error))?;
+    }
+    if !init.host_ipc {
+        sys::unshare(libc::CLONE_NEWIPC).map_err(|error| failure("make", "ipc namespace", error))?;
+    }
+    if !init.hostname.is_empty() {
+        sys::unshare(libc::CLONE_NEWUTS).map_err(|error| failure("make", "uts namespace", error))?;
+        sys::sethostname(&init.hostname).map_err(|error| failure("set host name", &init.hostname, error))?;
+    }
+    for (path, value) in &init.sysctls {
+        let say = |error| failure("write sysctl", path, error);
+        let name = ["sys/", path].concat();
+        let file = sys::openat(proc, &name, libc::O_WRONLY, 0).map_err(say)?;
+        sys::write_all(file.as_raw_fd(), value.as_bytes()).map_err(say)?;
+    }
+    live_in_shm(init.shm_size)?;
+    if init.share_pid { start_pause().map(Some) } else { Ok(None) }
+}
+
+fn live_in_shm(size: u64) -> Result<(), Failure> {
+    let say = |error| failure("mount", "/dev/shm", error);
+    sys::unshare(libc::CLONE_NEWNS).map_err(|error| failure("make", "mount namespace", error))?;
+    sys::make_private_root().map_err(say)?;
+    let options = [("mode".to_owned(), "1777".to_owned()), ("size".to_owned(), decimal(size as i64))];
+    let attr = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let shm = sys::new_mount("tmpfs", &options, attr).map_err(say)?;
+    let below = sys::open("/", libc::O_PATH | libc::O_DIRECTORY).map_err(say)?;
+    sys::move_mount(shm.as_raw_fd(), below.as_raw_fd()).map_err(say)?;
+    sys::fchdir(shm.as_raw_fd()).map_err(say)?;
+    match sys::pivot_here() {
+        // The host's root is the initial ramdisk, which cannot be pivoted away.
+        Err(libc::EINVAL) => sys::chroot_here().map_err(say),
+        other => other.map_err(say),
+    }
+}
+
+fn start_pause() -> Result<Pause, Failure> {
+    let say = |error| failure("make", "pid namespace", error);
+    let pid = sys::clone3(libc::CLONE_NEWPID as u64, None).map_err(say)?;
+    if pid == 0 {
+        pause();
+    }
+    let pidfd = sys::pidfd_open(pid).map_err(say)?;
+    Ok(Pause { pid, pidfd })
+}
+
+/// Init of the Pod's PID namespace: reaps (by ignoring SIGCHLD) and dies with the shim.
+fn pause() -> ! {
+    sys::reset_signals();
+    sys::ignore_signal(libc::SIGCHLD);
+    let armed = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64);
+    // SAFETY of the order: a shim that died before takes its socket with it, so nobody can use this namespace.
+    if armed.is_err() {
+        sys::exit(1);
+    }
+    // The name is decoration.
+    let _ = sys::set_name(c"pause");
+    sys::close_from(0);
+    loop {
+        sys::pause();
+    }
+}

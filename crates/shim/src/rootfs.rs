@@ -1,0 +1,205 @@
+//! In a new container's first process: the root filesystem, from the steps the daemon sent.
+//!
+//! Invariant: every target is resolved inside the root (openat2 RESOLVE_IN_ROOT), whatever links an image holds.
+//! Absent: choosing what is mounted; opening sources (they arrive as detached mounts).
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use shim::{Fd, Op, Start};
+
+use crate::sys::{self, Errno};
+
+/// What could not be done, in words for users.
+pub(crate) type Failure = String;
+
+/// Words for a failed step.
+pub(crate) fn failure(what: &str, subject: &str, error: Errno) -> Failure {
+    [what, " \"", subject, "\": ", &sys::describe(error)].concat()
+}
+
+/// The descriptor a message refers to.
+pub(crate) fn fd_of(fds: &[OwnedFd], fd: &Fd) -> Result<RawFd, Errno> {
+    fds.get(fd.index as usize).map(AsRawFd::as_raw_fd).ok_or(libc::EBADF)
+}
+
+/// Builds the root and makes it `/`; the mount namespace (a copy of the shim's) holds nothing but the Pod's `/dev/shm`.
+pub(crate) fn enter(start: &Start, fds: &[OwnedFd]) -> Result<(), Failure> {
+    let say = |error| failure("mount", "/", error);
+    let root = fd_of(fds, &start.rootfs).map_err(say)?;
+    // Before the root covers it.
+    let shm = if start.ops.iter().any(|op| matches!(op, Op::Shm { .. })) {
+        Some(sys::open_tree(sys::AT_FDCWD, "/", false).map_err(say)?)
+    } else {
+        None
+    };
+    let below = sys::open("/", libc::O_PATH | libc::O_DIRECTORY).map_err(say)?;
+    sys::move_mount(root, below.as_raw_fd()).map_err(say)?;
+    let mut steps = Steps { root, fds, shm, hidden: None };
+    for op in &start.ops {
+        steps.apply(op)?;
+    }
+    if start.read_only_root {
+        sys::mount_setattr(root, libc::MOUNT_ATTR_RDONLY, false).map_err(say)?;
+    }
+    drop(below);
+    sys::fchdir(root).and_then(|()| sys::pivot_here()).map_err(|error| failure("pivot_root", "/", error))
+}
+
+struct Steps<'a> {
+    root: RawFd,
+    fds: &'a [OwnedFd],
+    shm: Option<OwnedFd>,
+    /// The empty read-only directory that hides others.
+    hidden: Option<OwnedFd>,
+}
+
+impl Steps<'_> {
+    fn apply(&mut self, op: &Op) -> Result<(), Failure> {
+        match op {
+            Op::Mount { fs, options, attr, target } => self
+                .place(target, true)
+                .and_then(|place| {
+                    let mount = sys::new_mount(fs, options, *attr)?;
+                    sys::move_mount(mount.as_raw_fd(), place.as_raw_fd())
+                })
+                .map_err(|error| failure(&["mount ", fs, " at"].concat(), target, error)),
+            Op::Attach { mount, target, dir } => self
+                .place(target, *dir)
+                .and_then(|place| sys::move_mount(fd_of(self.fds, mount)?, place.as_raw_fd()))
+                .map_err(|error| failure("mount at", target, error)),
+            Op::Shm { target } => self
+                .place(target, true)
+                .and_then(|place| {
+                    let shm = self.shm.as_ref().ok_or(libc::EBADF)?;
+                    sys::move_mount(shm.as_raw_fd(), place.as_raw_fd())
+                })
+                .map_err(|error| failure("mount at", target, error)),
+            Op::Node { target, mode, dev, uid, gid } => self
+                .node(target, *mode, *dev, (*uid, *gid))
+                .map_err(|error| failure("make device", target, error)),
+            Op::Symlink { to, target } => {
+                let (parent, name) =
+                    self.parent(target).map_err(|error| failure("make link", target, error))?;
+                match sys::symlinkat(to, parent.as_raw_fd(), name) {
+                    Ok(()) | Err(libc::EEXIST) => Ok(()),
+                    Err(error) => Err(failure("make link", target, error)),
+                }
+            }
+            Op::Dir { target, mode } => make(self.root, target, true, *mode)
+                .map(drop)
+                .map_err(|error| failure("make directory", target, error)),
+            Op::Mask { target } => self.mask(target).map_err(|error| failure("mask", target, error)),
+            Op::Lock { target } => sys::open_in(self.root, target, libc::O_PATH)
+                .and_then(|place| sys::mount_setattr(place.as_raw_fd(), libc::MOUNT_ATTR_RDONLY, false))
+                .map_err(|error| failure("make read-only", target, error)),
+            Op::ReadOnly { target } => {
+                self.read_only(target).map_err(|error| failure("make read-only", target, error))
+            }
+        }
+    }
+
+    fn place(&self, target: &str, dir: bool) -> Result<OwnedFd, Errno> {
+        make(self.root, target, dir, 0o755)
+    }
+
+    fn parent<'t>(&self, target: &'t str) -> Result<(OwnedFd, &'t str), Errno> {
+        let (parent, name) = target.trim_end_matches('/').rsplit_once('/').ok_or(libc::EINVAL)?;
+        Ok((make(self.root, parent, true, 0o755)?, name))
+    }
+
+    fn node(&self, target: &str, mode: u32, dev: u64, owner: (u32, u32)) -> Result<(), Errno> {
+        let (parent, name) = self.parent(target)?;
+        match sys::mknodat(parent.as_raw_fd(), name, mode, dev) {
+            Ok(()) => {}
+            Err(libc::EEXIST) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if owner != (0, 0) {
+            sys::fchownat(parent.as_raw_fd(), name, owner.0, owner.1)?;
+        }
+        Ok(())
+    }
+
+    fn existing(&self, target: &str) -> Result<Option<OwnedFd>, Errno> {
+        match sys::open_in(self.root, target, libc::O_PATH) {
+            Ok(place) => Ok(Some(place)),
+            Err(libc::ENOENT | libc::ENOTDIR) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mask(&mut self, target: &str) -> Result<(), Errno> {
+        let Some(place) = self.existing(target)? else { return Ok(()) };
+        if sys::fstat(place.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFDIR {
+            let null = sys::open_in(self.root, "/dev/null", libc::O_PATH)?;
+            let cover = sys::open_tree(null.as_raw_fd(), "", false)?;
+            return sys::move_mount(cover.as_raw_fd(), place.as_raw_fd());
+        }
+        let cover = match &self.hidden {
+            Some(first) => sys::open_tree(first.as_raw_fd(), "", false)?,
+            None => sys::new_mount("tmpfs", &[("size".into(), "0k".into())], libc::MOUNT_ATTR_RDONLY)?,
+        };
+        sys::move_mount(cover.as_raw_fd(), place.as_raw_fd())?;
+        self.hidden.get_or_insert(cover);
+        Ok(())
+    }
+
+    fn read_only(&self, target: &str) -> Result<(), Errno> {
+        let Some(place) = self.existing(target)? else { return Ok(()) };
+        let tree = sys::open_tree(place.as_raw_fd(), "", true)?;
+        sys::mount_setattr(tree.as_raw_fd(), libc::MOUNT_ATTR_RDONLY, true)?;
+        sys::move_mount(tree.as_raw_fd(), place.as_raw_fd())
+    }
+}
+
+/// Opens a path inside the root, making what is missing. Links are followed inside the root, dangling ones too: an
+/// image's `/etc/resolv.conf` often points at a file that does not exist yet.
+fn make(root: RawFd, path: &str, dir: bool, mode: u32) -> Result<OwnedFd, Errno> {
+    let mut path = path.to_owned();
+    for _ in 0..40 {
+        match sys::open_in(root, &path, libc::O_PATH) {
+            Err(libc::ENOENT) => {}
+            other => return other,
+        }
+        match make_missing(root, &path, dir, mode)? {
+            Some(redirected) => path = redirected,
+            None => return sys::open_in(root, &path, libc::O_PATH),
+        }
+    }
+    Err(libc::ELOOP)
+}
+
+/// Makes the missing components; at a dangling link returns the path that it stands for.
+fn make_missing(root: RawFd, path: &str, dir: bool, mode: u32) -> Result<Option<String>, Errno> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let mut prefix = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        let next = [&prefix, "/", part].concat();
+        let parent = match sys::open_in(root, &next, libc::O_PATH) {
+            Ok(_) => {
+                prefix = next;
+                continue;
+            }
+            Err(libc::ENOENT) => sys::open_in(root, &prefix, libc::O_PATH | libc::O_DIRECTORY)?,
+            Err(error) => return Err(error),
+        };
+        let last = index + 1 == parts.len();
+        let made = if last && !dir {
+            let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
+            sys::openat(parent.as_raw_fd(), part, flags, 0o644).map(drop)
+        } else {
+            sys::mkdirat(parent.as_raw_fd(), part, if last { mode } else { 0o755 })
+        };
+        match made {
+            Ok(()) => prefix = next,
+            Err(libc::EEXIST) => {
+                let link = sys::read_link(parent.as_raw_fd(), part)?;
+                let base = if link.starts_with('/') { "" } else { prefix.as_str() };
+                let rest = parts[index + 1..].join("/");
+                return Ok(Some([base, "/", &link, "/", &rest].concat()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,599 @@
+//! The one loop: the daemon's requests, the containers' output, children that end.
+//!
+//! Invariant: nothing here blocks; a daemon that does not read is disconnected and finds the state again on its next
+//! connection. Absent: more than one daemon at a time (the newest wins).
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::{EPOLLIN, EPOLLOUT};
+use shim::{Exec, Hello, Reply, Request, Signal, Start};
+
+use crate::container::{Client, Container, Surroundings, exit_code};
+use crate::exec::{self, Running};
+use crate::init::{self, Pause};
+use crate::process::{SAYS_FAILED, SAYS_TERMINAL};
+use crate::rootfs::fd_of;
+use crate::sys::{self, Errno};
+
+/// Bytes read at once from a container.
+const CHUNK: usize = 16 * 1024;
+/// Room asked for in an attached client's pipe.
+const CLIENT_PIPE: i32 = 256 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Daemon,
+    Children,
+    /// A container's channel until its command is executed.
+    Channel(u32),
+    ExecChannel(u64),
+    Output(u32, usize),
+    ClientEnd(u32, usize),
+}
+
+/// All the shim knows.
+pub(crate) struct Shim {
+    epoll: OwnedFd,
+    /// By descriptor.
+    sources: Vec<Option<Source>>,
+    listener: OwnedFd,
+    children: OwnedFd,
+    proc: OwnedFd,
+    own_pid_namespace: OwnedFd,
+    daemon: Option<OwnedFd>,
+    early_fds: Vec<OwnedFd>,
+    log_dir: Option<OwnedFd>,
+    pause: Option<Pause>,
+    containers: Vec<Container>,
+    execs: Vec<Running>,
+    next_key: u32,
+    stopping: bool,
+}
+
+impl Shim {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1)?;
+        // SAFETY: inherited from the daemon by agreement, used by nobody else.
+        let listener = unsafe { OwnedFd::from_raw_fd(shim::LISTEN_FD) };
+        sys::set_cloexec(listener.as_raw_fd())?;
+        let mut shim = Self {
+            epoll: sys::epoll()?,
+            sources: Vec::new(),
+            listener,
+            children: sys::child_signals()?,
+            proc: sys::open("/proc", libc::O_PATH | libc::O_DIRECTORY)?,
+            own_pid_namespace: sys::open("/proc/self/ns/pid", libc::O_RDONLY)?,
+            daemon: None,
+            early_fds: Vec::new(),
+            log_dir: None,
+            pause: None,
+            containers: Vec::new(),
+            execs: Vec::new(),
+            next_key: 0,
+            stopping: false,
+        };
+        shim.watch(shim.listener.as_raw_fd(), Source::Listener, EPOLLIN)?;
+        shim.watch(shim.children.as_raw_fd(), Source::Children, EPOLLIN)?;
+        Ok(shim)
+    }
+
+    /// Serves until told to end.
+    pub(crate) fn run(&mut self) -> i32 {
+        loop {
+            let (fd, _) = match sys::wait(self.epoll.as_raw_fd()) {
+                Ok(event) => event,
+                Err(libc::EINTR) => continue,
+                Err(error) => return error,
+            };
+            match self.sources.get(fd as usize).copied().flatten() {
+                Some(Source::Listener) => self.on_connect(),
+                Some(Source::Daemon) => self.on_request(),
+                Some(Source::Children) => self.on_children(),
+                Some(Source::Channel(key)) => self.on_channel(key),
+                Some(Source::ExecChannel(exec)) => self.on_exec_channel(exec),
+                Some(Source::Output(key, stream)) => self.on_output(key, stream),
+                Some(Source::ClientEnd(key, stream)) => self.flush_clients(key, stream),
+                None => {}
+            }
+            if self.stopping && self.containers.iter().all(|container| !container.running()) {
+                return 0;
+            }
+        }
+    }
+
+    fn watch(&mut self, fd: RawFd, source: Source, events: i32) -> Result<(), Errno> {
+        let index = fd as usize;
+        if self.sources.len() <= index {
+            self.sources.resize(index + 1, None);
+        }
+        let known = self.sources[index].is_some();
+        sys::watch(self.epoll.as_raw_fd(), fd, Some(events), known)?;
+        self.sources[index] = Some(source);
+        Ok(())
+    }
+
+    fn unwatch(&mut self, fd: RawFd) {
+        if self.sources.get_mut(fd as usize).and_then(Option::take).is_some() {
+            // Still open, so this cannot fail; and a closed one would be gone from the set already.
+            let _ = sys::watch(self.epoll.as_raw_fd(), fd, None, true);
+        }
+    }
+
+    fn on_connect(&mut self) {
+        let Ok(socket) = sys::accept(self.listener.as_raw_fd()) else { return };
+        self.disconnect();
+        if self.watch(socket.as_raw_fd(), Source::Daemon, EPOLLIN).is_err() {
+            return;
+        }
+        self.daemon = Some(socket);
+        // Their requests were numbered by another connection.
+        self.containers.iter_mut().for_each(|container| container.request = 0);
+        self.execs.iter_mut().for_each(|running| running.request = 0);
+        let hello = Hello {
+            version: shim::VERSION,
+            pid: sys::getpid(),
+            ready: self.log_dir.is_some(),
+            pause_pid: self.pause.as_ref().map_or(0, |pause| pause.pid),
+            containers: self
+                .containers
+                .iter()
+                .filter(|container| container.channel.is_none())
+                .map(Container::state)
+                .collect(),
+        };
+        self.reply(0, &Reply::Hello(hello), &[]);
+    }
+
+    fn disconnect(&mut self) {
+        if let Some(old) = self.daemon.take() {
+            self.unwatch(old.as_raw_fd());
+        }
+        self.early_fds.clear();
+    }
+
+    fn reply(&mut self, request: u32, reply: &Reply, fds: &[RawFd]) {
+        let Some(daemon) = &self.daemon else { return };
+        let bytes = shim::frame(request, reply);
+        let sent = if bytes.len() <= shim::INLINE_MAX {
+            sys::send(daemon.as_raw_fd(), &bytes, fds)
+        } else {
+            sys::memfd().and_then(|file| {
+                sys::write_all(file.as_raw_fd(), &bytes)?;
+                let mut fds = fds.to_vec();
+                fds.push(file.as_raw_fd());
+                sys::send(daemon.as_raw_fd(), &shim::IN_MEMFD.to_le_bytes(), &fds)
+            })
+        };
+        if sent.is_err() {
+            self.disconnect();
+        }
+    }
+
+    fn on_request(&mut self) {
+        let Some(daemon) = &self.daemon else { return };
+        let mut buffer = vec![0; shim::INLINE_MAX];
+        let mut fds = std::mem::take(&mut self.early_fds);
+        let count = match sys::receive(daemon.as_raw_fd(), &mut buffer, &mut fds) {
+            Ok(count) if count >= 4 => count,
+            Err(libc::EAGAIN | libc::EINTR) => {
+                self.early_fds = fds;
+                return;
+            }
+            _ => return self.disconnect(),
+        };
+        buffer.truncate(count);
+        let sequence = u32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
+        if sequence == shim::MORE_FDS {
+            self.early_fds = fds;
+            return;
+        }
+        if sequence == shim::IN_MEMFD {
+            match fds.pop().ok_or(libc::EBADF).and_then(read_whole) {
+                Ok(bytes) => buffer = bytes,
+                Err(_) => return self.disconnect(),
+            }
+        }
+        match shim::unframe::<Request>(&buffer) {
+            Ok((sequence, request)) => self.handle(sequence, request, fds),
+            Err(_) => self.disconnect(),
+        }
+    }
+
+    fn handle(&mut self, request: u32, what: Request, fds: Vec<OwnedFd>) {
+        let done = match what {
+            Request::Init(init) => self.init(&init, &fds),
+            Request::Start(start) => return self.start(request, &start, &fds),
+            Request::Exec(exec) => return self.exec(request, &exec, &fds),
+            Request::Signal(signal) => self.signal(&signal),
+            Request::Attach(id, stdin) => return self.attach(request, &id, stdin),
+            Request::Reopen(id) => self.reopen(&id),
+            Request::Remove(id) => {
+                self.containers.retain(|container| container.id != id || container.running());
+                Ok(0)
+            }
+            Request::KillExec(exec) => {
+                if let Some(running) = self.execs.iter().find(|running| running.exec == exec) {
+                    // Not reaped yet, so the pid is still its own.
+                    let _ = sys::kill(running.pid, libc::SIGKILL);
+                }
+                Ok(0)
+            }
+            Request::Shutdown => {
+                self.shutdown();
+                Ok(0)
+            }
+        };
+        let reply = match done {
+            Ok(value) => Reply::Done(value),
+            Err(why) => Reply::Refused(why),
+        };
+        self.reply(request, &reply, &[]);
+    }
+
+    fn init(&mut self, init: &shim::Init, fds: &[OwnedFd]) -> Result<i64, String> {
+        let log_dir = fd_of(fds, &init.log_dir).and_then(sys::dup).map_err(sys::describe)?;
+        self.pause = init::make_sandbox(init, fds, self.proc.as_raw_fd())?;
+        self.log_dir = Some(log_dir);
+        Ok(self.pause.as_ref().map_or(0, |pause| i64::from(pause.pid)))
+    }
+
+    fn surroundings<'a>(&self, fds: &'a [OwnedFd]) -> Option<Surroundings<'a>> {
+        Some(Surroundings {
+            proc: self.proc.as_raw_fd(),
+            own_pid_namespace: self.own_pid_namespace.as_raw_fd(),
+            pause: self.pause.as_ref().map(|pause| pause.pidfd.as_raw_fd()),
+            log_dir: self.log_dir.as_ref()?.as_raw_fd(),
+            fds,
+        })
+    }
+
+    fn start(&mut self, request: u32, start: &Start, fds: &[OwnedFd]) {
+        let Some(with) = self.surroundings(fds).filter(|_| !self.stopping) else {
+            return self.reply(request, &Reply::Refused("the sandbox is not ready".into()), &[]);
+        };
+        self.next_key += 1;
+        let key = self.next_key;
+        let container = match Container::start(key, request, start, &with) {
+            Ok(container) => container,
+            Err(why) => return self.reply(request, &Reply::Failed(why), &[]),
+        };
+        let channel = container.channel.as_ref().map(AsRawFd::as_raw_fd);
+        let outputs = [0, 1].map(|index: usize| container.outputs[index].as_ref().map(AsRawFd::as_raw_fd));
+        self.containers.push(container);
+        for (stream, output) in outputs.into_iter().enumerate() {
+            self.watch_or_kill(key, output, Source::Output(key, stream));
+        }
+        self.watch_or_kill(key, channel, Source::Channel(key));
+    }
+
+    /// A container whose streams cannot be watched cannot be kept.
+    fn watch_or_kill(&mut self, key: u32, fd: Option<RawFd>, source: Source) {
+        if let Some(fd) = fd
+            && self.watch(fd, source, EPOLLIN).is_err()
+            && let Some(container) = self.by_key(key)
+        {
+            let _ = sys::kill(container.pid, libc::SIGKILL);
+        }
+    }
+
+    fn exec(&mut self, request: u32, exec: &Exec, fds: &[OwnedFd]) {
+        let container =
+            self.containers.iter().find(|container| container.id == exec.id && container.running());
+        let (Some(container), Some(with)) = (container, self.surroundings(fds)) else {
+            return self.reply(request, &Reply::Refused("the container is not running".into()), &[]);
+        };
+        match exec::start(request, exec, container, &with) {
+            Ok(running) => {
+                let channel = running.channel.as_ref().map(AsRawFd::as_raw_fd);
+                let (id, pid) = (running.exec, running.pid);
+                self.execs.push(running);
+                if let Some(channel) = channel
+                    && self.watch(channel, Source::ExecChannel(id), EPOLLIN).is_err()
+                {
+                    let _ = sys::kill(pid, libc::SIGKILL);
+                }
+            }
+            Err(why) => self.reply(request, &Reply::Failed(why), &[]),
+        }
+    }
+
+    fn signal(&mut self, signal: &Signal) -> Result<i64, String> {
+        let container = self.by_id(&signal.id).filter(|container| container.running());
+        let container = container.ok_or("the container is not running")?;
+        sys::kill(container.pid, signal.signal).map(|()| 0).map_err(sys::describe)
+    }
+
+    fn reopen(&mut self, id: &str) -> Result<i64, String> {
+        let log_dir = self.log_dir.as_ref().ok_or("the sandbox is not ready")?.as_raw_fd();
+        let container = self.by_id(id).ok_or("no such container")?;
+        container.reopen_log(log_dir).map(|()| 0)
+    }
+
+    fn shutdown(&mut self) {
+        self.stopping = true;
+        for container in self.containers.iter().filter(|container| container.running()) {
+            // Already ended ones are about to be reaped.
+            let _ = sys::kill(container.pid, libc::SIGKILL);
+            container.kill_rest();
+        }
+    }
+
+    fn by_id(&mut self, id: &str) -> Option<&mut Container> {
+        self.containers.iter_mut().find(|container| container.id == id)
+    }
+
+    fn by_key(&mut self, key: u32) -> Option<&mut Container> {
+        self.containers.iter_mut().find(|container| container.key == key)
+    }
+
+    fn on_children(&mut self) {
+        let mut information = [0; 128];
+        while sys::read(self.children.as_raw_fd(), &mut information).is_ok() {}
+        while let Some((pid, status)) = sys::reap() {
+            if let Some(container) = self.containers.iter().find(|item| item.pid == pid && item.running()) {
+                let key = container.key;
+                self.on_container_end(key, status);
+            } else if let Some(index) = self.execs.iter().position(|running| running.pid == pid) {
+                let id = self.execs[index].exec;
+                self.on_exec_channel(id);
+                let running = self.execs.swap_remove(index);
+                if running.failed.is_none() {
+                    self.reply(0, &Reply::ExecExited(id, exit_code(status)), &[]);
+                }
+            } else if self.pause.as_ref().is_some_and(|pause| pause.pid == pid) {
+                // The Pod's PID namespace is dead and with it every process: a dead sandbox.
+                self.shutdown();
+            }
+        }
+    }
+
+    fn on_container_end(&mut self, key: u32, status: i32) {
+        self.on_channel(key);
+        if let Some(container) = self.by_key(key) {
+            container.kill_rest();
+        }
+        for stream in 0..2 {
+            while self.read_output(key, stream) {}
+            self.close_output(key, stream);
+        }
+        let Some(container) = self.by_key(key) else { return };
+        container.finish_log();
+        container.finish(status);
+        let (failed, state) = (container.failed.is_some(), container.state());
+        if failed {
+            self.containers.retain(|container| container.key != key);
+        } else {
+            for stream in 0..2 {
+                self.flush_clients(key, stream);
+            }
+            self.reply(0, &Reply::Exited(state), &[]);
+        }
+    }
+
+    /// Reads what a starting container says; the end of the channel is the execution of its command.
+    fn on_channel(&mut self, key: u32) {
+        loop {
+            let Some(container) = self.by_key(key) else { return };
+            let Some(channel) = container.channel.as_ref().map(AsRawFd::as_raw_fd) else { return };
+            match listen(channel) {
+                Said::Nothing => return,
+                Said::Failed(why) => container.failed = Some(why),
+                Said::Terminal(master) => {
+                    let fd = master.as_raw_fd();
+                    container.outputs[0] = sys::dup(fd).ok();
+                    container.terminal = Some(master);
+                    let output = container.outputs[0].as_ref().map(AsRawFd::as_raw_fd);
+                    // Sets it for the writing duplicate too: they share one open file.
+                    let _ = sys::set_nonblocking(fd);
+                    self.watch_or_kill(key, output, Source::Output(key, 0));
+                }
+                Said::End => {
+                    container.started_at = sys::now();
+                    let channel = container.channel.take();
+                    let reply = match &container.failed {
+                        Some(why) => Reply::Failed(why.clone()),
+                        None if container.request == 0 => Reply::Exited(container.state()),
+                        None => Reply::Started(container.pid, container.started_at),
+                    };
+                    let request = container.request;
+                    if let Some(channel) = channel {
+                        self.unwatch(channel.as_raw_fd());
+                    }
+                    return self.reply(request, &reply, &[]);
+                }
+            }
+        }
+    }
+
+    fn on_exec_channel(&mut self, exec: u64) {
+        loop {
+            let Some(running) = self.execs.iter_mut().find(|running| running.exec == exec) else { return };
+            let Some(channel) = running.channel.as_ref().map(AsRawFd::as_raw_fd) else { return };
+            match listen(channel) {
+                Said::Nothing => return,
+                Said::Failed(why) => running.failed = Some(why),
+                Said::Terminal(master) => running.terminal = Some(master),
+                Said::End => {
+                    let (channel, terminal) = (running.channel.take(), running.terminal.take());
+                    let reply = match &running.failed {
+                        Some(why) => Reply::Failed(why.clone()),
+                        None => Reply::Started(running.pid, sys::now()),
+                    };
+                    let request = running.request;
+                    if let Some(channel) = channel {
+                        self.unwatch(channel.as_raw_fd());
+                    }
+                    let fds: Vec<RawFd> = terminal.iter().map(AsRawFd::as_raw_fd).collect();
+                    return self.reply(request, &reply, &fds);
+                }
+            }
+        }
+    }
+
+    fn on_output(&mut self, key: u32, stream: usize) {
+        self.read_output(key, stream);
+    }
+
+    /// Moves one chunk to the log and the clients; false when there is nothing (more) to read now.
+    fn read_output(&mut self, key: u32, stream: usize) -> bool {
+        let Some(container) = self.by_key(key) else { return false };
+        let Some(output) = container.outputs[stream].as_ref().map(AsRawFd::as_raw_fd) else { return false };
+        let mut chunk = [0; CHUNK];
+        match sys::read(output, &mut chunk) {
+            Ok(count) if count > 0 => {
+                container.record(stream, &chunk[..count]);
+                if !container.clients.is_empty() {
+                    for client in &mut container.clients {
+                        if client.ends[stream].is_some() {
+                            client.pending[stream].extend_from_slice(&chunk[..count]);
+                        }
+                    }
+                    self.flush_clients(key, stream);
+                }
+                true
+            }
+            Err(libc::EAGAIN | libc::EINTR) => false,
+            // The end: of a pipe 0 bytes, of a terminal EIO.
+            _ => {
+                self.close_output(key, stream);
+                false
+            }
+        }
+    }
+
+    fn close_output(&mut self, key: u32, stream: usize) {
+        let Some(output) = self.by_key(key).and_then(|container| container.outputs[stream].take()) else {
+            return;
+        };
+        self.unwatch(output.as_raw_fd());
+        drop(output);
+        self.flush_clients(key, stream);
+    }
+
+    /// Writes what clients have not got yet. While one lags, the container's output waits for it.
+    fn flush_clients(&mut self, key: u32, stream: usize) {
+        let Some(container) = self.by_key(key) else { return };
+        let output = container.outputs[stream].as_ref().map(AsRawFd::as_raw_fd);
+        let (mut closed, mut lagging) = (Vec::new(), Vec::new());
+        for client in &mut container.clients {
+            let Some(end) = client.ends[stream].as_ref().map(AsRawFd::as_raw_fd) else { continue };
+            let pending = &mut client.pending[stream];
+            let gone = loop {
+                if pending.is_empty() {
+                    break output.is_none();
+                }
+                match sys::write(end, pending) {
+                    Ok(count) => drop(pending.drain(..count)),
+                    Err(libc::EINTR) => {}
+                    Err(libc::EAGAIN) => break false,
+                    Err(_) => break true,
+                }
+            };
+            if gone {
+                closed.extend(client.ends[stream].take());
+                pending.clear();
+            } else if !pending.is_empty() {
+                lagging.push(end);
+            }
+        }
+        container.clients.retain(|client| client.ends.iter().any(Option::is_some));
+        let ends: Vec<RawFd> = container
+            .clients
+            .iter()
+            .filter_map(|client| client.ends[stream].as_ref().map(AsRawFd::as_raw_fd))
+            .collect();
+        for end in closed {
+            self.unwatch(end.as_raw_fd());
+        }
+        for end in ends {
+            if lagging.contains(&end) {
+                // Without the watch it is tried again with the next output.
+                let _ = self.watch(end, Source::ClientEnd(key, stream), EPOLLOUT);
+            } else {
+                self.unwatch(end);
+            }
+        }
+        if let Some(output) = output {
+            let events = if lagging.is_empty() { EPOLLIN } else { 0 };
+            let _ = self.watch(output, Source::Output(key, stream), events);
+        }
+    }
+
+    fn attach(&mut self, request: u32, id: &str, stdin: bool) {
+        let Some(container) =
+            self.by_id(id).filter(|container| container.running() && container.failed.is_none())
+        else {
+            return self.reply(request, &Reply::Refused("the container is not running".into()), &[]);
+        };
+        match join_streams(container, stdin) {
+            Ok((reply, fds)) => {
+                let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+                self.reply(request, &reply, &raw);
+            }
+            Err(error) => self.reply(request, &Reply::Refused(sys::describe(error)), &[]),
+        }
+    }
+}
+
+/// A new client's ends of a container's streams.
+fn join_streams(container: &mut Container, stdin: bool) -> Result<(Reply, Vec<OwnedFd>), Errno> {
+    let mut client = Client { ends: [None, None], pending: [Vec::new(), Vec::new()] };
+    let mut fds = Vec::new();
+    let mut has = [false; 4];
+    let input = match (&container.terminal, &container.stdin) {
+        (Some(master), _) if stdin => Some(sys::dup(master.as_raw_fd())?),
+        // The only writer moves to the client, so that its end is the end of stdin.
+        (None, Some(_)) if stdin && container.stdin_once => container.stdin.take(),
+        (None, Some(pipe)) if stdin => Some(sys::dup(pipe.as_raw_fd())?),
+        _ => None,
+    };
+    has[0] = input.is_some();
+    fds.extend(input);
+    for stream in 0..2 {
+        if container.outputs[stream].is_none() {
+            continue;
+        }
+        let (read, write) = sys::pipe(true)?;
+        sys::set_nonblocking(write.as_raw_fd())?;
+        // A smaller pipe only means more waiting.
+        let _ = sys::set_pipe_size(write.as_raw_fd(), CLIENT_PIPE);
+        client.ends[stream] = Some(write);
+        has[stream + 1] = true;
+        fds.push(read);
+    }
+    if let Some(master) = &container.terminal {
+        has[3] = true;
+        fds.push(sys::dup(master.as_raw_fd())?);
+    }
+    container.clients.push(client);
+    Ok((Reply::Streams(has[0], has[1], has[2], has[3]), fds))
+}
+
+enum Said {
+    Nothing,
+    Failed(String),
+    Terminal(OwnedFd),
+    End,
+}
+
+fn listen(channel: RawFd) -> Said {
+    let mut buffer = [0; 4096];
+    let mut fds = Vec::new();
+    match sys::receive_now(channel, &mut buffer, &mut fds) {
+        Err(libc::EAGAIN | libc::EINTR) => Said::Nothing,
+        Ok(0) | Err(_) => Said::End,
+        Ok(count) => match (buffer[0], fds.pop()) {
+            (SAYS_FAILED, _) => Said::Failed(String::from_utf8_lossy(&buffer[1..count]).into_owned()),
+            (SAYS_TERMINAL, Some(master)) => Said::Terminal(master),
+            _ => listen(channel),
+        },
+    }
+}
+
+fn read_whole(file: OwnedFd) -> Result<Vec<u8>, Errno> {
+    let size = sys::fstat(file.as_raw_fd())?.st_size as usize;
+    let mut bytes = vec![0; size];
+    let count = sys::pread(file.as_raw_fd(), &mut bytes)?;
+    if count == size { Ok(bytes) } else { Err(libc::EIO) }
+}

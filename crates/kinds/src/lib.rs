@@ -3,6 +3,7 @@
 //! Invariants: pure (no clock, no I/O, no randomness: they are arguments); one static table of kinds is the only list.
 //! Deliberately absent: storage, HTTP, what several kinds do together (admission).
 
+pub mod apply;
 pub mod binding;
 pub mod columns;
 pub mod configmap;

@@ -121,6 +121,16 @@ pub fn type_meta(bytes: &[u8]) -> Result<(String, String), DecodeError> {
     Ok(out)
 }
 
+/// Parses a JSON body and nothing more: no type, no canonical form. The problems are repeated keys.
+///
+/// # Errors
+/// Malformed JSON, too deep.
+pub fn parse(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let node = json::parse(bytes)?;
+    let problems = json::duplicates(&node);
+    Ok(Decoded { value: node.into_value(), problems })
+}
+
 /// Parses a JSON body, prunes it by the type, and makes it canonical.
 ///
 /// # Errors

@@ -116,9 +116,9 @@ static RULES: &[(Who, What)] = &[
     (Group("system:nodes"), Do(READ, "", &["services", "namespaces", "nodes", "serviceaccounts"])),
     (Group("system:nodes"), Do(&["create", "patch", "update"], "", &["nodes"])),
     (Group("system:nodes"), Do(CHANGE, "", &["nodes/status"])),
-    (Group("system:nodes"), Do(&["get", "create", "delete"], "", &["pods"])),
+    (Group("system:nodes"), Do(&["create", "delete"], "", &["pods"])),
     (Group("system:nodes"), Do(CHANGE, "", &["pods/status"])),
-    (Group("system:nodes"), Do(&["create"], "", &["pods/eviction", "serviceaccounts/token"])),
+    (Group("system:nodes"), Do(&["create"], "", &["pods/eviction"])),
     (Group("system:nodes"), Do(WRITE_EVENTS, "", &["events"])),
     (Group("system:nodes"), Do(WRITE_EVENTS, "events.k8s.io", &["events"])),
     (
@@ -204,34 +204,49 @@ fn node_name(who: &Identity) -> Option<&str> {
     who.name.strip_prefix("system:node:").filter(|_| who.groups.iter().any(|g| g == "system:nodes"))
 }
 
-/// The node authorizer: its own Pods, and what they refer to by name.
+/// The node authorizer: its own Pods, what they refer to by name, and tokens of the accounts they run under.
 fn allows_node(store: &dyn Store, node: &str, asked: &Attributes<'_>) -> bool {
-    if !asked.is_resource
-        || !asked.group.is_empty()
-        || !READ.contains(&asked.verb)
-        || !asked.subresource.is_empty()
-    {
+    if !asked.is_resource || !asked.group.is_empty() {
         return false;
     }
-    match asked.resource {
-        "pods" => {
+    match (asked.verb, asked.resource, asked.subresource) {
+        ("create", "serviceaccounts", "token") => {
+            any_pod(store, node, asked.namespace, |pod| pod["spec"]["serviceAccountName"] == asked.name)
+        }
+        // A Pod that is not there is a 404 to everybody.
+        ("get", "pods", "") if !asked.name.is_empty() => {
+            pod_node(store, asked.namespace, asked.name).is_none_or(|of| of == node)
+        }
+        ("list" | "watch", "pods", "") => {
             let selector = base::fields::Selector::parse(asked.field_selector);
             selector.is_ok_and(|s| s.required("spec.nodeName") == Some(node))
         }
-        "secrets" | "configmaps" | "persistentvolumeclaims" => {
-            !asked.name.is_empty() && refers(store, node, asked.resource, asked.namespace, asked.name)
+        (verb, "secrets" | "configmaps" | "persistentvolumeclaims", "") => {
+            READ.contains(&verb)
+                && !asked.name.is_empty()
+                && any_pod(store, node, asked.namespace, |pod| {
+                    names_of(&pod["spec"], asked.resource).contains(&asked.name)
+                })
         }
         _ => false,
     }
 }
 
-/// Whether some Pod of the namespace on that node refers to the object.
-fn refers(store: &dyn Store, node: &str, resource: &str, namespace: &str, name: &str) -> bool {
+/// The node of a Pod, empty if it has none yet.
+fn pod_node(store: &dyn Store, namespace: &str, name: &str) -> Option<String> {
+    let kind = by_resource("", "v1", "pods")?;
+    let entry = store.get(&object::key(kind, namespace, name))?;
+    let pod = object::parse(kind, &entry.value);
+    Some(pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Whether `holds` for some Pod of the namespace on that node.
+fn any_pod(store: &dyn Store, node: &str, namespace: &str, holds: impl Fn(&Value) -> bool) -> bool {
     let Some(kind) = by_resource("", "v1", "pods") else { return false };
     let (_, pods) = store.read(&[&object::prefix(kind, namespace)]);
     pods.iter().flatten().any(|entry| {
         let pod = object::parse(kind, &entry.value);
-        pod["spec"]["nodeName"] == node && names_of(&pod["spec"], resource).contains(&name)
+        pod["spec"]["nodeName"] == node && holds(&pod)
     })
 }
 

@@ -53,6 +53,10 @@ impl Handle {
             name: target.name.clone(),
             path: String::new(),
         };
+        // As over HTTP, the name of what is created is in the object, not in the path.
+        if verb == "create" && info.subresource.is_empty() {
+            info.name.clear();
+        }
         if info.resource == "namespaces" && info.group.is_empty() {
             info.namespace.clone_from(&info.name);
         }
@@ -72,7 +76,7 @@ impl Handle {
             kind,
             sub,
             namespace: if kind.namespaced { target.namespace.clone() } else { String::new() },
-            name: target.name.clone(),
+            name: if verb == "create" { info.name.clone() } else { target.name.clone() },
             params,
             warnings: Mutex::default(),
         })

@@ -11,6 +11,7 @@ mod authn;
 mod authz;
 mod bootstrap;
 mod discovery;
+mod expiry;
 mod generic;
 mod http;
 mod inproc;

@@ -101,6 +101,7 @@ impl Server {
         for listener in listeners {
             serving.spawn(http::listen(self.clone(), listener, tls.clone(), self.closing()));
         }
+        serving.spawn(crate::expiry::run(self.clone()));
         shutdown.await;
         self.closing.send_replace(true);
         while let Some(ended) = serving.join_next().await {

@@ -100,6 +100,11 @@ async fn a_node_sees_what_its_pods_refer_to() {
     let own = Options { field_selector: "spec.nodeName=n1".into(), ..Options::default() };
     assert_eq!(node.list("pods", own).await.unwrap()["items"].as_array().unwrap().len(), 1);
     assert!(said(node.list("pods", Options::default()).await).starts_with("403"));
+    assert!(node.get("pods/default/p").await.is_ok());
+    let request = || json!({"spec": {"expirationSeconds": 600}});
+    assert!(node.create("serviceaccounts/default/default/token", request()).await.is_ok());
+    api.create("serviceaccounts/default", json!({"metadata": {"name": "unused"}})).await.unwrap();
+    assert!(said(node.create("serviceaccounts/default/unused/token", request()).await).starts_with("403"));
     node.create("nodes", json!({"metadata": {"name": "n1"}})).await.unwrap();
     node.merge("pods/default/p/status", json!({"status": {"phase": "Running"}})).await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! The server on loopback, over the real store, driven over HTTPS (and by kubectl where `MINKE_KUBECTL` names one).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod deletion;
 mod harness;
 mod identity;

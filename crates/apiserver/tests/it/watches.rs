@@ -120,3 +120,25 @@ async fn snapshots_and_wakes() {
     assert_eq!(snapshots.get(&gvr, "default", "a").unwrap().revision, revision);
     assert_eq!(brief(&[WatchEvent { change: Change::Synced, object: None, revision }]), ["Synced"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_server_ends_its_watches() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = apiserver::Pki::open(&dir.path().join("pki"), &[], &[]).unwrap();
+    let store = store::SqliteStore::open(&dir.path().join("db"), store::Options::default()).unwrap();
+    let server = apiserver::Server::new(apiserver::Config::new(store, pki.clone()));
+    server.bootstrap().await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(vec![listener], async { drop(stopped.await) }));
+    let admin = pki.admin().unwrap();
+    let credential = client::Credential::Certificate { cert_pem: admin.cert_pem, key_pem: admin.key_pem };
+    let api = Client(client::Https::new(&url, pki.ca_pem(), &credential, "test").unwrap());
+    let mut watch = api.0.watch(target("namespaces"), Options::default()).await.unwrap();
+    assert_eq!(take(&mut watch, 5).await.len(), 5);
+    stop.send(()).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.expect("an end");
+    assert!(ended.is_err());
+    tokio::time::timeout(Duration::from_secs(9), serving).await.expect("drained early").unwrap().unwrap();
+}

@@ -1,3 +1,5 @@
+//! Nodes and Pods as the API writes them in, the placement or the event's text out.
+
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 
@@ -37,6 +39,7 @@ const HOPELESS: &str = "no new claims to deallocate, preemption: 0/1 nodes are a
 const NO_VICTIMS: &str = "no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn one_node_and_its_refusals() {
     let plain = || node("n1", |_| {});
     let cordoned = || node("n1", |n| n["spec"]["unschedulable"] = json!(true));

@@ -1,3 +1,5 @@
+//! Selectors as text and as objects, and the rules for keys and values.
+
 use serde_json::json;
 
 use super::*;

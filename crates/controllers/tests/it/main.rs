@@ -1,5 +1,7 @@
 //! Controllers and scheduler together, on an in-memory API that lives only here.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 mod cluster;
 
 use cluster::Cluster;

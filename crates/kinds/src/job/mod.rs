@@ -3,9 +3,11 @@
 mod columns;
 mod default;
 mod indexes;
+mod pods;
 pub mod reconcile;
 mod strategy;
 mod validate;
+mod view;
 
 pub use strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_NAME};
 

@@ -11,13 +11,13 @@ use base::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::indexes::{self, Indexes};
-use crate::kind::Kind;
+use super::indexes::Indexes;
+pub use super::pods::{FINALIZER, unfinalize};
+use super::pods::{create, delete, progress};
+pub use super::view::{JobView, expires_at};
+use super::view::{Uncounted, condition};
 use crate::plan::{Action, Notice, Plan, Reference, Write, api_version};
-use crate::view::{Condition, Meta, PodView, time};
-
-/// Keeps a Pod until its end is counted.
-pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
+use crate::view::{PodView, time};
 
 /// At most so many Pods are made, removed or counted in one go.
 const BATCH: usize = 500;
@@ -31,108 +31,6 @@ pub struct Observed {
     pub job: Value,
     /// Pods whose controller is this Job (by UID).
     pub pods: Vec<PodView>,
-}
-
-/// The fields looked at.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct JobView {
-    /// Its metadata.
-    pub metadata: Meta,
-    /// Its spec.
-    pub spec: SpecView,
-    /// Its status.
-    pub status: StatusView,
-}
-
-/// A Job's spec.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SpecView {
-    parallelism: Option<i32>,
-    completions: Option<i32>,
-    completion_mode: String,
-    backoff_limit: Option<i32>,
-    active_deadline_seconds: Option<i64>,
-    suspend: bool,
-    pod_replacement_policy: String,
-    managed_by: Option<String>,
-    /// Seconds after the end.
-    pub ttl_seconds_after_finished: Option<i64>,
-    template: TemplateView,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct TemplateView {
-    spec: TemplateSpecView,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct TemplateSpecView {
-    restart_policy: String,
-}
-
-/// A Job's status.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct StatusView {
-    conditions: Vec<Condition>,
-    start_time: Option<String>,
-    succeeded: i32,
-    failed: i32,
-    completed_indexes: String,
-    uncounted_terminated_pods: Uncounted,
-}
-
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(default)]
-struct Uncounted {
-    succeeded: Vec<String>,
-    failed: Vec<String>,
-}
-
-impl JobView {
-    /// The condition that ended it, `Complete` or `Failed`.
-    #[must_use]
-    pub fn end(&self) -> Option<&Condition> {
-        ["Complete", "Failed"].iter().find_map(|kind| condition(&self.status.conditions, kind))
-    }
-
-    fn indexed(&self) -> bool {
-        self.spec.completion_mode == "Indexed"
-    }
-
-    fn parallelism(&self) -> i32 {
-        self.spec.parallelism.unwrap_or(1)
-    }
-
-    fn failed(&self, pod: &PodView) -> bool {
-        let replaces_terminating = self.spec.pod_replacement_policy != "Failed";
-        pod.status.phase == "Failed"
-            || (replaces_terminating && pod.metadata.deleting() && pod.status.phase != "Succeeded")
-    }
-
-    /// The Pod's completion index, if it is one of this Job's.
-    fn index(&self, pod: &PodView) -> Option<u32> {
-        indexes::of(&pod.metadata).filter(|i| i64::from(*i) < i64::from(self.spec.completions.unwrap_or(0)))
-    }
-
-    fn countable(&self, pod: &PodView) -> bool {
-        pod.metadata.has_finalizer(FINALIZER) && (!self.indexed() || self.index(pod).is_some())
-    }
-}
-
-fn condition<'a>(all: &'a [Condition], kind: &str) -> Option<&'a Condition> {
-    all.iter().find(|c| c.kind == kind && c.status == "True")
-}
-
-/// When a finished Job is to be deleted, if ever.
-#[must_use]
-pub fn expires_at(job: &JobView) -> Option<Timestamp> {
-    let after = u64::try_from(job.spec.ttl_seconds_after_finished?).ok()?;
-    Some(time(job.end()?.last_transition_time.as_deref())? + Duration::from_secs(after))
 }
 
 /// Decides.
@@ -557,66 +455,6 @@ fn count(n: usize) -> i32 {
 
 fn size(n: i32) -> usize {
     usize::try_from(n).unwrap_or(0)
-}
-
-/// Unscheduled before scheduled, Pending before Running, unready before ready, younger before older.
-fn progress(pod: &PodView) -> (bool, bool, bool, std::cmp::Reverse<Option<&str>>) {
-    let created = pod.metadata.creation_timestamp.as_deref();
-    (!pod.spec.node_name.is_empty(), pod.status.phase == "Running", pod.ready(), std::cmp::Reverse(created))
-}
-
-const POD: &Kind = &crate::pod::KIND;
-
-fn delete(pod: &PodView) -> Write {
-    let meta = &pod.metadata;
-    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": meta.uid}});
-    Write::new(POD, &meta.namespace, &meta.name, Action::Delete(options)).telling(
-        Notice::normal("SuccessfulDelete", "Deleted pod: "),
-        Notice::warning("FailedDelete", "Error deleting: "),
-    )
-}
-
-/// Takes the tracking finalizer off a Pod, whatever else has changed in it.
-#[must_use]
-pub fn unfinalize(pod: &PodView) -> Write {
-    let meta = &pod.metadata;
-    let patch = json!({"metadata": {"uid": meta.uid, "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
-    Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
-}
-
-fn create(stored: &Value, job: &JobView, index: Option<u32>) -> Write {
-    let meta = &job.metadata;
-    let template = &stored["spec"]["template"];
-    let mut pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "generateName": format!("{}-", meta.name),
-            "namespace": meta.namespace,
-            "ownerReferences": [{
-                "apiVersion": api_version(&super::KIND), "kind": super::KIND.kind, "name": meta.name, "uid": meta.uid,
-                "controller": true, "blockOwnerDeletion": true,
-            }],
-        },
-        "spec": template["spec"],
-    });
-    for part in ["labels", "annotations"] {
-        if template["metadata"][part].is_object() {
-            pod["metadata"][part] = template["metadata"][part].clone();
-        }
-    }
-    let mut finalizers = template["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    if !finalizers.iter().any(|f| f == FINALIZER) {
-        finalizers.push(json!(FINALIZER));
-    }
-    pod["metadata"]["finalizers"] = Value::Array(finalizers);
-    if let Some(index) = index {
-        indexes::stamp(&mut pod, &meta.name, index);
-    }
-    Write::new(POD, &meta.namespace, "", Action::Create(pod)).telling(
-        Notice::normal("SuccessfulCreate", "Created pod: "),
-        Notice::warning("FailedCreate", "Error creating: "),
-    )
 }
 
 #[cfg(test)]

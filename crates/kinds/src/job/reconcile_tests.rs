@@ -1,3 +1,6 @@
+//! Scenarios of one reconcile each: the Job and its Pods in, the plan as text out.
+
+use super::super::indexes;
 use super::*;
 
 const NOW: i64 = 1_700_000_000;
@@ -99,6 +102,7 @@ fn complete_target() -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn the_life_of_a_job() {
     for (name, have, want) in [
         ("new", show(job(&json!({}), &json!({})), vec![]), "create j-\nstatus a1 r0 s0 f0 t0 u{} []"),

@@ -1,0 +1,74 @@
+//! A Job's Pods: making, deleting and releasing them, and which of them are furthest along.
+//!
+//! Invariant: a Pod is made with the tracking finalizer and with the Job as its controller.
+
+use serde_json::{Value, json};
+
+use super::indexes;
+use super::view::JobView;
+use crate::kind::Kind;
+use crate::plan::{Action, Notice, Write, api_version};
+use crate::view::PodView;
+
+/// Keeps a Pod until its end is counted.
+pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
+
+/// Unscheduled before scheduled, Pending before Running, unready before ready, younger before older.
+pub(super) fn progress(pod: &PodView) -> (bool, bool, bool, std::cmp::Reverse<Option<&str>>) {
+    let created = pod.metadata.creation_timestamp.as_deref();
+    (!pod.spec.node_name.is_empty(), pod.status.phase == "Running", pod.ready(), std::cmp::Reverse(created))
+}
+
+const POD: &Kind = &crate::pod::KIND;
+
+pub(super) fn delete(pod: &PodView) -> Write {
+    let meta = &pod.metadata;
+    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": meta.uid}});
+    Write::new(POD, &meta.namespace, &meta.name, Action::Delete(options)).telling(
+        Notice::normal("SuccessfulDelete", "Deleted pod: "),
+        Notice::warning("FailedDelete", "Error deleting: "),
+    )
+}
+
+/// Takes the tracking finalizer off a Pod, whatever else has changed in it.
+#[must_use]
+pub fn unfinalize(pod: &PodView) -> Write {
+    let meta = &pod.metadata;
+    let patch = json!({"metadata": {"uid": meta.uid, "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
+    Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
+}
+
+pub(super) fn create(stored: &Value, job: &JobView, index: Option<u32>) -> Write {
+    let meta = &job.metadata;
+    let template = &stored["spec"]["template"];
+    let mut pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": format!("{}-", meta.name),
+            "namespace": meta.namespace,
+            "ownerReferences": [{
+                "apiVersion": api_version(&super::KIND), "kind": super::KIND.kind, "name": meta.name, "uid": meta.uid,
+                "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": template["spec"],
+    });
+    for part in ["labels", "annotations"] {
+        if template["metadata"][part].is_object() {
+            pod["metadata"][part] = template["metadata"][part].clone();
+        }
+    }
+    let mut finalizers = template["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    if !finalizers.iter().any(|f| f == FINALIZER) {
+        finalizers.push(json!(FINALIZER));
+    }
+    pod["metadata"]["finalizers"] = Value::Array(finalizers);
+    if let Some(index) = index {
+        indexes::stamp(&mut pod, &meta.name, index);
+    }
+    Write::new(POD, &meta.namespace, "", Action::Create(pod)).telling(
+        Notice::normal("SuccessfulCreate", "Created pod: "),
+        Notice::warning("FailedCreate", "Error creating: "),
+    )
+}

@@ -1,2 +1,111 @@
-//! minke
-fn main() {}
+//! `minke`: Kubernetes Pods in one program. This file is the command line only; each command has a file of its own.
+//!
+//! Invariant: what a command prints on stdout is for people or pipes, everything else goes to stderr. Absent: logic.
+
+mod apply;
+mod check;
+mod config;
+mod control;
+mod down;
+mod image;
+mod instance;
+mod play;
+mod up;
+mod wiring;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Kubernetes Pods in one small program.
+#[derive(Debug, Parser)]
+#[command(name = "minke", version, about)]
+struct Cli {
+    /// How log lines on stderr look.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a cluster on this machine until it is told to stop; its Pods live on.
+    Up(up::Args),
+    /// Ends all Pods gracefully, then the daemon, and removes everything of the instance but its data.
+    Down(DataDir),
+    /// Runs manifests in a throwaway instance and ends with them.
+    Play(play::Args),
+    /// Works with images.
+    Image(image::Args),
+    /// Says what this kernel and these privileges offer.
+    Check(DataDir),
+    /// Prints the version.
+    Version,
+}
+
+/// The instance that a command means.
+#[derive(Debug, clap::Args)]
+struct DataDir {
+    /// Where everything of the instance is kept.
+    #[arg(long, default_value = "/var/lib/minke")]
+    data_dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    limit_arenas();
+    let cli = Cli::parse();
+    log_to_stderr(cli.log_format);
+    let outcome = match cli.command {
+        Command::Up(args) => up::run(&args),
+        Command::Down(dir) => down::run(&dir.data_dir).map(|()| ExitCode::SUCCESS),
+        Command::Play(args) => play::run(&args),
+        Command::Image(args) => image::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Check(dir) => check::run(&dir.data_dir),
+        Command::Version => {
+            say(&format!("minke {} (Kubernetes v1.36.2)", env!("CARGO_PKG_VERSION")));
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        complain(&format!("minke: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// A line on stdout. A closed pipe is the reader's choice, not an error.
+fn say(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on stderr.
+fn complain(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MINKE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+/// Two allocator arenas instead of eight per core: each costs memory that is never given back.
+fn limit_arenas() {
+    // SAFETY: mallopt only sets a parameter of the allocator; no other thread runs yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}

@@ -106,7 +106,7 @@ fn initramfs(dir: &Path, tree: &Path, version: &str) -> Result<PathBuf> {
         insmod.push(format!("busybox insmod /lib/modules/{version}/{module}"));
     }
     let script = format!(
-        "#!/bin/busybox sh\nbusybox mount -t devtmpfs dev /dev\n{}\nuntil busybox mount -t ext4 /dev/vda /new 2>/dev/null; do busybox usleep 20000; done\nbusybox umount /dev\nexec busybox switch_root /new /init.sh </new/dev/console >/new/dev/console 2>&1\n",
+        "#!/bin/busybox sh\nbusybox mount -t devtmpfs dev /dev\n{}\nuntil busybox mount -t ext4 /dev/vda /new 2>/dev/null; do busybox usleep 20000; done\nbusybox mount --move /dev /new/dev\nexec busybox switch_root /new /init.sh </new/dev/console >/new/dev/console 2>&1\n",
         insmod.join("\n")
     );
     executable(&root.join("init"), &script)?;

@@ -3,7 +3,6 @@
 export PATH=/bin:/sbin HOME=/root
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
-busybox mount -t devtmpfs dev /dev
 busybox mkdir -p /dev/pts /dev/shm /dev/mqueue /run /tmp
 busybox mount -t tmpfs run /run
 busybox mount -t tmpfs tmp /tmp

@@ -1,0 +1,132 @@
+//! The configuration: defaults, overridden by `--config FILE` (YAML, `minke.dev/v1alpha1`), overridden by flags.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+/// Version of the configuration file that this program reads.
+const API_VERSION: &str = "minke.dev/v1alpha1";
+
+/// The file, every field optional.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Always `minke.dev/v1alpha1`.
+    pub api_version: String,
+    /// Always `Config`.
+    pub kind: String,
+    /// Where the API server listens; port 0 picks one once and keeps it.
+    pub listen: Option<SocketAddr>,
+    /// Name of the Node; the hostname by default.
+    pub node_name: Option<String>,
+    /// Parent of all cgroups, absolute in each hierarchy; `/minke-ID` by default.
+    pub cgroup_root: Option<String>,
+    /// Range of Pod addresses, e.g. `10.85.0.0/24`; a free one by default.
+    pub pod_cidr: Option<String>,
+    /// Parts not to run: apiserver, controllers, scheduler, node.
+    pub disable: Vec<Part>,
+    /// Registry host to the URLs tried instead of it, first to last.
+    pub registry_mirrors: BTreeMap<String, Vec<String>>,
+    /// Registries spoken to over plain HTTP.
+    pub insecure_registries: Vec<String>,
+    /// Whether containers without a seccomp profile get RuntimeDefault.
+    pub seccomp_default: bool,
+}
+
+/// A part of the program that can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The API server with its store.
+    Apiserver,
+    /// The controllers.
+    Controllers,
+    /// The scheduler.
+    Scheduler,
+    /// The node agent.
+    Node,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or says something that is not known; the message names the field.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is not a configuration", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let config: Self = serde_saphyr::from_str(text)?;
+        ensure!(
+            config.api_version == API_VERSION,
+            "apiVersion: want {API_VERSION:?}, found {:?}",
+            config.api_version
+        );
+        ensure!(config.kind == "Config", "kind: want \"Config\", found {:?}", config.kind);
+        if let Some(root) = &config.cgroup_root {
+            ensure!(
+                root.starts_with('/') && root.len() > 1 && !root.contains(".."),
+                "cgroupRoot: {root:?} is not an absolute path"
+            );
+        }
+        Ok(config)
+    }
+
+    /// Whether a part runs.
+    #[must_use]
+    pub fn runs(&self, part: Part) -> bool {
+        !self.disable.contains(&part)
+    }
+}
+
+/// Parses `HOST=URL` of `--registry-mirror`.
+///
+/// # Errors
+/// If it has another form.
+pub fn mirror(text: &str) -> Result<(String, String)> {
+    let Some((host, url)) = text.split_once('=') else { bail!("{text:?} is not HOST=URL") };
+    ensure!(!host.is_empty(), "{text:?} names no host");
+    ensure!(url.starts_with("http://") || url.starts_with("https://"), "{url:?} is not an http or https URL");
+    Ok((host.to_owned(), url.to_owned()))
+}
+
+/// The data dir as an absolute path, which outlives changes of directory.
+///
+/// # Errors
+/// If the current directory is gone.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files() {
+        let head = "apiVersion: minke.dev/v1alpha1\nkind: Config\n";
+        let config = Config::parse(&format!("{head}disable: [node]\nlisten: 127.0.0.1:0\n")).unwrap();
+        assert!(!config.runs(Part::Node) && config.runs(Part::Scheduler));
+        for (text, word) in [
+            ("kind: Config\n".to_owned(), "apiVersion"),
+            (format!("{head}colour: red\n"), "colour"),
+            (format!("{head}cgroupRoot: ../x\n"), "cgroupRoot"),
+        ] {
+            let error = format!("{:#}", Config::parse(&text).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn mirrors() {
+        assert_eq!(mirror("docker.io=http://127.0.0.1:5000").unwrap().0, "docker.io");
+        assert!(mirror("docker.io").is_err());
+        assert!(mirror("docker.io=ftp://x").is_err());
+    }
+}

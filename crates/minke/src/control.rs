@@ -1,0 +1,149 @@
+//! The daemon's control socket: one JSON request a connection, answered by lines of progress and one result.
+//!
+//! Invariant: the socket is 0600 in a 0700 directory, so only the instance's owner speaks. Absent: the API.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// What a command asks of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// End all Pods and the daemon.
+    Down,
+    /// Import an archive.
+    ImageImport {
+        /// Absolute path.
+        path: PathBuf,
+    },
+    /// Pull an image.
+    ImagePull {
+        /// Reference.
+        reference: String,
+    },
+    /// List images.
+    ImageList,
+    /// Remove an image.
+    ImageRemove {
+        /// Reference or id.
+        reference: String,
+    },
+}
+
+/// One line of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// Something to show meanwhile.
+    Progress(String),
+    /// The end: what to print.
+    Done(Vec<String>),
+    /// The end: what went wrong.
+    Failed(String),
+}
+
+/// The socket's path.
+#[must_use]
+pub fn path(run_dir: &Path) -> PathBuf {
+    run_dir.join("control.sock")
+}
+
+/// Asks a running daemon. `Ok(None)` means that none runs.
+///
+/// # Errors
+/// If the daemon fails or goes away.
+pub fn ask(run_dir: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Option<Vec<String>>> {
+    let Ok(mut stream) = UnixStream::connect(path(run_dir)) else { return Ok(None) };
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).context("cannot speak to the daemon")?;
+    for line in BufReader::new(stream).lines() {
+        match serde_json::from_str(&line.context("the daemon hung up")?)? {
+            Line::Progress(text) => progress(&text),
+            Line::Done(lines) => return Ok(Some(lines)),
+            Line::Failed(error) => bail!("{error}"),
+        }
+    }
+    bail!("the daemon hung up before it answered")
+}
+
+/// Serves the socket until the task is dropped.
+///
+/// # Errors
+/// If the socket cannot be made.
+pub fn serve(
+    run_dir: &Path,
+    handler: std::sync::Arc<dyn Handler>,
+) -> Result<impl std::future::Future<Output = ()> + Send + 'static> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(run_dir)
+        .with_context(|| format!("cannot make {}", run_dir.display()))?;
+    let path = path(run_dir);
+    // A socket left by a killed daemon; the instance's lock says that no other daemon uses it.
+    let _ = std::fs::remove_file(&path);
+    let listener = tokio::net::UnixListener::bind(&path)
+        .with_context(|| format!("cannot listen on {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let handler = handler.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = answer(stream, handler.as_ref()).await {
+                            tracing::warn!(%error, "control connection");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "control socket");
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+            }
+        }
+    })
+}
+
+/// Who carries requests out.
+#[async_trait::async_trait]
+pub trait Handler: Send + Sync {
+    /// Carries one out; progress lines go to the channel.
+    async fn handle(
+        &self,
+        request: Request,
+        progress: tokio::sync::mpsc::Sender<String>,
+    ) -> Result<Vec<String>>;
+}
+
+async fn answer(stream: tokio::net::UnixStream, handler: &dyn Handler) -> Result<()> {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    tokio::io::BufReader::new(read).read_line(&mut line).await?;
+    let request: Request = serde_json::from_str(&line)?;
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
+    let work = handler.handle(request, sender);
+    tokio::pin!(work);
+    let outcome = loop {
+        tokio::select! {
+            Some(text) = receiver.recv() => write.write_all(&encode(&Line::Progress(text))?).await?,
+            outcome = &mut work => break outcome,
+        }
+    };
+    let last = outcome.map_or_else(|error| Line::Failed(format!("{error:#}")), Line::Done);
+    write.write_all(&encode(&last)?).await?;
+    Ok(())
+}
+
+fn encode(line: &Line) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

@@ -1,0 +1,197 @@
+//! `minke up`: one line per stage with its milliseconds, then what to do next, then quiet until a signal.
+//!
+//! Invariant: whatever ends the daemon, Pods live on; only `minke down` ends them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::{Config, Part, absolute};
+use crate::control::{self, Handler, Request};
+use crate::instance::{Instance, write_secret};
+use crate::wiring::Cluster;
+use crate::{DataDir, apply, image, say};
+
+/// `minke up`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    dir: DataDir,
+    /// Where the API server listens [default: 127.0.0.1:6443]; port 0 picks one once and keeps it.
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Where the admin kubeconfig goes [default: DATA_DIR/kubeconfig].
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    shared: Shared,
+    /// A manifest to apply at the start; may be repeated.
+    #[arg(long)]
+    apply: Vec<PathBuf>,
+    /// Parts not to run.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    disable: Vec<Part>,
+}
+
+/// What `up` and `play` have in common.
+#[derive(Debug, clap::Args)]
+pub struct Shared {
+    /// A docker-archive or OCI-archive to import at the start; may be repeated.
+    #[arg(long)]
+    pub image_archive: Vec<PathBuf>,
+    /// A registry tried instead of another, as HOST=URL; may be repeated.
+    #[arg(long, value_parser = crate::config::mirror)]
+    pub registry_mirror: Vec<(String, String)>,
+    /// A configuration file.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+impl Shared {
+    /// The configuration: file, then flags.
+    ///
+    /// # Errors
+    /// If the file is not a configuration.
+    pub fn config(&self) -> Result<Config> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        for (host, url) in &self.registry_mirror {
+            config.registry_mirrors.entry(host.clone()).or_default().push(url.clone());
+        }
+        Ok(config)
+    }
+}
+
+/// Prints how long each stage took.
+pub struct Stages {
+    start: Instant,
+    last: Instant,
+    quiet: bool,
+}
+
+impl Stages {
+    /// Starts the clock; a quiet one prints nothing.
+    pub fn new(quiet: bool) -> Self {
+        let now = Instant::now();
+        Self { start: now, last: now, quiet }
+    }
+
+    /// The stage that just ended.
+    pub fn done(&mut self, stage: &str, detail: &str) {
+        let now = Instant::now();
+        if !self.quiet {
+            let spent = (now - self.last).as_secs_f64() * 1e3;
+            say(&format!("{stage:<12} {spent:>7.1} ms  {detail}"));
+        }
+        self.last = now;
+    }
+
+    /// Milliseconds since the start.
+    pub fn total(&self) -> f64 {
+        self.start.elapsed().as_secs_f64() * 1e3
+    }
+}
+
+/// The tokio runtime of a daemon: two workers are enough, memory is what counts.
+///
+/// # Errors
+/// If threads cannot be made.
+pub fn tokio_runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .enable_all();
+    builder.build().context("cannot start threads")
+}
+
+/// Runs the daemon until SIGTERM, SIGINT or `minke down`.
+///
+/// # Errors
+/// If a part cannot start; nothing half-started is left behind but the data dir.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let mut stages = Stages::new(false);
+    let mut config = args.shared.config()?;
+    config.listen = args.listen.or(config.listen);
+    config.disable.extend(&args.disable);
+    let instance = Instance::open(&args.dir.data_dir)?;
+    tokio_runtime()?.block_on(daemon(args, &config, instance, &mut stages))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn daemon(args: &Args, config: &Config, instance: Instance, stages: &mut Stages) -> Result<()> {
+    let cluster = Arc::new(Cluster::start(&instance, config, stages).await?);
+    for archive in &args.shared.image_archive {
+        cluster.import(archive).await?;
+        stages.done("image", &archive.display().to_string());
+    }
+    let kubeconfig = absolute(args.kubeconfig.as_deref().unwrap_or(&instance.dir.join("kubeconfig")))?;
+    let url = write_kubeconfig(&cluster, &kubeconfig)?;
+    for manifest in &args.apply {
+        apply_file(&cluster, manifest).await?;
+        stages.done("apply", &manifest.display().to_string());
+    }
+    let (down, mut downs) = mpsc::channel(1);
+    let serving = control::serve(&instance.run_dir(), Arc::new(Control { cluster: cluster.clone(), down }))?;
+    let control = tokio::spawn(serving);
+    say(&format!(
+        "ready in {:.0} ms{}",
+        stages.total(),
+        url.map(|u| format!(", API at {u}")).unwrap_or_default()
+    ));
+    if cluster.admin.is_some() {
+        say(&format!("next: export KUBECONFIG={} && kubectl get nodes", kubeconfig.display()));
+    }
+    // Not started by systemd: then there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        _ = downs.recv() => {}
+    }
+    control.abort();
+    cluster.stop().await;
+    Ok(())
+}
+
+/// Writes the admin kubeconfig, 0600, and returns the API's URL; without an API server there is none.
+fn write_kubeconfig(cluster: &Cluster, path: &Path) -> Result<Option<String>> {
+    let Some((url, text)) = cluster.kubeconfig()? else { return Ok(None) };
+    write_secret(path, &text)?;
+    Ok(Some(url))
+}
+
+async fn apply_file(cluster: &Cluster, manifest: &Path) -> Result<()> {
+    let objects = cluster.admin.as_ref().context("--apply needs the API server")?;
+    for item in apply::read(manifest)? {
+        apply::apply(objects, &item).await?;
+    }
+    Ok(())
+}
+
+/// Carries out what other commands ask over the control socket.
+struct Control {
+    cluster: Arc<Cluster>,
+    down: mpsc::Sender<()>,
+}
+
+#[async_trait::async_trait]
+impl Handler for Control {
+    async fn handle(&self, request: Request, progress: mpsc::Sender<String>) -> Result<Vec<String>> {
+        match request {
+            Request::Down => {
+                let ended = self.cluster.end_pods(None).await?;
+                self.down.send(()).await.context("the daemon is ending already")?;
+                Ok(vec![format!("{ended} Pods ended")])
+            }
+            request => image::handle(&self.cluster.images, request, progress).await,
+        }
+    }
+}

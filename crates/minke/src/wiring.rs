@@ -1,0 +1,311 @@
+//! The one place that knows all parts: how they are made, in which order, and how they end.
+//!
+//! Invariants: a part gets handles, never another part's type; what is started here is a task that ends with `stop`;
+//! ending the daemon leaves Pods alone. Absent: decisions of any part.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use client::{Identity, Objects};
+use runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Part};
+use crate::instance::Instance;
+use crate::up::Stages;
+
+mod remove;
+
+pub use remove::remove;
+
+/// What `/version` and the Node's status say.
+const VERSION: &str = concat!("v1.36.2+minke.", env!("CARGO_PKG_VERSION"));
+
+/// A running instance.
+pub struct Cluster {
+    /// The API as cluster-admin; `None` without an API server.
+    pub admin: Option<Arc<dyn Objects>>,
+    /// The image store.
+    pub images: Arc<images::Images>,
+    node: Option<()>,
+    store: Option<Arc<store::SqliteStore>>,
+    api: Option<Api>,
+    log_root: PathBuf,
+    stop: CancellationToken,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The API server's outside.
+struct Api {
+    server: Arc<apiserver::Server>,
+    pki: Arc<apiserver::Pki>,
+    address: SocketAddr,
+}
+
+/// What the node needs of the network; without a node there is none.
+struct Ground {
+    net: Arc<net::Network>,
+    runtime: Arc<dyn Runtime>,
+}
+
+impl Cluster {
+    /// Starts every part that the configuration does not leave out.
+    ///
+    /// # Errors
+    /// The first part that cannot start, by name.
+    pub async fn start(instance: &Instance, config: &Config, stages: &mut Stages) -> Result<Self> {
+        let stop = CancellationToken::new();
+        let images = images(instance, config).await?;
+        let ground = match config.runs(Part::Node) {
+            true => Some(ground(instance, config).await?),
+            false => None,
+        };
+        stages.done(
+            "ground",
+            &ground
+                .as_ref()
+                .map_or_else(|| "no node".to_owned(), |g| format!("Pods in {}", g.net.pod_cidr())),
+        );
+        let mut tasks = Vec::new();
+        let (mut store, mut api) = (None, None);
+        if config.runs(Part::Apiserver) {
+            let opened = open_store(instance).await?;
+            stages.done("store", "");
+            api =
+                Some(start_api(instance, config, opened.clone(), ground.as_ref(), &stop, &mut tasks).await?);
+            store = Some(opened);
+            stages.done("apiserver", &api.as_ref().map(|a| a.address.to_string()).unwrap_or_default());
+        }
+        if let Some(api) = &api
+            && (config.runs(Part::Controllers) || config.runs(Part::Scheduler))
+        {
+            tasks.push(start_controllers(api, config, &instance.hex(), &stop));
+            stages.done("controllers", "");
+        }
+        let mut node = None;
+        if let Some(ground) = ground {
+            let name = node_name(config);
+            let _ = ground.runtime;
+            node = Some(());
+            stages.done("node", &name);
+        }
+        let admin = api.as_ref().map(|a| a.server.objects(admin_identity(), "minke"));
+        let log_root = instance.dir.join("log/pods");
+        Ok(Self { admin, images, node, store, api, log_root, stop, tasks: Mutex::new(tasks) })
+    }
+
+    /// Imports an archive.
+    ///
+    /// # Errors
+    /// What is wrong with it, by its path.
+    pub async fn import(&self, archive: &Path) -> Result<()> {
+        self.images.import(archive).await.with_context(|| format!("cannot import {}", archive.display()))?;
+        Ok(())
+    }
+
+    /// The API's URL and the admin kubeconfig.
+    ///
+    /// # Errors
+    /// If the certificate cannot be made.
+    pub fn kubeconfig(&self) -> Result<Option<(String, String)>> {
+        let Some(api) = &self.api else { return Ok(None) };
+        let url = format!("https://{}", api.address);
+        let text = api.pki.admin_kubeconfig(&url, "minke")?;
+        Ok(Some((url, text)))
+    }
+
+    /// Directory of the Pods' logs.
+    pub fn log_root(&self) -> PathBuf {
+        self.log_root.clone()
+    }
+
+    /// Ends every Pod of this node gracefully, with at most `limit` of grace, and returns how many there were.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub async fn end_pods(&self, limit: Option<Duration>) -> Result<usize> {
+        match &self.node {
+            Some(()) => {
+                let _ = limit;
+                Ok(0)
+            }
+            None => Ok(0),
+        }
+    }
+
+    /// Ends the daemon's parts; Pods live on.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part ended badly");
+            }
+        }
+        if let Some(store) = &self.store
+            && let Err(error) = store.close().await
+        {
+            tracing::error!(%error, "the store did not close cleanly; nothing acknowledged is lost");
+        }
+    }
+}
+
+/// Opens the image store of an instance.
+///
+/// # Errors
+/// If the directory cannot be used or a registry's configuration is wrong.
+pub async fn images(instance: &Instance, config: &Config) -> Result<Arc<images::Images>> {
+    let mut settings = images::Config::default();
+    for (host, urls) in &config.registry_mirrors {
+        for url in urls {
+            settings.add_mirror(&format!("{host}={url}")).map_err(anyhow::Error::msg)?;
+        }
+    }
+    for host in &config.insecure_registries {
+        settings.registries.entry(host.clone()).or_default().plain_http = true;
+    }
+    let dir = instance.dir.clone();
+    let opened = tokio::task::spawn_blocking(move || images::Images::open(&dir, settings)).await?;
+    opened.context("cannot open the image store")
+}
+
+/// Pulls an image with the credentials of the caller's docker configuration, with bars on a terminal.
+///
+/// # Errors
+/// What the registry says.
+pub async fn pull(images: &Arc<images::Images>, reference: &str) -> Result<images::Image> {
+    Ok(images.pull(reference, &docker_credentials()?, images::terminal()).await?)
+}
+
+/// Credentials of `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
+fn docker_credentials() -> Result<Vec<images::Credential>> {
+    let dir = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let dir = dir.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
+    let Some(path) = dir.map(|d| d.join("config.json")).filter(|p| p.exists()) else { return Ok(Vec::new()) };
+    let json = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    images::parse_docker_config(&json).map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))
+}
+
+async fn ground(instance: &Instance, config: &Config) -> Result<Ground> {
+    let pod_cidr = match &config.pod_cidr {
+        Some(text) => Some(text.parse().with_context(|| format!("podCidr: {text:?}"))?),
+        None => None,
+    };
+    let settings =
+        net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr, mtu: None };
+    let net = tokio::task::spawn_blocking(move || net::Network::open(settings))
+        .await?
+        .context("cannot set up the Pod network")?;
+    let runtime = runtime::Embedded::open(runtime_config(instance, config))
+        .await
+        .context("cannot start the runtime")?;
+    Ok(Ground { net, runtime })
+}
+
+/// The runtime's settings; the parent of all cgroups is kept in the data dir so that `minke down` finds it.
+fn runtime_config(instance: &Instance, config: &Config) -> runtime::Config {
+    runtime::Config {
+        data_dir: instance.dir.clone(),
+        run_dir: instance.run_dir(),
+        instance_id: instance.hex(),
+        cgroup_root: cgroup_root(instance, config),
+    }
+}
+
+fn cgroup_root(instance: &Instance, config: &Config) -> String {
+    let own = format!("minke-{}", instance.hex());
+    config
+        .cgroup_root
+        .as_ref()
+        .map_or_else(|| format!("/{own}"), |parent| format!("{}/{own}", parent.trim_end_matches('/')))
+}
+
+async fn open_store(instance: &Instance) -> Result<Arc<store::SqliteStore>> {
+    let path = instance.dir.join("store.db");
+    let opened =
+        tokio::task::spawn_blocking(move || store::SqliteStore::open(&path, store::Options::default()))
+            .await?;
+    opened.context("cannot open the store")
+}
+
+async fn start_api(
+    instance: &Instance,
+    config: &Config,
+    store: Arc<store::SqliteStore>,
+    ground: Option<&Ground>,
+    stop: &CancellationToken,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> Result<Api> {
+    let wanted = config.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 6443)));
+    let listener = instance.bind(wanted)?;
+    let address = listener.local_addr()?;
+    let mut ips = vec![address.ip()];
+    let mut listeners = vec![tokio_listener(listener)?];
+    if let Some(ground) = ground {
+        ips.push(ground.net.gateway());
+        ips.push(ground.net.host_ip());
+        if !address.ip().is_unspecified() {
+            let gateway = SocketAddr::new(ground.net.gateway(), address.port());
+            let listener = std::net::TcpListener::bind(gateway)
+                .with_context(|| format!("cannot listen on {gateway}, where Pods reach the API server"))?;
+            listeners.push(tokio_listener(listener)?);
+        }
+    }
+    let pki = apiserver::Pki::open(&instance.dir.join("pki"), &[], &ips).context("cannot open the keys")?;
+    let server = apiserver::Server::new(apiserver::Config::new(store, pki.clone()));
+    server.bootstrap().await.context("cannot make the first objects")?;
+    let serving = server.clone().serve(listeners, stop.clone().cancelled_owned());
+    tasks.push(tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the API server ended");
+        }
+    }));
+    Ok(Api { server, pki, address })
+}
+
+/// The controllers and the scheduler, each under its own identity.
+fn start_controllers(api: &Api, config: &Config, id: &str, stop: &CancellationToken) -> JoinHandle<()> {
+    let server = api.server.clone();
+    let settings = controllers::Config {
+        snapshots: api.server.snapshots(),
+        connect: Arc::new(move |user| server.objects(system_identity(user), user)),
+        ca_pem: api.pki.ca_pem().to_owned(),
+        holder: format!("minke_{id}"),
+        controllers: config.runs(Part::Controllers),
+        scheduler: config.runs(Part::Scheduler),
+        clock: Arc::new(controllers::SystemClock),
+    };
+    tokio::spawn(controllers::run(settings, stop.clone()))
+}
+
+/// A part of the control plane, with the groups that upstream gives it.
+fn system_identity(user: &str) -> Identity {
+    let mut groups = Vec::new();
+    if let Some(account) = user.strip_prefix("system:serviceaccount:") {
+        let namespace = account.split(':').next().unwrap_or_default();
+        groups.push("system:serviceaccounts".to_owned());
+        groups.push(format!("system:serviceaccounts:{namespace}"));
+    }
+    groups.push("system:authenticated".to_owned());
+    Identity { name: user.to_owned(), groups, ..Identity::default() }
+}
+
+fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    Ok(tokio::net::TcpListener::from_std(listener)?)
+}
+
+fn admin_identity() -> Identity {
+    let groups = vec!["system:masters".to_owned(), "system:authenticated".to_owned()];
+    Identity { name: "kubernetes-admin".to_owned(), groups, ..Identity::default() }
+}
+
+/// The node's name: the hostname, lower case, as upstream's.
+fn node_name(config: &Config) -> String {
+    let host = || rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    config.node_name.clone().unwrap_or_else(host)
+}

@@ -1,0 +1,83 @@
+//! Bad input: a clear message that names the thing; nothing half-written.
+
+use super::cluster::Cluster;
+use super::isolate::isolated;
+
+fn refused(cluster: &Cluster, manifest: &str, args: &[&str]) -> String {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), manifest).expect("a file");
+    let mut all = vec!["create", "-f", file.path().to_str().expect("UTF-8")];
+    all.extend(args);
+    let out = cluster.try_kubectl(&all);
+    assert!(!out.status.success(), "accepted: {manifest}");
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+#[test]
+fn manifests() {
+    isolated("bad_input::manifests", || {
+        let cluster = Cluster::up(&[]);
+        let pod = |spec: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec: {spec}\n");
+        for (manifest, words) in [
+            (
+                pod("{containers: [{name: c, image: x, colour: red}]}"),
+                "unknown field \"spec.containers[0].colour\"",
+            ),
+            (pod("{containers: []}"), "spec.containers: Required value"),
+            (pod("{containers: [{name: C_, image: x}]}"), "spec.containers[0].name: Invalid value: \"C_\""),
+            (pod("{containers: [{name: c, image: x, ports: [{containerPort: eighty}]}]}"), "containerPort"),
+            (
+                pod("{containers: [{name: c, image: x}], restartPolicy: Sometimes}"),
+                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+            ),
+            (
+                pod("{containers: [{name: c, image: x, volumeMounts: [{name: nope, mountPath: /x}]}]}"),
+                "spec.containers[0].volumeMounts[0].name: Not found: \"nope\"",
+            ),
+            (
+                pod("{containers: [{name: c, image: x, resources: {limits: {cpu: 1}, requests: {cpu: 2}}}]}"),
+                "must be less than or equal to cpu limit",
+            ),
+            (
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Bad_Name}\n".to_owned(),
+                "metadata.name: Invalid value: \"Bad_Name\"",
+            ),
+            (
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: nowhere}\n".to_owned(),
+                "namespaces \"nowhere\" not found",
+            ),
+        ] {
+            let said = refused(&cluster, &manifest, &[]);
+            assert!(said.contains(words), "want {words:?}, got {said:?}");
+        }
+        assert_eq!(cluster.kubectl(&["get", "pods", "-o", "name"]), "");
+    });
+}
+
+#[test]
+fn images_and_registries() {
+    isolated("bad_input::images_and_registries", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: gone}\nspec: {containers: [{name: c, image: '127.0.0.1:1/none:1'}]}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: never}\nspec: {containers: [{name: c, image: 'absent:1', imagePullPolicy: Never}]}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: invalid}\nspec: {containers: [{name: c, image: 'In Valid'}]}\n");
+        let reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}";
+        cluster.wait(&format!("{reason}=ErrImageNeverPull"), "pod/never");
+        cluster.wait(&format!("{reason}=InvalidImageName"), "pod/invalid");
+        cluster.wait(&format!("{reason}=ImagePullBackOff"), "pod/gone");
+        let tar = cluster.dir.path().join("bad.tar");
+        std::fs::write(&tar, vec![1_u8; 5000]).expect("a file");
+        let data = cluster.data();
+        let out = cluster
+            .minke(&[
+                "image",
+                "import",
+                tar.to_str().expect("UTF-8"),
+                "--data-dir",
+                data.to_str().expect("UTF-8"),
+            ])
+            .output()
+            .expect("minke");
+        assert!(!out.status.success());
+        let words = String::from_utf8_lossy(&out.stderr);
+        assert!(words.contains("bad.tar"), "{words}");
+    });
+}

@@ -1,0 +1,16 @@
+//! End-to-end tests: the real binary, real kubectl, real Pods, each test in namespaces of its own.
+
+mod api;
+mod bad_input;
+mod cluster;
+mod examples;
+mod instances;
+mod isolate;
+mod jobs;
+mod network;
+mod play;
+mod pods;
+mod restart;
+mod statics;
+mod streams;
+mod volumes;

@@ -1,0 +1,79 @@
+//! What survives the daemon: Pods, logs, exit codes, readiness, watches.
+
+use super::cluster::Cluster;
+use super::isolate::isolated;
+
+const COUNTER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: counter}
+spec:
+  containers:
+    - name: c
+      image: busybox:1.36
+      command: [sh, -c, "n=0; while true; do n=$((n+1)); echo $n; sleep 0.1; done"]
+      readinessProbe: {exec: {command: ["true"]}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: ends}
+spec:
+  restartPolicy: Never
+  volumes: [{name: go, hostPath: {path: GO, type: DirectoryOrCreate}}]
+  containers:
+    - name: c
+      image: busybox:1.36
+      command: [sh, -c, "until [ -f /go/now ]; do sleep 0.05; done; echo last words; exit 9"]
+      volumeMounts: [{name: go, mountPath: /go}]
+"#;
+
+#[test]
+fn pods_do_not_notice_kill_9() {
+    isolated("restart::pods_do_not_notice_kill_9", || {
+        let mut cluster = Cluster::up(&[]);
+        let go = cluster.dir.path().join("go");
+        cluster.apply(&COUNTER.replace("GO", go.to_str().expect("UTF-8")));
+        cluster.wait("condition=Ready", "pod/counter");
+        cluster.wait("condition=Ready", "pod/ends");
+        let transition = |cluster: &Cluster| {
+            cluster.kubectl(&["get", "pod", "counter", "-o", "jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.status.conditions[?(@.type==\"Ready\")].lastTransitionTime}"])
+        };
+        let before = transition(&cluster);
+        cluster.kill();
+        std::fs::write(go.join("now"), "").expect("the signal");
+        cluster.start();
+        cluster.wait("jsonpath={.status.phase}=Failed", "pod/ends");
+        let code = cluster.kubectl(&[
+            "get",
+            "pod",
+            "ends",
+            "-o",
+            "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}",
+        ]);
+        assert_eq!(code, "9");
+        assert_eq!(cluster.kubectl(&["logs", "ends"]), "last words\n");
+        assert_eq!(transition(&cluster), before, "no restart, no flip of readiness");
+        let log = cluster.kubectl(&["logs", "counter"]);
+        let numbers: Vec<u32> = log.lines().map(|l| l.parse().expect("a number")).collect();
+        assert!(
+            numbers.windows(2).all(|w| w[1] == w[0] + 1) && numbers[0] == 1,
+            "a line was lost: {numbers:?}"
+        );
+        cluster.kubectl(&["exec", "counter", "--", "true"]);
+    });
+}
+
+#[test]
+fn down_leaves_nothing() {
+    isolated("restart::down_leaves_nothing", || {
+        let mut cluster = Cluster::up(&[]);
+        cluster.kubectl(&["run", "a", "--image=busybox:1.36", "--", "sleep", "1000"]);
+        cluster.wait("condition=Ready", "pod/a");
+        let data = cluster.data();
+        let status =
+            cluster.minke(&["down", "--data-dir", data.to_str().expect("UTF-8")]).status().expect("minke");
+        assert!(status.success());
+        assert!(cluster.ended());
+        super::instances::nothing_left(&data);
+    });
+}

@@ -1,0 +1,70 @@
+//! Static Pods: manifests in DATA_DIR/manifests, with and without an API server.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::cluster::Cluster;
+use super::isolate::isolated;
+
+const STATIC: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: fixed}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: "busybox:1.36", command: [sh, -c, "echo static; exec sleep 1000"]}]
+"#;
+
+/// Waits for a condition of the file system, which has no watch that a test could share with the daemon.
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < end, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn mirror_pods() {
+    isolated("statics::mirror_pods", || {
+        let cluster = Cluster::up(&[]);
+        let manifest = cluster.data().join("manifests/fixed.yaml");
+        fs::write(&manifest, STATIC).expect("the manifest");
+        until("the mirror Pod", || cluster.try_kubectl(&["get", "pod", "fixed-e2e"]).status.success());
+        cluster.wait("condition=Ready", "pod/fixed-e2e");
+        assert_eq!(cluster.kubectl(&["logs", "fixed-e2e"]), "static\n");
+        let id = || {
+            cluster.kubectl(&[
+                "get",
+                "pod",
+                "fixed-e2e",
+                "-o",
+                "jsonpath={.status.containerStatuses[0].containerID}",
+            ])
+        };
+        let before = id();
+        cluster.kubectl(&["delete", "pod", "fixed-e2e", "--wait=false"]);
+        until("the mirror Pod again", || cluster.try_kubectl(&["get", "pod", "fixed-e2e"]).status.success());
+        cluster.wait("condition=Ready", "pod/fixed-e2e");
+        assert_eq!(id(), before, "deleting the mirror does not touch the real Pod");
+        fs::remove_file(&manifest).expect("the manifest");
+        cluster.kubectl(&["wait", "--for=delete", "pod/fixed-e2e", "--timeout=60s"]);
+    });
+}
+
+#[test]
+fn without_an_api_server() {
+    isolated("statics::without_an_api_server", || {
+        let mut cluster = Cluster::new(&["--disable", "apiserver,controllers,scheduler"]);
+        fs::create_dir_all(cluster.data().join("manifests")).expect("the directory");
+        fs::write(cluster.data().join("manifests/fixed.yaml"), STATIC).expect("the manifest");
+        cluster.start();
+        let logs = cluster.data().join("log/pods");
+        let said = || {
+            let pods = fs::read_dir(&logs).into_iter().flatten().flatten();
+            pods.filter_map(|p| fs::read_to_string(p.path().join("c/0.log")).ok())
+                .any(|l| l.contains("stdout F static"))
+        };
+        until("the Pod's log line", said);
+    });
+}

@@ -1,0 +1,86 @@
+//! Volumes and environment.
+
+use super::cluster::Cluster;
+use super::isolate::isolated;
+
+const ALL: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: conf}
+data: {colour: blue, "file.txt": "text\n"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {password: hunter2}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: vols, labels: {app: vols}}
+spec:
+  restartPolicy: Never
+  volumes:
+    - {name: conf, configMap: {name: conf}}
+    - {name: keys, secret: {secretName: keys, defaultMode: 0400}}
+    - {name: mem, emptyDir: {medium: Memory, sizeLimit: 8Mi}}
+    - name: down
+      downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
+    - name: all
+      projected:
+        sources:
+          - configMap: {name: conf, items: [{key: colour, path: a/colour}]}
+          - secret: {name: keys}
+  containers:
+    - name: c
+      image: busybox:1.36
+      env:
+        - {name: COLOUR, valueFrom: {configMapKeyRef: {name: conf, key: colour}}}
+        - {name: PASSWORD, valueFrom: {secretKeyRef: {name: keys, key: password}}}
+        - {name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
+        - {name: BOTH, value: "$(COLOUR)-$(NAME)"}
+      resources: {limits: {cpu: "1", memory: 64Mi}}
+      command:
+        - sh
+        - -c
+        - |
+          echo "$BOTH $PASSWORD $CPU"
+          cat /conf/file.txt /keys/password /down/labels; echo
+          stat -c %a /keys/..data/password
+          cat /all/a/colour /all/password; echo
+          grep ' /mem tmpfs' /proc/mounts | cut -d' ' -f3
+          cat /sub
+      volumeMounts:
+        - {name: conf, mountPath: /conf}
+        - {name: keys, mountPath: /keys}
+        - {name: mem, mountPath: /mem}
+        - {name: down, mountPath: /down}
+        - {name: all, mountPath: /all}
+        - {name: conf, mountPath: /sub, subPath: file.txt}
+"#;
+
+#[test]
+fn every_kind_and_env() {
+    isolated("volumes::every_kind_and_env", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply(ALL);
+        cluster.wait("jsonpath={.status.phase}=Succeeded", "pod/vols");
+        let want = "blue-vols hunter2 1\ntext\nhunter2app=\"vols\"\n400\nbluehunter2\ntmpfs\ntext\n";
+        assert_eq!(cluster.kubectl(&["logs", "vols"]), want);
+    });
+}
+
+#[test]
+fn a_missing_config_map_holds_the_pod_back() {
+    isolated("volumes::a_missing_config_map_holds_the_pod_back", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  restartPolicy: Never\n  containers:\n  - {name: c, image: 'busybox:1.36', command: [env], env: [{name: X, valueFrom: {configMapKeyRef: {name: late, key: x}}}]}\n");
+        cluster.wait(
+            "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerConfigError",
+            "pod/p",
+        );
+        cluster.kubectl(&["create", "configmap", "late", "--from-literal=x=y"]);
+        cluster.wait("jsonpath={.status.phase}=Succeeded", "pod/p");
+        assert!(cluster.kubectl(&["logs", "p"]).contains("X=y\n"));
+    });
+}

@@ -119,3 +119,27 @@ fn removal(pod: &PodView, lost_node: Option<(&Value, Timestamp)>) -> Plan {
     plan.stage(vec![Write::new(&kinds::pod::KIND, &meta.namespace, &meta.name, Action::Delete(options))]);
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_pod_fails_before_it_goes() {
+        let stored = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 2},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        let pod: PodView = serde_json::from_value(stored.clone()).unwrap();
+        let plan = removal(&pod, Some((&stored, Timestamp::from_seconds(0))));
+        let [status, delete] = &plan.stages[..] else { panic!("{plan:?}") };
+        let Action::Merge(patch) = &status[0].action else { panic!("{status:?}") };
+        assert_eq!((status[0].subresource, &patch["status"]["phase"]), ("status", &json!("Failed")));
+        assert_eq!(patch["status"]["conditions"][1]["reason"], "DeletionByPodGC");
+        let Action::Delete(options) = &delete[0].action else { panic!("{delete:?}") };
+        assert_eq!(
+            (&options["gracePeriodSeconds"], &options["preconditions"]["uid"]),
+            (&json!(0), &json!("u"))
+        );
+        let finished: PodView = serde_json::from_value(json!({"status": {"phase": "Succeeded"}})).unwrap();
+        assert_eq!(removal(&finished, Some((&stored, Timestamp::from_seconds(0)))).stages.len(), 1);
+    }
+}

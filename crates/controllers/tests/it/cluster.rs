@@ -216,7 +216,9 @@ impl Cluster {
             meta["name"].as_str().unwrap().to_owned(),
         );
         if target.gvr.resource == "pods" {
-            object["spec"]["schedulerName"] = json!("default-scheduler");
+            if object["spec"]["schedulerName"].is_null() {
+                object["spec"]["schedulerName"] = json!("default-scheduler");
+            }
             object["status"] = json!({"phase": "Pending"});
         }
         if target.gvr.resource == "namespaces" {

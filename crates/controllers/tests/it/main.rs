@@ -4,6 +4,7 @@
 
 mod cluster;
 
+use client::Verb;
 use cluster::Cluster;
 use serde_json::{Value, json};
 
@@ -238,6 +239,34 @@ async fn the_lease_passes_on_and_work_goes_on() {
     cluster.create("pods", pod("p", "1")).await;
     bound_pod(&cluster).await;
     assert_eq!(holder(&cluster, "kube-scheduler").as_deref(), Some("second"));
+    token.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn pods_of_another_scheduler_are_left_to_it() {
+    let cluster = cluster_with_node().await;
+    let (token, running) = cluster.start("h");
+    let mut foreign = pod("foreign", "1500m");
+    foreign["spec"]["schedulerName"] = json!("other");
+    cluster.create("pods", foreign).await;
+    let mut gated = pod("gated", "1");
+    gated["spec"]["schedulingGates"] = json!([{"name": "g"}]);
+    cluster.create("pods", gated).await;
+    cluster.create("pods", pod("ours", "1")).await;
+    let node = |c: &Cluster, name: &str| {
+        c.find("pods", "default", name)?["spec"]["nodeName"].as_str().map(str::to_owned)
+    };
+    cluster.until("our Pod bound", |c| node(c, "ours")).await;
+    assert_eq!((node(&cluster, "foreign"), node(&cluster, "gated")), (None, None));
+    // The other scheduler binds through the same subresource; from then on its Pod takes room on the node.
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "foreign"},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": "n1"}});
+    cluster.admin("pods", "default", "foreign", "binding", Verb::Create(binding)).await;
+    cluster.patch("pods", "default", "gated", json!({"spec": {"schedulingGates": null}})).await;
+    let refused =
+        |c: &Cluster| c.events("gated").first().filter(|e| e.contains("1 Insufficient cpu")).cloned();
+    cluster.until("no room for the third", refused).await;
     token.cancel();
     running.await.unwrap();
 }

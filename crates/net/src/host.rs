@@ -13,7 +13,7 @@ use crate::lease::{Lease, Leases};
 use crate::netlink::{Batch, Socket, errno};
 use crate::nft::{self, Forward, Model};
 use crate::range::Claims;
-use crate::rtnl::{self, Route};
+use crate::rtnl::{self, Link, Route};
 use crate::{Cidr, Config, NetError};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -45,6 +45,11 @@ fn gateway_of(range: Cidr) -> Option<Ipv4Addr> {
         }
         _ => None,
     }
+}
+
+/// Nobody else's: group 0 is every link's at first, and small numbers are an administrator's.
+fn doomed_group(instance_id: u32) -> u32 {
+    instance_id | 0x8000_0000
 }
 
 fn link_prefix(instance_id: u32) -> String {
@@ -100,10 +105,20 @@ impl Host {
         nft::table_name(self.config.instance_id)
     }
 
+    /// The group that this instance's links enter to be removed.
+    pub(crate) fn group(&self) -> u32 {
+        doomed_group(self.config.instance_id)
+    }
+
     /// The name of the link to the Pod with this address: unique as the address is.
     pub(crate) fn link_name(&self, ip: Ipv4Addr) -> String {
         let IpAddr::V4(network) = self.range().address() else { return String::new() };
         format!("{}{}", link_prefix(self.config.instance_id), u32::from(ip) - u32::from(network))
+    }
+
+    /// The index of the link to the Pod with this address, `None` if there is none.
+    pub(crate) fn link_index(&self, ip: Ipv4Addr) -> Result<Option<u32>, NetError> {
+        rtnl::index_of(&self.route, &self.link_name(ip)).map_err(NetError::kernel("look for a Pod's link"))
     }
 
     /// What a link says of its owner.
@@ -112,7 +127,10 @@ impl Host {
     }
 
     fn set_up_gateway(&mut self) -> Result<(), NetError> {
-        fs::write(IP_FORWARD, "1").map_err(NetError::kernel("set net.ipv4.ip_forward"))?;
+        let forwards = fs::read_to_string(IP_FORWARD).is_ok_and(|value| value.trim() == "1");
+        if !forwards {
+            fs::write(IP_FORWARD, "1").map_err(NetError::kernel("set net.ipv4.ip_forward"))?;
+        }
         let mut batch = Batch::default();
         rtnl::link_up(&mut batch, LOOPBACK);
         rtnl::new_gateway(&mut batch, LOOPBACK, self.gateway.into());
@@ -125,7 +143,8 @@ impl Host {
     fn remove_strays(&mut self) -> Result<(), NetError> {
         let known: HashSet<String> = self.leases.iter().map(|(_, lease)| self.link_name(lease.ip)).collect();
         let strays = own_links(&mut self.route, self.config.instance_id)?;
-        let strays: Vec<String> = strays.into_iter().filter(|name| !known.contains(name)).collect();
+        let strays = strays.iter().filter(|link| !known.contains(&link.name));
+        let strays: Vec<u32> = strays.map(|link| link.index).collect();
         self.delete_links(&strays)
     }
 
@@ -146,9 +165,10 @@ impl Host {
             .map_err(NetError::kernel("have the host's FORWARD chain accept Pods"))
     }
 
-    /// Removes links by name; those that are gone are fine.
-    pub(crate) fn delete_links(&mut self, names: &[String]) -> Result<(), NetError> {
-        delete_links(&mut self.route, names)
+    /// Removes links; those that are gone are fine.
+    pub(crate) fn delete_links(&mut self, indices: &[u32]) -> Result<(), NetError> {
+        let group = self.group();
+        delete_links(&mut self.route, group, indices)
     }
 
     /// Removes a Pod's elements; an element that was never added fails the whole, so each stands alone then.
@@ -178,8 +198,9 @@ impl Host {
         let mut route = Socket::route().map_err(NetError::kernel("open an rtnetlink socket"))?;
         let mut netfilter = Socket::netfilter().map_err(NetError::kernel("open an nf_tables socket"))?;
         let claims = Claims::lock(config)?;
-        let names = own_links(&mut route, config.instance_id)?;
-        delete_links(&mut route, &names)?;
+        let links: Vec<u32> =
+            own_links(&mut route, config.instance_id)?.iter().map(|link| link.index).collect();
+        delete_links(&mut route, doomed_group(config.instance_id), &links)?;
         let table = nft::table_name(config.instance_id);
         nft::withdraw_forwarding(&mut netfilter, &table)
             .and_then(|()| netfilter.transact(nft::delete_table(&table)))
@@ -188,11 +209,7 @@ impl Host {
             remove_gateway(&mut route, leases.range())?;
         }
         claims.withdraw()?;
-        let path = Leases::path(&config.data_dir);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(NetError::File { path, source }),
-            _ => Ok(()),
-        }
+        Leases::forget(&config.data_dir)
     }
 }
 
@@ -246,7 +263,7 @@ fn take_range(config: &Config, route: &mut Socket) -> Result<Leases, NetError> {
         (_, None) => free_range(config, &claims, &routes)?,
     };
     claims.claim(leases.range())?;
-    leases.save()?;
+    leases.save_range()?;
     Ok(leases)
 }
 
@@ -279,32 +296,35 @@ fn uplink(route: &mut Socket) -> io::Result<(Option<u32>, Option<IpAddr>)> {
     Ok((link.map(|link| link.mtu), way.source))
 }
 
-/// The names of the links of an instance.
-fn own_links(route: &mut Socket, instance_id: u32) -> Result<Vec<String>, NetError> {
+/// The links of an instance.
+fn own_links(route: &mut Socket, instance_id: u32) -> Result<Vec<Link>, NetError> {
     let (prefix, alias) = (link_prefix(instance_id), format!("minke/{instance_id:08x}/"));
     let links = rtnl::links(route).map_err(NetError::kernel("list links"))?;
     // A link without an alias was being made when the daemon died.
     let own = links.into_iter().filter(|link| {
         link.name.starts_with(&prefix) && (link.alias.is_empty() || link.alias.starts_with(&alias))
     });
-    Ok(own.map(|link| link.name).collect())
+    Ok(own.collect())
 }
 
-fn delete_links(route: &mut Socket, names: &[String]) -> Result<(), NetError> {
+/// Removes links, all at once; those that are gone, or go meanwhile with their namespace, are fine.
+pub(crate) fn delete_links(route: &mut Socket, group: u32, indices: &[u32]) -> Result<(), NetError> {
+    if indices.is_empty() {
+        return Ok(());
+    }
     let mut batch = Batch::default();
-    let mut deleted: Vec<&str> = Vec::new();
-    for name in names {
-        if let Some(index) = rtnl::index_of(route, name).map_err(NetError::kernel("look for a link"))? {
-            rtnl::delete_link(&mut batch, index);
-            deleted.push(name);
+    indices.iter().for_each(|index| rtnl::set_group(&mut batch, *index, group));
+    let mut last = Batch::default();
+    rtnl::delete_group(&mut last, group);
+    for batch in [batch, last] {
+        match route.run(batch) {
+            Err((_, error)) if errno(&error) != libc::ENODEV => {
+                return Err(NetError::kernel(format!("remove the links {indices:?}"))(error));
+            }
+            _ => {}
         }
     }
-    match route.run(batch) {
-        // It went with its namespace in between.
-        Err((_, error)) if errno(&error) == libc::ENODEV => Ok(()),
-        Err((_, error)) => Err(NetError::kernel(format!("remove the links {}", deleted.join(", ")))(error)),
-        Ok(()) => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod netlink;
 mod netns;
 mod nft;
 mod range;
+mod reaper;
 mod rtnl;
 mod worker;
 
@@ -55,7 +56,7 @@ pub use cidr::{Cidr, CidrError};
 pub struct Config {
     /// The instance's id, written as 8 hex digits wherever the kernel keeps a name.
     pub instance_id: u32,
-    /// Where leases and the Pod range are kept, in `net.json`.
+    /// Where leases and the Pod range are kept, in the directory `net`.
     pub data_dir: PathBuf,
     /// The Pod range; `None` takes a free /24 and keeps it.
     pub pod_cidr: Option<Cidr>,
@@ -143,6 +144,9 @@ pub enum NetError {
         /// The Pod's uid.
         by: String,
     },
+    /// A uid that cannot be a file's name.
+    #[error("network: {0:?} cannot be the uid of a Pod")]
+    Uid(String),
     /// There is no lease, or its link is gone: the sandbox has no network any more.
     #[error("network: Pod {0} is not attached")]
     NotAttached(String),
@@ -210,7 +214,8 @@ impl Network {
         self.ask(|answer| Command::Adopt { uid, netns, answer }).await
     }
 
-    /// Removes a Pod's link, host ports and lease; nothing of it left is success.
+    /// Closes a Pod's host ports and ends its lease; its link goes within a moment, unless it went with its namespace.
+    /// Nothing of it left is success.
     pub async fn detach(&self, uid: &str) -> Result<(), NetError> {
         let uid = uid.to_owned();
         self.ask(|answer| Command::Detach { uid, answer }).await

@@ -27,6 +27,7 @@ const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
@@ -170,9 +171,14 @@ pub(crate) fn link_up(batch: &mut Batch, index: u32) {
     batch.message(SETLINK, ACK, &link_header(index, UP, UP));
 }
 
-/// Removes a link, with its routes, and its peer.
-pub(crate) fn delete_link(batch: &mut Batch, index: u32) {
-    batch.message(DELLINK, ACK, &link_header(index, 0, 0));
+/// Puts a link into a group.
+pub(crate) fn set_group(batch: &mut Batch, index: u32, group: u32) {
+    batch.message(SETLINK, ACK, &link_header(index, 0, 0)).attr(IFLA_GROUP, &group.to_ne_bytes());
+}
+
+/// Removes every link of a group with its routes and its peer: the kernel waits once for all of them.
+pub(crate) fn delete_group(batch: &mut Batch, group: u32) {
+    batch.message(DELLINK, ACK, &link_header(0, 0, 0)).attr(IFLA_GROUP, &group.to_ne_bytes());
 }
 
 fn address(batch: &mut Batch, kind: u16, flags: u16, index: u32, address: IpAddr, scope: u8) {

@@ -1,7 +1,7 @@
 //! The thread that owns the netlink sockets: commands in, one after the other, answers out.
 //!
-//! Invariant: a lease is on disk before anything of it is in the kernel, and leaves the disk after everything of it
-//! has left the kernel; so whatever happens in between, it is found and removed.
+//! Invariant: a lease is on disk before anything of it is in the kernel; a link without a lease is a stray, which the
+//! next start removes. So whatever happens in between, nothing is lost and nothing stays.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::host::Host;
 use crate::lease::Lease;
-use crate::netlink::Batch;
+use crate::netlink::{Batch, errno};
 use crate::netns::{self, Netns, Pool};
+use crate::reaper::Reaper;
 use crate::rtnl::{self, Mac, Veth};
 use crate::{Attachment, HostPort, NetError, nft};
 
@@ -37,6 +38,7 @@ pub(crate) enum Command {
 struct Worker {
     host: Host,
     pool: Pool,
+    reaper: Reaper,
     /// Attached or adopted in this life.
     claimed: HashSet<String>,
 }
@@ -44,7 +46,8 @@ struct Worker {
 /// Starts the thread; it ends when the sender is gone, or after `Teardown`.
 pub(crate) fn start(host: Host) -> Result<mpsc::Sender<Command>, NetError> {
     let (sender, mut commands) = mpsc::channel(QUEUE);
-    let mut worker = Worker { host, pool: Pool::start()?, claimed: HashSet::new() };
+    let reaper = Reaper::start(host.group())?;
+    let mut worker = Worker { host, pool: Pool::start()?, reaper, claimed: HashSet::new() };
     let run = move || {
         while let Some(command) = commands.blocking_recv() {
             match command {
@@ -85,12 +88,7 @@ impl Worker {
     fn attach(&mut self, uid: &str, host_ports: &[HostPort]) -> Result<Attachment, NetError> {
         self.detach(uid)?;
         let lease = self.host.leases.add(uid, host_ports)?;
-        let attached = self.host.leases.save().and_then(|()| {
-            let mut netns = self.pool.take()?;
-            self.plumb(uid, &lease, &mut netns)?;
-            self.open_ports(&lease)?;
-            Ok(Attachment { netns: netns.fd, ips: vec![lease.ip.into()] })
-        });
+        let attached = self.plumb(uid, &lease);
         match &attached {
             Ok(_) => _ = self.claimed.insert(uid.to_owned()),
             Err(_) => {
@@ -102,8 +100,15 @@ impl Worker {
         attached
     }
 
+    fn plumb(&mut self, uid: &str, lease: &Lease) -> Result<Attachment, NetError> {
+        let mut netns = self.pool.take()?;
+        self.link(uid, lease, &mut netns)?;
+        self.open_ports(lease)?;
+        Ok(Attachment { netns: netns.fd, ips: vec![lease.ip.into()] })
+    }
+
     /// Makes the Pod's link, addresses and routes: three datagrams.
-    fn plumb(&mut self, uid: &str, lease: &Lease, netns: &mut Netns) -> Result<(), NetError> {
+    fn link(&mut self, uid: &str, lease: &Lease, netns: &mut Netns) -> Result<(), NetError> {
         let host = &mut self.host;
         let name = host.link_name(lease.ip);
         let cannot = |what: &str| NetError::kernel(format!("{what} {name} of Pod {uid}"));
@@ -113,7 +118,13 @@ impl Worker {
         let veth = Veth { host_name: &name, host_mac, pod_mac, mtu: host.mtu(), pod_index };
         let mut batch = Batch::default();
         rtnl::new_veth(&mut batch, &veth, netns.fd.as_fd());
-        host.route.run(batch).map_err(|(_, error)| cannot("make the link")(error))?;
+        let mut made = host.route.run(batch.clone());
+        if made.as_ref().is_err_and(|(_, error)| errno(error) == libc::EEXIST) {
+            // The address's last link is still with the reaper.
+            host.delete_links(&Vec::from_iter(host.link_index(lease.ip)?))?;
+            made = host.route.run(batch);
+        }
+        made.map_err(|(_, error)| cannot("make the link")(error))?;
 
         // The end that comes up last works at once, the other a moment later: the Pod, not yet started, has that.
         let mut batch = Batch::default();
@@ -123,7 +134,7 @@ impl Worker {
         rtnl::new_default_route(&mut batch, pod_index, gateway);
         netns.socket.run(batch).map_err(|(_, error)| cannot("set up the Pod's end of the link")(error))?;
 
-        let index = rtnl::index_of(&host.route, &name).map_err(cannot("find the link"))?;
+        let index = host.link_index(lease.ip)?;
         let index = index.ok_or(io::ErrorKind::NotFound.into()).map_err(cannot("find the link"))?;
         let alias = host.alias(uid);
         let mut batch = Batch::default();
@@ -146,10 +157,8 @@ impl Worker {
     fn adopt(&mut self, uid: &str, netns: &Path) -> Result<Attachment, NetError> {
         let gone = || NetError::NotAttached(uid.to_owned());
         let lease = self.host.leases.get(uid).ok_or_else(gone)?.clone();
-        let name = self.host.link_name(lease.ip);
         let file = File::open(netns).map_err(|source| NetError::File { path: netns.to_owned(), source })?;
-        let index =
-            rtnl::index_of(&self.host.route, &name).map_err(NetError::kernel("look for a Pod's link"))?;
+        let index = self.host.link_index(lease.ip)?;
         // The namespace must be the one that the link leads to, not one that got the same path since.
         let inside = netns::inside(file.as_fd(), || rtnl::links(&mut crate::netlink::Socket::route()?))
             .map_err(NetError::kernel("look into a Pod's namespace"))?;
@@ -163,10 +172,11 @@ impl Worker {
     fn detach(&mut self, uid: &str) -> Result<(), NetError> {
         let Some(lease) = self.host.leases.get(uid).cloned() else { return Ok(()) };
         self.host.close_ports(&lease)?;
-        self.host.delete_links(&[self.host.link_name(lease.ip)])?;
-        self.host.leases.remove(uid);
+        if let Some(index) = self.host.link_index(lease.ip)? {
+            self.reaper.remove(index)?;
+        }
         self.claimed.remove(uid);
-        self.host.leases.save()
+        self.host.leases.remove(uid)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use net::{Attachment, Config, HostPort, NetError, Network, Protocol};
 
-use crate::world::{inside, on_a_host, run};
+use crate::world::{exchange, inside, on_a_host, run, tcp_client, tcp_server};
 
 fn path(attachment: &Attachment) -> PathBuf {
     format!("/proc/self/fd/{}", attachment.netns.as_raw_fd()).into()
@@ -22,6 +23,15 @@ fn snapshot() -> String {
     let links: Vec<String> =
         run("ip -o link").lines().map(|line| line.split_once('<').unwrap().0.to_owned()).collect();
     [links.join("\n"), routes, run("ip -4 -o addr"), run("nft list ruleset")].join("\n")
+}
+
+/// Waits for what happens beside.
+async fn until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{}", snapshot());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[test]
@@ -155,12 +165,40 @@ fn detaching_is_idempotent_and_frees_everything() {
             drop(pod);
             network.detach("a").await.unwrap();
             network.detach("a").await.unwrap();
-            assert_eq!(snapshot(), before);
+            until(|| snapshot() == before).await;
         }
         let first = network.attach("a", &[]).await.unwrap();
         let second = network.attach("a", &[]).await.unwrap();
         assert_ne!(first.ips, second.ips, "attached again, the old place is gone");
-        assert_eq!(run("ip -o link").matches("mk1f2e").count(), 1);
+        until(|| run("ip -o link").matches("mk1f2e").count() == 1).await;
+    });
+}
+
+#[test]
+fn an_address_is_used_again_while_its_link_goes() {
+    on_a_host(async |world| {
+        let config = Config { pod_cidr: Some("10.64.3.0/28".parse().unwrap()), ..world.config() };
+        let network = Network::open(config).unwrap();
+        let mut pods = Vec::new();
+        for number in 0..13 {
+            pods.push(network.attach(&number.to_string(), &[]).await.unwrap());
+        }
+        assert!(matches!(network.attach("x", &[]).await, Err(NetError::NoAddress(_))));
+        // One address is free, the one whose link is on its way out.
+        for round in 0..20 {
+            let uid = (round % 13).to_string();
+            network.detach(&uid).await.unwrap();
+            let again = network.attach(&uid, &[]).await.unwrap();
+            assert_eq!(again.ips, pods[round % 13].ips);
+            exchange(
+                &again.netns,
+                || tcp_server("0.0.0.0:80"),
+                &world.host,
+                || tcp_client((again.ips[0], 80)),
+            );
+            pods[round % 13] = again;
+        }
+        until(|| run("ip -o link").matches("mk1f2e").count() == 13).await;
     });
 }
 

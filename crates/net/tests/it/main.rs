@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
+mod killed;
 mod lifecycle;
 mod traffic;
 mod world;

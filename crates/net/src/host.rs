@@ -14,7 +14,7 @@ use crate::netlink::{Batch, Socket, errno};
 use crate::nft::{self, Forward, Model};
 use crate::range::Claims;
 use crate::rtnl::{self, Link, Route};
-use crate::{Cidr, Config, NetError};
+use crate::{Cidr, Config, NetError, conntrack};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// Always the first link.
@@ -171,10 +171,18 @@ impl Host {
         delete_links(&mut self.route, group, indices)
     }
 
+    /// Has netfilter decide anew where UDP to a Pod's host ports goes, once they are open or closed.
+    pub(crate) fn decide_anew(&mut self, lease: &Lease) {
+        if let Err(error) = conntrack::forget(&mut self.netfilter, lease) {
+            // Kernels may lack it; connections then end by their timeout.
+            tracing::warn!(%error, "UDP connections to a host port may still go to where it led before");
+        }
+    }
+
     /// Removes a Pod's elements; an element that was never added fails the whole, so each stands alone then.
     pub(crate) fn close_ports(&mut self, lease: &Lease) -> Result<(), NetError> {
         let (table, elements) = (self.table(), nft::elements(lease));
-        if elements.is_empty() || self.netfilter.transact(nft::delete_elements(&table, &elements)).is_ok() {
+        if self.netfilter.transact(nft::delete_elements(&table, &elements)).is_ok() {
             return Ok(());
         }
         for element in elements {

@@ -30,6 +30,7 @@
 //! ```
 
 mod cidr;
+mod conntrack;
 mod host;
 mod lease;
 mod netlink;

@@ -151,7 +151,9 @@ impl Worker {
             return Ok(());
         }
         let batch = nft::add_elements(&self.host.table(), &elements);
-        self.host.netfilter.transact(batch).map_err(NetError::kernel("open host ports"))
+        self.host.netfilter.transact(batch).map_err(NetError::kernel("open host ports"))?;
+        self.host.decide_anew(lease);
+        Ok(())
     }
 
     fn adopt(&mut self, uid: &str, netns: &Path) -> Result<Attachment, NetError> {
@@ -171,7 +173,10 @@ impl Worker {
 
     fn detach(&mut self, uid: &str) -> Result<(), NetError> {
         let Some(lease) = self.host.leases.get(uid).cloned() else { return Ok(()) };
-        self.host.close_ports(&lease)?;
+        if !lease.host_ports.is_empty() {
+            self.host.close_ports(&lease)?;
+            self.host.decide_anew(&lease);
+        }
         if let Some(index) = self.host.link_index(lease.ip)? {
             self.reaper.remove(index)?;
         }

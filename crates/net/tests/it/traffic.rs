@@ -97,6 +97,32 @@ fn host_ports() {
 }
 
 #[test]
+fn udp_follows_a_host_port_to_its_next_pod() {
+    on_a_host(async |world| {
+        let network = world.open();
+        let client = inside(&world.outside, || UdpSocket::bind("0.0.0.0:5353").unwrap());
+        client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let ask = |word: &[u8]| {
+            client.send_to(word, (HOST, 53)).unwrap();
+            client.recv_from(&mut [0; 16]).map(|(_, from)| from)
+        };
+        // The first packet comes before the port is open, and netfilter remembers that.
+        ask(b"early").unwrap_err();
+        for uid in ["a", "b", "c"] {
+            let pod = network.attach(uid, &[port(53, 53, Protocol::Udp)]).await.unwrap();
+            let serve = inside(&pod.netns, || udp_server("0.0.0.0:53"));
+            std::thread::scope(|scope| {
+                let server = scope.spawn(serve);
+                assert_eq!(ask(b"ping").unwrap(), SocketAddr::from((HOST, 53)), "{uid}");
+                server.join().unwrap();
+            });
+            network.detach(uid).await.unwrap();
+        }
+        network.teardown().await.unwrap();
+    });
+}
+
+#[test]
 fn loopback_of_the_host_is_not_for_pods() {
     on_a_host(async |world| {
         let network = world.open();

@@ -48,6 +48,8 @@ pub(super) async fn create(
     let container = Container::new(id.clone(), dir, sandbox.clone(), spec, record);
     let with = container.clone();
     blocking(move || {
+        // A bad profile is known before there is anything to start.
+        seccomp::filter(&with.spec)?;
         record::make_dir(&with.dir.join("work"))?;
         make_public_dir(&with.dir.join("upper"))?;
         record::save(&with.dir.join("spec.json"), &with.spec)?;

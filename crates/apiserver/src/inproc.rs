@@ -77,6 +77,7 @@ impl Handle {
             sub,
             namespace: if kind.namespaced { target.namespace.clone() } else { String::new() },
             name: if verb == "create" { info.name.clone() } else { target.name.clone() },
+            manager: params.field_manager.clone(),
             params,
             warnings: Mutex::default(),
         })

@@ -2,8 +2,8 @@
 //!
 //! Invariants: every call carries an identity and passes authorization, admission and validation, in-process calls
 //! too; GET, LIST and watch send the store's bytes without parsing them; nothing per kind lives in the HTTP layer.
-//! Absent: server-side apply (an apply patch is answered 415), custom resources, aggregation, RBAC objects (a fixed
-//! table of rules stands in their place), priority and fairness.
+//! Absent: custom resources, aggregation, RBAC objects (a fixed table of rules stands in their place), priority and
+//! fairness.
 
 mod admission;
 pub mod audit;

@@ -6,6 +6,7 @@ use client::Status;
 use serde_json::Value;
 use store::{Expect, Op, StoreError, Write};
 
+use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx};
 use crate::{admission, object};
@@ -17,15 +18,18 @@ const NAME_ATTEMPTS: usize = 8;
 pub(crate) async fn create(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let mut obj = body::object(ctx, body)?;
     body::locate(ctx, &mut obj)?;
-    store_new(ctx, obj).await
+    store_new(ctx, obj, Owners::Open).await
 }
 
 /// Creates an object that is decoded, defaulted and located already.
-pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value) -> Result<Answer, Status> {
+pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> Result<Answer, Status> {
     if !object::meta(&obj, "resourceVersion").is_empty() {
         return Err(Status::untyped("resourceVersion should not be set on objects to be created"));
     }
     kinds::meta::wipe_system_fields(&mut obj);
+    if owners == Owners::Open {
+        apply::track(ctx, None, &mut obj)?;
+    }
     admission::create(ctx, &mut obj).await?;
     for attempt in 1.. {
         let (obj, generated) = finish(ctx, obj.clone())?;
@@ -74,7 +78,6 @@ fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
     if has_generation {
         meta.insert("generation".into(), 1.into());
     }
-    drop_empty_managers(meta);
     strategy.prepare_create(&mut obj);
     let name = object::meta(&obj, "name").to_owned();
     for errors in [strategy.validate(&obj), kinds::meta::validate_create(&obj, ctx.kind)] {
@@ -83,15 +86,4 @@ fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
         }
     }
     Ok((obj, generated))
-}
-
-/// `managedFields` of `[]` or `[{}]` says "none".
-pub(crate) fn drop_empty_managers(meta: &mut serde_json::Map<String, Value>) {
-    let nothing = |v: &Value| match v.as_array() {
-        Some(list) => list.iter().all(|e| e.as_object().is_some_and(serde_json::Map::is_empty)),
-        None => v.is_null(),
-    };
-    if meta.get("managedFields").is_some_and(nothing) {
-        meta.remove("managedFields");
-    }
 }

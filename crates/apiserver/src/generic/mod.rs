@@ -3,6 +3,7 @@
 //! Invariant: every write goes decode → metadata → admission → prepare → validate → compare-and-set, in the order
 //! upstream documents for `registry/generic`; nothing here names a kind. Absent: HTTP.
 
+pub(crate) mod apply;
 pub(crate) mod body;
 pub(crate) mod continuation;
 pub(crate) mod create;
@@ -32,6 +33,8 @@ pub(crate) struct Ctx<'a> {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) params: Params,
+    /// Who owns the fields that this call writes.
+    pub(crate) manager: String,
     /// Texts of `Warning` headers, distinct.
     pub(crate) warnings: Mutex<Vec<String>>,
 }

@@ -1,7 +1,7 @@
-//! PATCH: JSON patch, merge patch, strategic merge patch.
+//! PATCH: JSON patch, merge patch, strategic merge patch; an apply is handed on.
 //!
 //! Invariant: a patch without resourceVersion is applied again to the newest object until it is stored; with one it is
-//! applied once. Absent: server-side apply; its media type is answered 415 before it gets here.
+//! applied once.
 
 use bytes::Bytes;
 use client::{PatchType, Status};
@@ -9,12 +9,15 @@ use kinds::patch::{self as patches, PatchError, Patched};
 use kinds::{ErrorList, Path, decode};
 use serde_json::Value;
 
-use crate::generic::{Answer, Ctx, body, update};
+use crate::generic::{Answer, Ctx, apply, body, update};
 use crate::object;
 use crate::request::FieldValidation;
 
 /// Applies a patch to the stored object.
 pub(crate) async fn patch(ctx: &Ctx<'_>, kind: PatchType, text: Bytes) -> Result<Answer, Status> {
+    if kind == PatchType::Apply {
+        return apply::apply(ctx, &text).await;
+    }
     if ctx.params.force.is_some() {
         let mut errors = ErrorList::default();
         errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
@@ -23,15 +26,15 @@ pub(crate) async fn patch(ctx: &Ctx<'_>, kind: PatchType, text: Bytes) -> Result
     loop {
         let current = ctx.current()?;
         let old = object::parse(ctx.kind, &current.value);
-        let new = apply(ctx, kind, &text, &old)?;
-        if let Some(answer) = update::attempt(ctx, &current, new).await? {
+        let new = patched(ctx, kind, &text, &old)?;
+        if let Some(answer) = update::attempt(ctx, &current, new, apply::Owners::Open).await? {
             return Ok(answer);
         }
     }
 }
 
 /// The patched object: decoded, defaulted and located like a body.
-pub(crate) fn apply(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<Value, Status> {
+fn patched(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<Value, Status> {
     let ty = body::schema_of(ctx.kind)?;
     let patched: Result<Patched, PatchError> = match kind {
         PatchType::Json => patches::json_patch(old, text),
@@ -59,9 +62,10 @@ pub(crate) const SUPPORTED: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
 
-fn strictness(ctx: &Ctx<'_>, text: &[u8], problems: &[String]) -> Result<(), Status> {
+pub(crate) fn strictness(ctx: &Ctx<'_>, text: &[u8], problems: &[String]) -> Result<(), Status> {
     if problems.is_empty() {
         return Ok(());
     }

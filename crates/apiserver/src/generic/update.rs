@@ -11,6 +11,7 @@ use kinds::{Endpoint, ErrorList};
 use serde_json::Value;
 use store::{Entry, Expect, Op, StoreError, Write};
 
+use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, create};
 use crate::{admission, object};
@@ -37,7 +38,7 @@ pub(crate) async fn update(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> 
         if !conditional && !ctx.kind.unconditional_update {
             return Err(ctx.invalid(&ctx.name, &kinds::meta::resource_version_required()));
         }
-        if let Some(answer) = attempt(ctx, &current, new.clone()).await? {
+        if let Some(answer) = attempt(ctx, &current, new.clone(), Owners::Open).await? {
             return Ok(answer);
         }
         if conditional {
@@ -56,7 +57,7 @@ async fn create_instead(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status>
         return Err(Status::conflict(ctx.kind.group, ctx.kind.plural, &ctx.name, &why));
     }
     object::meta_mut(&mut new).remove("resourceVersion");
-    create::store_new(ctx, new).await
+    create::store_new(ctx, new, Owners::Open).await
 }
 
 /// One attempt to make `current` into `new`; `None` if another write came first.
@@ -64,9 +65,10 @@ pub(crate) async fn attempt(
     ctx: &Ctx<'_>,
     current: &Arc<Entry>,
     new: Value,
+    owners: Owners,
 ) -> Result<Option<Answer>, Status> {
     let old = object::parse(ctx.kind, &current.value);
-    let (outcome, new) = evaluate(ctx, current, &old, new).await?;
+    let (outcome, new) = evaluate(ctx, current, &old, new, owners)?;
     commit(ctx, current, outcome, new, "update").await
 }
 
@@ -95,11 +97,12 @@ pub(crate) async fn commit(
 }
 
 /// Everything between decoding and writing.
-pub(crate) async fn evaluate(
+pub(crate) fn evaluate(
     ctx: &Ctx<'_>,
     current: &Entry,
     old: &Value,
     mut new: Value,
+    owners: Owners,
 ) -> Result<(Outcome, Value), Status> {
     let kind = ctx.kind;
     let asked = object::meta(&new, "resourceVersion");
@@ -113,12 +116,9 @@ pub(crate) async fn evaluate(
     }
     let meta = object::meta_mut(&mut new);
     meta.insert("resourceVersion".into(), current.revision.to_string().into());
-    if !meta.contains_key("managedFields")
-        && let Some(managers) = old["metadata"].get("managedFields")
-    {
-        meta.insert("managedFields".into(), managers.clone());
+    if owners == Owners::Open {
+        apply::track(ctx, Some(old), &mut new)?;
     }
-    create::drop_empty_managers(meta);
     admission::update(ctx, &mut new, old)?;
     kinds::meta::keep_system_fields(&mut new, old);
     kind.strategy.prepare_update(&mut new, old, ctx.endpoint());
@@ -132,12 +132,18 @@ pub(crate) async fn evaluate(
     let bytes = object::stored(kind, &new);
     let outcome = if is_last_change(ctx, &new, old) {
         Outcome::Remove(bytes)
-    } else if bytes == object::without_revision(current) {
+    } else if is_same(&bytes, &new, current, old) {
         Outcome::Unchanged
     } else {
         Outcome::Put(bytes)
     };
     Ok((outcome, new))
+}
+
+/// Whether nothing changed but perhaps the times in `managedFields`, which are all of one length.
+fn is_same(bytes: &Bytes, new: &Value, current: &Entry, old: &Value) -> bool {
+    let before = object::without_revision(current);
+    *bytes == before || (bytes.len() == before.len() && kinds::apply::same_but_times(old, new))
 }
 
 fn count_generation(ctx: &Ctx<'_>, new: &mut Value, old: &Value) {

@@ -21,7 +21,7 @@ use crate::audit::{Record, Stage};
 use crate::authz::{self, Attributes};
 use crate::generic::body::Body;
 use crate::generic::watch::Stream;
-use crate::generic::{Ctx, patch};
+use crate::generic::{Ctx, apply, patch};
 use crate::negotiate::{self, Accepted, Format, Transform};
 use crate::request::{Info, Params};
 use crate::server::Server;
@@ -272,6 +272,10 @@ async fn resource(
         }
     }
     let is_collection = info.is_collection();
+    let manager = match params.field_manager.as_str() {
+        "" => apply::default_manager(header(request.headers(), &header::USER_AGENT)),
+        named => named.to_owned(),
+    };
     let ctx = Ctx {
         server,
         who: &who,
@@ -280,6 +284,7 @@ async fn resource(
         namespace: if kind.namespaced { info.namespace.clone() } else { String::new() },
         name: if is_collection { String::new() } else { info.name.clone() },
         params,
+        manager,
         warnings: Mutex::default(),
     };
     server.audit(&Record { stage: Stage::Received, who: &who, info: &info, code: None });
@@ -335,6 +340,7 @@ fn patch_type(media: &str) -> Result<PatchType, Status> {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
         _ => Err(Status::unsupported_media_type(patch::SUPPORTED)),
     }
 }

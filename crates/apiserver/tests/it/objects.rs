@@ -133,7 +133,7 @@ async fn patches() {
     assert_eq!(said(again), "422 Invalid the server rejected our request due to an error in our request");
     let stale = patch(PatchType::Merge, r#"{"metadata":{"resourceVersion":"1","labels":{"x":"y"}}}"#).await;
     assert!(said(stale).starts_with("409 Conflict"));
-    assert!(said(patch(PatchType::Apply, "{}").await).starts_with("415 UnsupportedMediaType"));
+
     let rename = patch(PatchType::Merge, r#"{"metadata":{"name":"q"}}"#).await;
     assert!(said(rename).starts_with("400 BadRequest the name of the object (q)"));
 }
@@ -221,4 +221,45 @@ async fn admission_of_pods() {
         node["spec"]["taints"],
         json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}])
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_side_apply() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    let apply = |manager: &str, force, text: &str| {
+        let options = Options { field_manager: manager.into(), force, ..Options::default() };
+        let verb = Verb::Patch(PatchType::Apply, Bytes::from(text.to_owned()));
+        let api = api.clone();
+        async move { api.call("configmaps/default/a", verb, options).await }
+    };
+    let first = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v, l: w}\n";
+    let made = apply("one", false, first).await.unwrap();
+    assert_eq!(made["data"], json!({"k": "v", "l": "w"}));
+    let owners = |object: &Value| {
+        let fields = object["metadata"]["managedFields"].as_array().unwrap();
+        fields.iter().map(|e| e["manager"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(owners(&made), ["one"]);
+    let again = apply("one", false, first).await.unwrap();
+    assert_eq!(again, made, "the same configuration writes nothing");
+    let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: x}\n";
+    assert_eq!(
+        said(apply("two", false, other).await),
+        r#"409 Conflict Apply failed with 1 conflict: conflict with "one": .data.k"#
+    );
+    let forced = apply("two", true, other).await.unwrap();
+    assert_eq!((forced["data"]["k"].as_str(), owners(&forced).len()), (Some("x"), 2));
+    let less = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {}\n";
+    assert_eq!(
+        apply("one", false, less).await.unwrap()["data"],
+        json!({"k": "x"}),
+        "what nobody owns any more goes"
+    );
+    let patched = api.merge("configmaps/default/a", json!({"data": {"m": "n"}})).await.unwrap();
+    assert!(owners(&patched).contains(&"test".to_owned()), "{patched}");
+    let created = api.create("configmaps/default", config_map("b", json!({"k": "v"}))).await.unwrap();
+    let entry = &created["metadata"]["managedFields"][0];
+    assert_eq!((entry["operation"].as_str(), entry["manager"].as_str()), (Some("Update"), Some("test")));
+    assert_eq!(entry["fieldsV1"], json!({"f:data": {".": {}, "f:k": {}}}));
 }

@@ -1,0 +1,123 @@
+//! Server-side apply, and who owns which field after any other write.
+//!
+//! Invariant: ownership is decided on the object as the client's request makes it, before admission adds to it, as
+//! upstream does; what merges and what conflicts is `kinds::apply`'s to say. Absent: kubectl's take-over of fields that
+//! its last-applied annotation covers.
+
+use client::Status;
+use kinds::apply::{self as rules, ApplyError, Write};
+use kinds::{Endpoint, ErrorList, Path, decode};
+use serde_json::Value;
+
+use crate::generic::{Answer, Ctx, body, create, patch, update};
+use crate::object;
+
+/// Applies a configuration (YAML or JSON) to the object named in the path; creates it if there is none.
+pub(crate) async fn apply(ctx: &Ctx<'_>, text: &[u8]) -> Result<Answer, Status> {
+    if ctx.params.field_manager.is_empty() {
+        let mut errors = ErrorList::default();
+        errors.required(&Path::new("fieldManager"), "is required for apply patch");
+        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
+    }
+    let config = read(ctx, text)?;
+    let said = object::meta(&config, "name");
+    if !said.is_empty() && said != ctx.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({said}) does not match the name on the URL ({})",
+            ctx.name
+        )));
+    }
+    loop {
+        let current = ctx.server.store().get(&ctx.key());
+        let live = current.as_ref().map(|entry| object::parse(ctx.kind, &entry.value));
+        let new = merged(ctx, live.as_ref(), &config)?;
+        let Some(current) = current else { return create_applied(ctx, new).await };
+        if let Some(answer) = update::attempt(ctx, &current, new, Owners::Decided).await? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// Whether a write's `managedFields` are settled already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owners {
+    /// By an apply.
+    Decided,
+    /// To be found by comparing.
+    Open,
+}
+
+async fn create_applied(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status> {
+    if ctx.endpoint() != Endpoint::Main {
+        return Err(ctx.not_found());
+    }
+    ctx.server.authorize_verb(ctx, "create")?;
+    let uid = object::meta(&new, "uid");
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(Status::conflict(ctx.kind.group, ctx.kind.plural, &ctx.name, &why));
+    }
+    object::meta_mut(&mut new).remove("resourceVersion");
+    create::store_new(ctx, new, Owners::Decided).await
+}
+
+fn read(ctx: &Ctx<'_>, text: &[u8]) -> Result<Value, Status> {
+    let bad = |e: decode::DecodeError| Status::bad_request(format!("error decoding YAML: {e}"));
+    let yaml =
+        std::str::from_utf8(text).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
+    let json = decode::yaml_to_json(yaml).map_err(bad)?;
+    let decoded = decode::parse(&json).map_err(bad)?;
+    patch::strictness(ctx, text, &decoded.problems)?;
+    Ok(decoded.value)
+}
+
+fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, Status> {
+    let ty = body::schema_of(ctx.kind)?;
+    let (api_version, time) = (ctx.kind.api_version(), object::now().rfc3339());
+    let write = write(ctx, &api_version, &time);
+    let new =
+        rules::apply(live, config, ty, &write, ctx.params.force == Some(true)).map_err(|e| match e {
+            ApplyError::BadRequest(why) => Status::bad_request(why),
+            ApplyError::Untyped(why) => Status::untyped(why),
+            ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes),
+        })?;
+    let normal = decode::normalise(new, ty).map_err(|e| Status::bad_request(e.to_string()))?;
+    let mut new = normal.value;
+    object::set_type(&mut new, ctx.kind);
+    body::default(ctx.kind, &mut new);
+    body::locate(ctx, &mut new)?;
+    Ok(new)
+}
+
+/// Sets `managedFields` of what a create, update or other patch is about to store.
+pub(crate) fn track(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value) -> Result<(), Status> {
+    let ty = body::schema_of(ctx.kind)?;
+    let (api_version, time) = (ctx.kind.api_version(), object::now().rfc3339());
+    rules::track(old, new, ty, &write(ctx, &api_version, &time));
+    Ok(())
+}
+
+fn write<'a>(ctx: &'a Ctx<'_>, api_version: &'a str, time: &'a str) -> Write<'a> {
+    let subresource = ctx.sub.map_or("", |s| s.name);
+    let reset: &[&str] = match subresource {
+        "" if ctx.kind.subresource("status").is_some() => &["status"],
+        "status" => &["spec"],
+        _ => &[],
+    };
+    Write { manager: &ctx.manager, api_version, subresource, time, reset }
+}
+
+/// The manager of a write that names none: the first part of the `User-Agent`.
+pub(crate) fn default_manager(agent: &str) -> String {
+    let first = agent.split('/').next().unwrap_or_default();
+    let mut out = String::new();
+    for c in first.chars().filter(|c| !c.is_control()) {
+        if out.len() + c.len_utf8() > 128 {
+            break;
+        }
+        out.push(c);
+    }
+    if out.is_empty() { "unknown".to_owned() } else { out }
+}

@@ -4,6 +4,8 @@
 //! A [`Table`] is immutable; [`TypeRef`] and [`FieldRef`] are cheap handles into one. Deliberately absent: descriptions,
 //! and every rule that is not structure (those are a kind's `Strategy`).
 
+#[cfg(test)]
+mod random;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::{Gvr, Object, Wake};
-use kinds::job::reconcile::{FINALIZER, Observed, reconcile, unfinalize};
+use kinds::job::reconcile::{FINALIZER, JobView, Observed, adopt, reconcile, release, unfinalize};
 use kinds::plan::Plan;
-use kinds::view::{Any, PodView};
+use kinds::view::PodView;
 use serde_json::Value;
 
 use crate::context::{Context, gvr};
@@ -50,17 +50,38 @@ impl Controller for Jobs {
     }
 }
 
-/// A Pod that lost its Job by orphaning keeps the finalizer no longer.
+/// A Pod without a controller is adopted by the Job that selects it. Otherwise it is one that lost its Job by orphaning,
+/// and keeps the finalizer no longer.
 fn ownerless(context: &Context, key: &Key) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
-    let Some(object) = context.get(&kinds::pod::KIND, &key.namespace, &key.name) else { return Ok(plan) };
-    if mentions(&object, FINALIZER) {
-        let pod: PodView = object.parse()?;
-        if pod.metadata.controller().is_none() && pod.metadata.has_finalizer(FINALIZER) {
-            plan.stage(vec![unfinalize(&pod)]);
-        }
+    let pod: Option<PodView> = context.read(&kinds::pod::KIND, &key.namespace, &key.name)?;
+    let Some(pod) = pod.filter(|p| p.metadata.controller().is_none()) else { return Ok(plan) };
+    let adopter = if pod.metadata.deleting() { None } else { adopter(context, &pod)? };
+    if let Some(job) = adopter {
+        plan.stage(vec![adopt(&job, &pod)]);
+    } else if pod.metadata.has_finalizer(FINALIZER) {
+        plan.stage(vec![unfinalize(&pod)]);
     }
     Ok(plan)
+}
+
+fn adopter(context: &Context, pod: &PodView) -> Result<Option<JobView>, Failure> {
+    if pod.metadata.labels.is_empty() {
+        return Ok(None);
+    }
+    for object in context.list(&kinds::job::KIND, &pod.metadata.namespace) {
+        let job: JobView = object.parse()?;
+        if !job.metadata.deleting() && job.end().is_none() && selects(&job, pod)? == Some(true) {
+            return Ok(Some(job));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the Job's selector matches the Pod; `None` if it has no selector yet.
+fn selects(job: &JobView, pod: &PodView) -> Result<Option<bool>, Failure> {
+    let selector = job.selector().map_err(serde::de::Error::custom).map_err(Failure::Stored)?;
+    Ok(selector.map(|s| s.matches(&pod.metadata.labels)))
 }
 
 fn job(context: &Context, key: &Key) -> Result<Plan, Failure> {
@@ -68,32 +89,29 @@ fn job(context: &Context, key: &Key) -> Result<Plan, Failure> {
         .map(|kind| client::Want { gvr: gvr(kind), namespace: key.namespace.to_string() });
     let snapshot = context.snapshots.snapshot(&wants);
     let [jobs, pods] = &snapshot.sets[..] else { return Ok(Plan::default()) };
-    let job = jobs.iter().find(|o| *o.name == *key.name);
-    let uid = job.map(Object::parse::<Any>).transpose()?.map(|j| j.metadata.uid);
+    let stored = jobs.iter().find(|o| *o.name == *key.name);
+    let job: Option<JobView> = stored.map(Object::parse).transpose()?;
     let quoted = format!("\"{}\"", key.name);
-    let mut mine = Vec::new();
-    let mut orphans = Vec::new();
-    for object in pods {
-        // Most Pods of a namespace belong to others; the name of the Job rules them out without parsing.
-        if !mentions(object, &quoted) {
-            continue;
-        }
+    let (mut mine, mut strays) = (Vec::new(), Vec::new());
+    // Most Pods of a namespace belong to others; the name of the Job rules them out without parsing.
+    for object in pods.iter().filter(|o| mentions(o, &quoted)) {
         let pod: PodView = object.parse()?;
-        let Some(owner) = pod.metadata.controller() else { continue };
-        if owner.kind != "Job" || *owner.name != *key.name {
-            continue;
-        }
-        if Some(&owner.uid) == uid.as_ref() {
-            mine.push(pod);
-        } else if pod.metadata.has_finalizer(FINALIZER) {
-            orphans.push(unfinalize(&pod));
+        let owner = pod.metadata.controller();
+        let Some(owner) = owner.filter(|o| o.kind == "Job" && *o.name == *key.name) else { continue };
+        match job.as_ref().filter(|j| j.metadata.uid == owner.uid) {
+            Some(job) if !job.metadata.deleting() && selects(job, &pod)? == Some(false) => {
+                strays.push(release(job, &pod));
+            }
+            Some(_) => mine.push(pod),
+            None if pod.metadata.has_finalizer(FINALIZER) => strays.push(unfinalize(&pod)),
+            None => {}
         }
     }
-    let mut plan = match job {
-        Some(job) => reconcile(context.now(), &Observed { job: job.parse::<Value>()?, pods: mine })?,
+    let mut plan = match stored {
+        Some(stored) => reconcile(context.now(), &Observed { job: stored.parse::<Value>()?, pods: mine })?,
         None => Plan::default(),
     };
-    plan.stage(orphans);
+    plan.stage(strays);
     Ok(plan)
 }
 

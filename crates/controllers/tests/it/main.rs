@@ -27,6 +27,7 @@ fn node(name: &str, cpu: &str) -> Value {
 fn job(name: &str, spec: &Value) -> Value {
     let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "default"},
         "spec": {"parallelism": 1, "completions": 1, "backoffLimit": 0, "completionMode": "NonIndexed",
+            "selector": {"matchLabels": {"job-name": name}},
             "template": {"metadata": {"labels": {"job-name": name}},
                 "spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}}});
     for (key, value) in spec.as_object().unwrap() {
@@ -267,6 +268,28 @@ async fn pods_of_another_scheduler_are_left_to_it() {
     let refused =
         |c: &Cluster| c.events("gated").first().filter(|e| e.contains("1 Insufficient cpu")).cloned();
     cluster.until("no room for the third", refused).await;
+    token.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_adopts_and_releases_by_its_selector() {
+    let cluster = cluster_with_node().await;
+    let (token, running) = cluster.start("h");
+    cluster.create("jobs", job("j", &json!({}))).await;
+    let first = bound_pod(&cluster).await;
+    let owned = |p: &Value| p["metadata"]["ownerReferences"].as_array().is_some_and(|o| o.len() == 1);
+    // Orphaned by hand: taken back.
+    cluster.patch("pods", "default", name(&first), json!({"metadata": {"ownerReferences": null}})).await;
+    cluster.until("adoption", |c| c.find("pods", "default", name(&first)).filter(owned)).await;
+    // Other labels: let go, with nothing of the Job left on it, and replaced.
+    cluster.patch("pods", "default", name(&first), json!({"metadata": {"labels": {"job-name": "x"}}})).await;
+    let free = |c: &Cluster| {
+        let pod = c.find("pods", "default", name(&first))?;
+        (!owned(&pod) && pod["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)).then_some(())
+    };
+    cluster.until("release", free).await;
+    cluster.until("a replacement", |c| (c.all("pods", "default").len() == 2).then_some(())).await;
     token.cancel();
     running.await.unwrap();
 }

@@ -38,6 +38,30 @@ pub fn unfinalize(pod: &PodView) -> Write {
     Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
 }
 
+/// Makes the Job the controller of a Pod that has none.
+#[must_use]
+pub fn adopt(job: &JobView, pod: &PodView) -> Write {
+    let meta = &pod.metadata;
+    let patch =
+        json!({"metadata": {"uid": meta.uid, "ownerReferences": [owner(job)], "finalizers": [FINALIZER]}});
+    Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
+}
+
+/// Lets a Pod go whose labels the Job no longer selects; it lives on.
+#[must_use]
+pub fn release(job: &JobView, pod: &PodView) -> Write {
+    let meta = &pod.metadata;
+    let owners = json!([{"$patch": "delete", "uid": job.metadata.uid}]);
+    let patch = json!({"metadata": {"uid": meta.uid, "ownerReferences": owners,
+        "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
+    Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
+}
+
+fn owner(job: &JobView) -> Value {
+    json!({"apiVersion": api_version(&super::KIND), "kind": super::KIND.kind, "name": job.metadata.name,
+        "uid": job.metadata.uid, "controller": true, "blockOwnerDeletion": true})
+}
+
 pub(super) fn create(stored: &Value, job: &JobView, index: Option<u32>) -> Write {
     let meta = &job.metadata;
     let template = &stored["spec"]["template"];
@@ -47,10 +71,7 @@ pub(super) fn create(stored: &Value, job: &JobView, index: Option<u32>) -> Write
         "metadata": {
             "generateName": format!("{}-", meta.name),
             "namespace": meta.namespace,
-            "ownerReferences": [{
-                "apiVersion": api_version(&super::KIND), "kind": super::KIND.kind, "name": meta.name, "uid": meta.uid,
-                "controller": true, "blockOwnerDeletion": true,
-            }],
+            "ownerReferences": [owner(job)],
         },
         "spec": template["spec"],
     });

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a finished Pod's UID stands in `status.uncountedTerminatedPods` before its tracking finalizer goes, and
 //! leaves it in the write that counts it, so no Pod is counted twice or never. Deliberately absent: podFailurePolicy,
-//! successPolicy and backoffLimitPerIndex (their fields have no effect yet), adoption of orphans.
+//! successPolicy and backoffLimitPerIndex (their fields have no effect yet).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::indexes::Indexes;
-pub use super::pods::{FINALIZER, unfinalize};
+pub use super::pods::{FINALIZER, adopt, release, unfinalize};
 use super::pods::{create, delete, progress};
 pub use super::view::{JobView, expires_at};
 use super::view::{Uncounted, condition};

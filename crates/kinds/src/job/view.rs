@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use base::Timestamp;
+use base::labels::{ParseError, Selector};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::indexes;
 use super::pods::FINALIZER;
@@ -37,6 +39,7 @@ pub struct SpecView {
     pub(super) managed_by: Option<String>,
     /// Seconds after the end.
     pub ttl_seconds_after_finished: Option<i64>,
+    selector: Value,
     pub(super) template: TemplateView,
 }
 
@@ -76,6 +79,15 @@ impl JobView {
     #[must_use]
     pub fn end(&self) -> Option<&Condition> {
         ["Complete", "Failed"].iter().find_map(|kind| condition(&self.status.conditions, kind))
+    }
+
+    /// Its selector; `None` before the server has set one.
+    ///
+    /// # Errors
+    /// If the selector does not parse; the API never stores such a one.
+    pub fn selector(&self) -> Result<Option<Selector>, ParseError> {
+        let selector = &self.spec.selector;
+        (!selector.is_null()).then(|| Selector::from_label_selector(selector)).transpose()
     }
 
     pub(super) fn indexed(&self) -> bool {

@@ -3,6 +3,7 @@
 //! Invariants: a part gets handles, never another part's type; what is started here is a task that ends with `stop`;
 //! ending the daemon leaves Pods alone. Absent: decisions of any part.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,9 @@ mod remove;
 
 pub use remove::remove;
 
+/// Upstream's port of a node's HTTPS endpoints.
+const NODE_PORT: u16 = 10_250;
+
 /// What `/version` and the Node's status say.
 const VERSION: &str = concat!("v1.36.2+minke.", env!("CARGO_PKG_VERSION"));
 
@@ -31,7 +35,7 @@ pub struct Cluster {
     pub admin: Option<Arc<dyn Objects>>,
     /// The image store.
     pub images: Arc<images::Images>,
-    node: Option<()>,
+    node: Option<NodeTask>,
     store: Option<Arc<store::SqliteStore>>,
     api: Option<Api>,
     log_root: PathBuf,
@@ -44,6 +48,26 @@ struct Api {
     server: Arc<apiserver::Server>,
     pki: Arc<apiserver::Pki>,
     address: SocketAddr,
+}
+
+/// The node agent at work.
+struct NodeTask {
+    handle: node::NodeHandle,
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl NodeTask {
+    /// Ends the agent; its Pods live on.
+    async fn stop(&self) {
+        self.stop.cancel();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the node ended badly");
+        }
+    }
 }
 
 /// What the node needs of the network; without a node there is none.
@@ -64,19 +88,13 @@ impl Cluster {
             true => Some(ground(instance, config).await?),
             false => None,
         };
-        stages.done(
-            "ground",
-            &ground
-                .as_ref()
-                .map_or_else(|| "no node".to_owned(), |g| format!("Pods in {}", g.net.pod_cidr())),
-        );
+        stages.done("ground", &ground.as_ref().map_or_else(|| "no node".to_owned(), |g| format!("Pods in {}", g.net.pod_cidr())));
         let mut tasks = Vec::new();
         let (mut store, mut api) = (None, None);
         if config.runs(Part::Apiserver) {
             let opened = open_store(instance).await?;
             stages.done("store", "");
-            api =
-                Some(start_api(instance, config, opened.clone(), ground.as_ref(), &stop, &mut tasks).await?);
+            api = Some(start_api(instance, config, opened.clone(), ground.as_ref(), &stop, &mut tasks).await?);
             store = Some(opened);
             stages.done("apiserver", &api.as_ref().map(|a| a.address.to_string()).unwrap_or_default());
         }
@@ -88,10 +106,8 @@ impl Cluster {
         }
         let mut node = None;
         if let Some(ground) = ground {
-            let name = node_name(config);
-            let _ = ground.runtime;
-            node = Some(());
-            stages.done("node", &name);
+            node = Some(start_node(instance, config, ground, images.clone(), api.as_ref(), &stop).await?);
+            stages.done("node", &node_name(config));
         }
         let admin = api.as_ref().map(|a| a.server.objects(admin_identity(), "minke"));
         let log_root = instance.dir.join("log/pods");
@@ -125,13 +141,15 @@ impl Cluster {
 
     /// Ends every Pod of this node gracefully, with at most `limit` of grace, and returns how many there were.
     ///
+    /// The agent ends first, or it would start them again.
+    ///
     /// # Errors
     /// If something cannot be removed.
     pub async fn end_pods(&self, limit: Option<Duration>) -> Result<usize> {
         match &self.node {
-            Some(()) => {
-                let _ = limit;
-                Ok(0)
+            Some(node) => {
+                node.stop().await;
+                Ok(node::end::all(&node.handle, limit).await)
             }
             None => Ok(0),
         }
@@ -140,6 +158,9 @@ impl Cluster {
     /// Ends the daemon's parts; Pods live on.
     pub async fn stop(&self) {
         self.stop.cancel();
+        if let Some(node) = &self.node {
+            node.stop().await;
+        }
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             if let Err(error) = task.await {
@@ -195,14 +216,9 @@ async fn ground(instance: &Instance, config: &Config) -> Result<Ground> {
         Some(text) => Some(text.parse().with_context(|| format!("podCidr: {text:?}"))?),
         None => None,
     };
-    let settings =
-        net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr, mtu: None };
-    let net = tokio::task::spawn_blocking(move || net::Network::open(settings))
-        .await?
-        .context("cannot set up the Pod network")?;
-    let runtime = runtime::Embedded::open(runtime_config(instance, config))
-        .await
-        .context("cannot start the runtime")?;
+    let settings = net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr, mtu: None };
+    let net = tokio::task::spawn_blocking(move || net::Network::open(settings)).await?.context("cannot set up the Pod network")?;
+    let runtime = runtime::Embedded::open(runtime_config(instance, config)).await.context("cannot start the runtime")?;
     Ok(Ground { net, runtime })
 }
 
@@ -218,17 +234,12 @@ fn runtime_config(instance: &Instance, config: &Config) -> runtime::Config {
 
 fn cgroup_root(instance: &Instance, config: &Config) -> String {
     let own = format!("minke-{}", instance.hex());
-    config
-        .cgroup_root
-        .as_ref()
-        .map_or_else(|| format!("/{own}"), |parent| format!("{}/{own}", parent.trim_end_matches('/')))
+    config.cgroup_root.as_ref().map_or_else(|| format!("/{own}"), |parent| format!("{}/{own}", parent.trim_end_matches('/')))
 }
 
 async fn open_store(instance: &Instance) -> Result<Arc<store::SqliteStore>> {
     let path = instance.dir.join("store.db");
-    let opened =
-        tokio::task::spawn_blocking(move || store::SqliteStore::open(&path, store::Options::default()))
-            .await?;
+    let opened = tokio::task::spawn_blocking(move || store::SqliteStore::open(&path, store::Options::default())).await?;
     opened.context("cannot open the store")
 }
 
@@ -250,8 +261,7 @@ async fn start_api(
         ips.push(ground.net.host_ip());
         if !address.ip().is_unspecified() {
             let gateway = SocketAddr::new(ground.net.gateway(), address.port());
-            let listener = std::net::TcpListener::bind(gateway)
-                .with_context(|| format!("cannot listen on {gateway}, where Pods reach the API server"))?;
+            let listener = std::net::TcpListener::bind(gateway).with_context(|| format!("cannot listen on {gateway}, where Pods reach the API server"))?;
             listeners.push(tokio_listener(listener)?);
         }
     }
@@ -265,6 +275,70 @@ async fn start_api(
         }
     }));
     Ok(Api { server, pki, address })
+}
+
+/// The node agent and its HTTPS endpoints.
+async fn start_node(
+    instance: &Instance,
+    config: &Config,
+    ground: Ground,
+    images: Arc<images::Images>,
+    api: Option<&Api>,
+    stop: &CancellationToken,
+) -> Result<NodeTask> {
+    let name = node_name(config);
+    let user = format!("system:node:{name}");
+    let identity = Identity {
+        name: user.clone(),
+        groups: vec!["system:nodes".to_owned(), "system:authenticated".to_owned()],
+        ..Identity::default()
+    };
+    let root = cgroup_root(instance, config);
+    crate::instance::write_atomic(&instance.dir.join("cgroup-root"), &root)?;
+    let node_ip = ground.net.host_ip();
+    let listener = endpoint(instance)?;
+    let settings = node::Config {
+        name: name.clone(),
+        data_dir: instance.dir.clone(),
+        cgroup_root: root,
+        runtime: ground.runtime,
+        images,
+        network: ground.net.clone(),
+        api: api.map(|a| a.server.objects(identity, &user)),
+        api_address: api.map(|a| (ground.net.gateway(), a.address.port())),
+        node_ips: vec![node_ip],
+        port: listener.local_addr()?.port(),
+        labels: BTreeMap::new(),
+        cluster_dns: Vec::new(),
+        cluster_domain: "cluster.local".to_owned(),
+        max_pods: 110,
+        version: VERSION.to_owned(),
+        seccomp_default: config.seccomp_default,
+    };
+    let node = node::Node::new(settings)?;
+    let handle = node.handle();
+    let stop = stop.child_token();
+    let serving = match api {
+        Some(api) => Some(serve_node(api, &name, node_ip, listener, handle.clone(), stop.clone())?),
+        // Without an API server nobody could prove who he is.
+        None => None,
+    };
+    let token = stop.clone();
+    let task = tokio::spawn(async move {
+        if let Err(error) = node.run(token).await {
+            tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "the node ended");
+        }
+        if let Some(serving) = serving {
+            serving.abort();
+        }
+    });
+    Ok(NodeTask { handle, stop, task: Mutex::new(Some(task)) })
+}
+
+/// Upstream's port of a node's HTTPS endpoints, or a free one if another instance has it.
+fn endpoint(instance: &Instance) -> Result<std::net::TcpListener> {
+    let at = |port| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
+    at(NODE_PORT).or_else(|_| at(0)).with_context(|| format!("instance {}: no port for the node", instance.hex()))
 }
 
 /// The controllers and the scheduler, each under its own identity.

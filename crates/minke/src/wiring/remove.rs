@@ -9,7 +9,7 @@ use runtime::{ContainerState, Embedded, Runtime, SandboxState};
 
 use crate::instance::Instance;
 
-/// Grace of a container whose own is not known.
+/// Without a daemon nobody knows a Pod's own grace: upstream's default.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Ends what still runs and removes every process, mount, link, rule and cgroup of an instance. The caller holds its
@@ -42,8 +42,7 @@ async fn sandboxes(instance: &Instance) -> Result<()> {
     let stops = running.map(|container| {
         let runtime = runtime.clone();
         async move {
-            let label = container.labels.get("minke.dev/grace").and_then(|s| s.parse().ok());
-            runtime.stop_container(&container.id, label.map_or(GRACE, Duration::from_secs)).await
+            runtime.stop_container(&container.id, GRACE).await
         }
     });
     for stopped in futures_util::future::join_all(stops).await {
@@ -59,25 +58,19 @@ async fn sandboxes(instance: &Instance) -> Result<()> {
 }
 
 async fn network(instance: &Instance) -> Result<()> {
-    if !instance.dir.join("net.json").exists() {
-        return Ok(());
-    }
-    let config =
-        net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr: None, mtu: None };
-    let network = tokio::task::spawn_blocking(move || net::Network::open(config)).await??;
-    network.teardown().await.context("cannot remove the Pod network")
+    let config = net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr: None, mtu: None };
+    let removed = tokio::task::spawn_blocking(move || net::Network::remove(&config)).await?;
+    removed.context("cannot remove the Pod network")
 }
 
 /// Unmounts everything below a directory, last mounted first.
 fn unmount_below(dir: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-    let points =
-        mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| point.replace("\\040", " "));
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| point.replace("\\040", " "));
     let mut ours: Vec<String> = points.filter(|point| Path::new(point).starts_with(dir)).collect();
     ours.reverse();
     for point in ours {
-        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH)
-            .with_context(|| format!("cannot unmount {point}"))?;
+        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH).with_context(|| format!("cannot unmount {point}"))?;
     }
     Ok(())
 }

@@ -46,7 +46,10 @@ fn rejected(reason: &str, message: String) -> Option<Verdict> {
 pub(crate) fn judge(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
     let spec = pod.spec.clone().unwrap_or_default();
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
-        return rejected("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS".into());
+        return rejected(
+            "PodOSNotSupported",
+            "Failed to admit pod as the OS field doesn't match node OS".into(),
+        );
     }
     sysctls(pod).or_else(|| node_affinity(pod, room)).or_else(|| resources(pod, others, room))
 }
@@ -55,9 +58,17 @@ fn sysctls(pod: &Pod) -> Option<Verdict> {
     let spec = pod.spec.as_ref()?;
     for s in spec.security_context.iter().flat_map(|s| s.sysctls.iter().flatten()) {
         match SAFE.iter().find(|(name, _)| *name == s.name) {
-            None => return rejected("SysctlForbidden", format!("forbidden sysctl: {:?} not allowlisted", s.name)),
+            None => {
+                return rejected(
+                    "SysctlForbidden",
+                    format!("forbidden sysctl: {:?} not allowlisted", s.name),
+                );
+            }
             Some((_, true)) if spec.host_network == Some(true) => {
-                return rejected("SysctlForbidden", format!("forbidden sysctl: {:?} not allowed with host net enabled", s.name));
+                return rejected(
+                    "SysctlForbidden",
+                    format!("forbidden sysctl: {:?} not allowed with host net enabled", s.name),
+                );
             }
             Some(_) => {}
         }
@@ -67,7 +78,9 @@ fn sysctls(pod: &Pod) -> Option<Verdict> {
 
 fn resources(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
     let short = |name: &str, asked: i64, used: i64, capacity: i64| {
-        let message = format!("Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}");
+        let message = format!(
+            "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
+        );
         rejected(&format!("OutOf{name}"), message)
     };
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
@@ -100,7 +113,10 @@ fn node_affinity(pod: &Pod, room: &Room) -> Option<Verdict> {
         .and_then(|n| n.required_during_scheduling_ignored_during_execution.as_ref());
     let fits = required.is_none_or(|r| {
         r.node_selector_terms.iter().any(|t| {
-            let (labels, fields) = (t.match_expressions.as_deref().unwrap_or_default(), t.match_fields.as_deref().unwrap_or_default());
+            let (labels, fields) = (
+                t.match_expressions.as_deref().unwrap_or_default(),
+                t.match_fields.as_deref().unwrap_or_default(),
+            );
             (!labels.is_empty() || !fields.is_empty())
                 && labels.iter().all(|e| matches(e, room.labels.get(&e.key).map(String::as_str)))
                 && fields.iter().all(|e| e.key == "metadata.name" && matches(e, Some(&room.name)))
@@ -109,7 +125,10 @@ fn node_affinity(pod: &Pod, room: &Room) -> Option<Verdict> {
     if selected && fits {
         return None;
     }
-    rejected("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into())
+    rejected(
+        "NodeAffinity",
+        "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
+    )
 }
 
 fn matches(e: &NodeSelectorRequirement, value: Option<&str>) -> bool {
@@ -135,24 +154,47 @@ mod tests {
     #[test]
     fn reasons() {
         let room = Room {
-            allocatable: Amounts::from([("cpu".into(), "2".parse().unwrap()), ("memory".into(), "1Gi".parse().unwrap())]),
+            allocatable: Amounts::from([
+                ("cpu".into(), "2".parse().unwrap()),
+                ("memory".into(), "1Gi".parse().unwrap()),
+            ]),
             max_pods: 2,
             labels: BTreeMap::from([("zone".into(), "a".into())]),
             name: "n1".into(),
         };
         let pod = |spec: serde_json::Value| -> Pod { serde_json::from_value(json!({"spec": spec})).unwrap() };
-        let cpu = |n: &str| pod(json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": n}}}]}));
+        let cpu =
+            |n: &str| pod(json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": n}}}]}));
         let other = cpu("1500m");
-        let term = |field: &str, op: &str| json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
-            {"nodeSelectorTerms": [{field: [{"key": if field == "matchFields" {"metadata.name"} else {"zone"}, "operator": op, "values": ["n1", "a"]}]}]}}}});
+        let term = |field: &str, op: &str| {
+            json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{field: [{"key": if field == "matchFields" {"metadata.name"} else {"zone"}, "operator": op, "values": ["n1", "a"]}]}]}}}})
+        };
         let table = [
             (cpu("500m"), ""),
-            (cpu("600m"), "OutOfcpu: Node didn't have enough resource: cpu, requested: 600, used: 1500, capacity: 2000"),
-            (pod(json!({"containers": [], "nodeSelector": {"zone": "b"}})), "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
+            (
+                cpu("600m"),
+                "OutOfcpu: Node didn't have enough resource: cpu, requested: 600, used: 1500, capacity: 2000",
+            ),
+            (
+                pod(json!({"containers": [], "nodeSelector": {"zone": "b"}})),
+                "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+            ),
             (pod(term("matchFields", "In")), ""),
-            (pod(term("matchExpressions", "NotIn")), "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
-            (pod(json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}})), "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted"),
-            (pod(json!({"containers": [], "os": {"name": "windows"}})), "PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS"),
+            (
+                pod(term("matchExpressions", "NotIn")),
+                "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+            ),
+            (
+                pod(
+                    json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
+                ),
+                "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted",
+            ),
+            (
+                pod(json!({"containers": [], "os": {"name": "windows"}})),
+                "PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS",
+            ),
         ];
         for (pod, want) in table {
             let got = match judge(&pod, &[&other], &room) {

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 
 /// One object.
 pub(crate) fn target(gvr: (&str, &str, &str), namespace: &str, name: &str) -> Target {
-    Target { gvr: Gvr::new(gvr.0, gvr.1, gvr.2), namespace: namespace.into(), name: name.into(), subresource: String::new() }
+    Target {
+        gvr: Gvr::new(gvr.0, gvr.1, gvr.2),
+        namespace: namespace.into(),
+        name: name.into(),
+        subresource: String::new(),
+    }
 }
 
 /// Pods.
@@ -15,8 +20,6 @@ pub(crate) const PODS: (&str, &str, &str) = ("", "v1", "pods");
 pub(crate) const NODES: (&str, &str, &str) = ("", "v1", "nodes");
 /// Events of the core group.
 pub(crate) const EVENTS: (&str, &str, &str) = ("", "v1", "events");
-/// Leases.
-pub(crate) const LEASES: (&str, &str, &str) = ("coordination.k8s.io", "v1", "leases");
 /// ConfigMaps.
 pub(crate) const CONFIG_MAPS: (&str, &str, &str) = ("", "v1", "configmaps");
 /// Secrets.
@@ -38,13 +41,13 @@ pub(crate) async fn create(api: &dyn Objects, mut target: Target, object: Value)
     call(api, target, Verb::Create(object)).await
 }
 
-/// PUT.
-pub(crate) async fn update(api: &dyn Objects, target: Target, object: Value) -> Result<Value, Status> {
-    call(api, target, Verb::Update(object)).await
-}
-
 /// Strategic merge patch of the object or a subresource.
-pub(crate) async fn patch(api: &dyn Objects, mut target: Target, subresource: &str, patch: &Value) -> Result<Value, Status> {
+pub(crate) async fn patch(
+    api: &dyn Objects,
+    mut target: Target,
+    subresource: &str,
+    patch: &Value,
+) -> Result<Value, Status> {
     target.subresource = subresource.into();
     call(api, target, Verb::Patch(PatchType::Strategic, Bytes::from(patch.to_string()))).await
 }

@@ -14,9 +14,3 @@ pub(crate) fn now() -> Time {
 pub(crate) fn stamp() -> String {
     base::time::Timestamp::from_seconds(now().0.div_euclid(1_000_000_000)).rfc3339()
 }
-
-/// Now as `metav1.MicroTime`.
-pub(crate) fn micro_stamp() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    base::time::Timestamp::from_epoch(since).rfc3339_micro()
-}

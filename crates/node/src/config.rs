@@ -12,9 +12,9 @@ use net::Network;
 use runtime::Runtime;
 
 use crate::events::Recorder;
-use crate::register::facts::Facts;
 use crate::handle::NodeHandle;
 use crate::pulls::Pulls;
+use crate::register::facts::Facts;
 use crate::volumes::Volumes;
 
 /// Settings of a node.

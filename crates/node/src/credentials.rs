@@ -31,16 +31,30 @@ pub(crate) async fn of(shared: &Shared, pod: &Pod) -> Vec<Credential> {
         }
     }
     if !missing.is_empty() {
-        let message = format!("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", missing.join(", "));
+        let message = format!(
+            "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+            missing.join(", ")
+        );
         let reason = "FailedToRetrieveImagePullSecret".to_owned();
-        shared.events.say(about(pod), lifecycle::Event { kind: lifecycle::EventType::Warning, reason, message, field_path: String::new() });
+        shared.events.say(
+            about(pod),
+            lifecycle::Event {
+                kind: lifecycle::EventType::Warning,
+                reason,
+                message,
+                field_path: String::new(),
+            },
+        );
     }
     out
 }
 
 fn parse(secret: &serde_json::Value) -> Result<Vec<Credential>, String> {
     let data = &secret["data"];
-    let text = data[".dockerconfigjson"].as_str().or_else(|| data[".dockercfg"].as_str()).ok_or("no docker configuration in it")?;
+    let text = data[".dockerconfigjson"]
+        .as_str()
+        .or_else(|| data[".dockercfg"].as_str())
+        .ok_or("no docker configuration in it")?;
     let json = base64::engine::general_purpose::STANDARD.decode(text).map_err(|e| e.to_string())?;
     images::parse_docker_config(&json)
 }

@@ -48,7 +48,13 @@ impl Recorder {
     /// Starts the writer; without an API, Events go to the log only.
     pub(crate) fn start(node: &str, api: Option<Arc<dyn Objects>>) -> Self {
         let (queue, mut said) = mpsc::channel::<Said>(QUEUE);
-        let mut writer = Writer { node: node.to_owned(), api, buckets: HashMap::new(), alike: HashMap::new(), known: HashMap::new() };
+        let mut writer = Writer {
+            node: node.to_owned(),
+            api,
+            buckets: HashMap::new(),
+            alike: HashMap::new(),
+            known: HashMap::new(),
+        };
         tokio::spawn(async move {
             while let Some(s) = said.recv().await {
                 writer.write(s).await;
@@ -59,7 +65,14 @@ impl Recorder {
 
     /// Says something about a Pod or the Node.
     pub(crate) fn say(&self, about: About, event: lifecycle::Event) {
-        tracing::info!(kind = about.kind, namespace = about.namespace, name = about.name, reason = event.reason, "{}", event.message);
+        tracing::info!(
+            kind = about.kind,
+            namespace = about.namespace,
+            name = about.name,
+            reason = event.reason,
+            "{}",
+            event.message
+        );
         if self.queue.try_send(Said { about, event }).is_err() {
             tracing::warn!("the queue of Events is full, one is dropped");
         }
@@ -163,7 +176,8 @@ impl Writer {
     fn merged(&mut self, s: &Said) -> String {
         trim(&mut self.alike);
         let now = Instant::now();
-        let (since, messages) = self.alike.entry((s.about.clone(), s.event.reason.clone())).or_insert((now, Vec::new()));
+        let (since, messages) =
+            self.alike.entry((s.about.clone(), s.event.reason.clone())).or_insert((now, Vec::new()));
         if now.duration_since(*since) > WINDOW {
             *since = now;
             messages.clear();
@@ -171,7 +185,11 @@ impl Writer {
         if !messages.contains(&s.event.message) && messages.len() < ALIKE {
             messages.push(s.event.message.clone());
         }
-        if messages.len() < ALIKE { s.event.message.clone() } else { format!("(combined from similar events): {}", s.event.message) }
+        if messages.len() < ALIKE {
+            s.event.message.clone()
+        } else {
+            format!("(combined from similar events): {}", s.event.message)
+        }
     }
 }
 

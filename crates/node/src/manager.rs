@@ -56,7 +56,12 @@ impl Manager {
     }
 
     /// Runs until the sources end.
-    pub(crate) async fn run(mut self, mut updates: mpsc::Receiver<Update>, mut over: mpsc::Receiver<String>, mut events: broadcast::Receiver<RuntimeEvent>) {
+    pub(crate) async fn run(
+        mut self,
+        mut updates: mpsc::Receiver<Update>,
+        mut over: mpsc::Receiver<String>,
+        mut events: broadcast::Receiver<RuntimeEvent>,
+    ) {
         let mut check = tokio::time::interval(MIRROR_CHECK);
         loop {
             tokio::select! {
@@ -90,7 +95,12 @@ impl Manager {
             Update::Pod(pod) => self.pod(pod),
             Update::Gone(uid) => self.gone(&uid),
             Update::Synced(uids) => {
-                let lost: Vec<String> = self.pods.iter().filter(|(uid, (_, i))| !i.is_static && !uids.contains(*uid)).map(|(u, _)| u.clone()).collect();
+                let lost: Vec<String> = self
+                    .pods
+                    .iter()
+                    .filter(|(uid, (_, i))| !i.is_static && !uids.contains(*uid))
+                    .map(|(u, _)| u.clone())
+                    .collect();
                 lost.iter().for_each(|uid| self.gone(uid));
                 self.mirrors.retain(|_, m| uids.contains(&m.uid));
                 self.api_synced = true;
@@ -128,10 +138,15 @@ impl Manager {
     fn set_statics(&mut self, pods: BTreeMap<String, Arc<Pod>>) {
         self.statics_known = true;
         self.statics = pods;
-        let removed: Vec<(String, Input)> =
-            self.pods.iter().filter(|(uid, (_, i))| i.is_static && !self.statics.contains_key(*uid)).map(|(u, (_, i))| (u.clone(), i.clone())).collect();
+        let removed: Vec<(String, Input)> = self
+            .pods
+            .iter()
+            .filter(|(uid, (_, i))| i.is_static && !self.statics.contains_key(*uid))
+            .map(|(u, (_, i))| (u.clone(), i.clone()))
+            .collect();
         for (uid, input) in removed {
-            let grace = input.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
+            let grace =
+                input.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
             self.tell(uid, Input { gone: true, deleting: Some(grace), ..input });
         }
         self.start_statics();
@@ -142,8 +157,12 @@ impl Manager {
     fn start_statics(&mut self) {
         let name = |p: &Pod| (p.metadata.namespace.clone(), p.metadata.name.clone());
         let taken: BTreeSet<_> = self.pods.values().map(|(_, i)| name(&i.pod)).collect();
-        let due: Vec<(String, Arc<Pod>)> =
-            self.statics.iter().filter(|(uid, p)| !self.pods.contains_key(*uid) && !taken.contains(&name(p))).map(|(u, p)| (u.clone(), p.clone())).collect();
+        let due: Vec<(String, Arc<Pod>)> = self
+            .statics
+            .iter()
+            .filter(|(uid, p)| !self.pods.contains_key(*uid) && !taken.contains(&name(p)))
+            .map(|(u, p)| (u.clone(), p.clone()))
+            .collect();
         for (uid, pod) in due {
             self.tell(uid, Input { pod, is_static: true, ..Input::default() });
         }
@@ -167,7 +186,11 @@ impl Manager {
     /// Pods that use the node's resources.
     fn active(&self) -> Vec<&Pod> {
         let using = |uid: &str| !self.shared.handle.pod_by_uid(uid).is_some_and(|e| is_over(&e.pod));
-        self.pods.iter().filter(|(uid, (_, i))| i.verdict.is_none() && !is_over(&i.pod) && using(uid)).map(|(_, (_, i))| &*i.pod).collect()
+        self.pods
+            .iter()
+            .filter(|(uid, (_, i))| i.verdict.is_none() && !is_over(&i.pod) && using(uid))
+            .map(|(_, (_, i))| &*i.pod)
+            .collect()
     }
 
     /// What follows from any change: orphans, once everybody has spoken, and the weight of the burstable class.
@@ -180,12 +203,22 @@ impl Manager {
             .active()
             .iter()
             .filter(|p| lifecycle::qos_class(p) == "Burstable")
-            .map(|p| kinds::pod::resources::requests(&serde_json::to_value(&p.spec).unwrap_or_default()).get("cpu").map_or(0, base::quantity::Quantity::milli_value))
+            .map(|p| {
+                kinds::pod::resources::requests(&serde_json::to_value(&p.spec).unwrap_or_default())
+                    .get("cpu")
+                    .map_or(0, base::quantity::Quantity::milli_value)
+            })
             .sum();
         let weight = shares(milli);
         if self.burstable != Some(weight) {
             let path = format!("{}/kubepods/burstable", self.shared.config.cgroup_root);
-            match self.shared.config.runtime.apply_cgroup(&path, &Resources { cpu_shares: Some(weight), ..Resources::default() }).await {
+            match self
+                .shared
+                .config
+                .runtime
+                .apply_cgroup(&path, &Resources { cpu_shares: Some(weight), ..Resources::default() })
+                .await
+            {
                 Ok(()) => self.burstable = Some(weight),
                 Err(e) => tracing::warn!("{path}: {e}"),
             }
@@ -194,7 +227,8 @@ impl Manager {
 
     /// Ends what an earlier life of the node left and nobody wants any more.
     async fn end_orphans(&mut self) {
-        let dirs = std::fs::read_dir(self.shared.config.data_dir.join("pods")).into_iter().flatten().flatten();
+        let dirs =
+            std::fs::read_dir(self.shared.config.data_dir.join("pods")).into_iter().flatten().flatten();
         for dir in dirs {
             let uid = dir.file_name().to_string_lossy().into_owned();
             if self.pods.contains_key(&uid) {
@@ -203,7 +237,15 @@ impl Manager {
             match std::fs::read(dir.path().join("pod.json")).map(|j| serde_json::from_slice::<Pod>(&j)) {
                 Ok(Ok(pod)) => {
                     tracing::info!("{} is wanted no more", lifecycle::pod_label(&pod));
-                    self.tell(uid, Input { pod: Arc::new(pod), gone: true, deleting: Some(ORPHAN_GRACE), ..Input::default() });
+                    self.tell(
+                        uid,
+                        Input {
+                            pod: Arc::new(pod),
+                            gone: true,
+                            deleting: Some(ORPHAN_GRACE),
+                            ..Input::default()
+                        },
+                    );
                 }
                 _ => {
                     if let Err(e) = crate::files::remove_tree(&dir.path()) {
@@ -249,7 +291,9 @@ impl Manager {
                 Repair::Delete(ns, name, uid) => {
                     let Some(api) = shared.config.api.clone() else { continue };
                     tokio::spawn(async move {
-                        if let Err(e) = calls::delete_now(&*api, calls::target(calls::PODS, &ns, &name), &uid).await {
+                        if let Err(e) =
+                            calls::delete_now(&*api, calls::target(calls::PODS, &ns, &name), &uid).await
+                        {
                             tracing::debug!("mirror {ns}/{name} not deleted: {e}");
                         }
                     });

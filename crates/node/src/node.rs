@@ -15,9 +15,9 @@ use crate::events::Recorder;
 use crate::handle::NodeHandle;
 use crate::manager::Manager;
 use crate::pulls::Pulls;
+use crate::register::facts::Facts;
 use crate::sources;
 use crate::volumes::Volumes;
-use crate::register::facts::Facts;
 use crate::{register, upkeep};
 
 /// Updates waiting for the manager.
@@ -57,17 +57,19 @@ impl Node {
             std::fs::create_dir_all(&path).map_err(|source| NodeError::Directory { path, source })?;
         }
         let facts = Facts::read(&config.data_dir);
-        let allocatable: BTreeMap<String, Quantity> = serde_json::from_value::<BTreeMap<String, String>>(register::status::allocatable(&facts))
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(name, amount)| Some((name, amount.parse().ok()?)))
-            .collect();
+        let allocatable: BTreeMap<String, Quantity> =
+            serde_json::from_value::<BTreeMap<String, String>>(register::status::allocatable(&facts))
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|(name, amount)| Some((name, amount.parse().ok()?)))
+                .collect();
         let memory = allocatable.get("memory").map_or(0, |q| u64::try_from(q.value()).unwrap_or(0));
         let shared = Shared {
             handle: NodeHandle::new(&config.name, &config.data_dir, config.runtime.clone()),
             events: Recorder::start(&config.name, config.api.clone()),
             pulls: Pulls::new(config.images.clone()),
-            volumes: Volumes::new(&config.data_dir.join("pods"), config.api.clone(), memory).with_allocatable(allocatable.clone()),
+            volumes: Volumes::new(&config.data_dir.join("pods"), config.api.clone(), memory)
+                .with_allocatable(allocatable.clone()),
             allocatable,
             status_slots: Semaphore::new(STATUS_SLOTS),
             facts,
@@ -89,8 +91,14 @@ impl Node {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let shared = self.shared;
         make_cgroups(&shared).await?;
-        let labels = serde_json::from_value(register::status::labels(&shared.config.name)).unwrap_or_default();
-        let room = Room { allocatable: shared.allocatable.clone(), max_pods: shared.config.max_pods, labels, name: shared.config.name.clone() };
+        let labels =
+            serde_json::from_value(register::status::labels(&shared.config.name)).unwrap_or_default();
+        let room = Room {
+            allocatable: shared.allocatable.clone(),
+            max_pods: shared.config.max_pods,
+            labels,
+            name: shared.config.name.clone(),
+        };
         let (updates_in, updates) = mpsc::channel(QUEUE);
         let (over_in, over) = mpsc::channel(QUEUE);
         let mut tasks = tokio::task::JoinSet::new();

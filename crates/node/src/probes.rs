@@ -39,7 +39,8 @@ impl Place<'_> {
     }
 
     async fn once(&self, probe: &Probe) -> Result<ProbeVerdict, String> {
-        let limit = Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1).max(1)).unwrap_or(1));
+        let limit =
+            Duration::from_secs(u64::try_from(probe.timeout_seconds.unwrap_or(1).max(1)).unwrap_or(1));
         let outcome = if let Some(exec) = &probe.exec {
             return self.exec(exec.command.clone().unwrap_or_default(), limit).await;
         } else if let Some(get) = &probe.http_get {
@@ -62,7 +63,11 @@ impl Place<'_> {
     async fn exec(&self, command: Vec<String>, limit: Duration) -> Result<ProbeVerdict, String> {
         // As upstream: only variables that the container gives literally.
         let env = self.container.env.as_deref().unwrap_or_default();
-        let literal = |name: &str| env.iter().find(|e| e.name == name && e.value_from.is_none()).map(|e| e.value.clone().unwrap_or_default());
+        let literal = |name: &str| {
+            env.iter()
+                .find(|e| e.name == name && e.value_from.is_none())
+                .map(|e| e.value.clone().unwrap_or_default())
+        };
         let command: Vec<String> = command.iter().map(|c| expand(c, literal)).collect();
         let shown = command.join(" ");
         match self.runtime.exec_sync(self.id, command, Some(limit)).await {
@@ -72,7 +77,10 @@ impl Place<'_> {
                 text.truncate(MAX_OUTPUT);
                 Ok(ProbeVerdict::Failure(String::from_utf8_lossy(&text).into_owned()))
             }
-            Err(RuntimeError::Timeout(_)) => Ok(ProbeVerdict::Failure(format!("command timed out: {shown:?} timed out after {}s", limit.as_secs()))),
+            Err(RuntimeError::Timeout(_)) => Ok(ProbeVerdict::Failure(format!(
+                "command timed out: {shown:?} timed out after {}s",
+                limit.as_secs()
+            ))),
             Err(e) => Err(format!("rpc error: code = Unknown desc = {e}")),
         }
     }
@@ -97,7 +105,9 @@ impl Place<'_> {
             return if out.exit_code == 0 { Ok(()) } else { Err(format!("exit status {}", out.exit_code)) };
         }
         if let Some(get) = &h.http_get {
-            return http::hook(&self.get(get, "kube-lifecycle/1.36")?, limit).await.map_err(|e| e.to_string());
+            return http::hook(&self.get(get, "kube-lifecycle/1.36")?, limit)
+                .await
+                .map_err(|e| e.to_string());
         }
         if let Some(sleep) = &h.sleep {
             tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
@@ -112,7 +122,12 @@ impl Place<'_> {
 
     fn get(&self, get: &HTTPGetAction, agent: &str) -> Result<http::Get, String> {
         Ok(http::Get {
-            scheme: get.scheme.clone().filter(|s| !s.is_empty()).unwrap_or_else(|| "HTTP".into()).to_lowercase(),
+            scheme: get
+                .scheme
+                .clone()
+                .filter(|s| !s.is_empty())
+                .unwrap_or_else(|| "HTTP".into())
+                .to_lowercase(),
             host: self.host(get.host.as_ref()).to_owned(),
             port: self.port(&get.port)?,
             path: get.path.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| "/".into()),

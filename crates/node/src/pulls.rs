@@ -29,7 +29,11 @@ impl Pulls {
     }
 
     /// Pulls when it is its turn.
-    pub(crate) async fn pull(&self, reference: &str, credentials: &[Credential]) -> Result<Pulled, PullError> {
+    pub(crate) async fn pull(
+        &self,
+        reference: &str,
+        credentials: &[Credential],
+    ) -> Result<Pulled, PullError> {
         let asked = Instant::now();
         let _turn = self.turn.lock().await;
         let began = Instant::now();

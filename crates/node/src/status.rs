@@ -54,7 +54,12 @@ impl Publisher {
     }
 }
 
-async fn write(shared: Arc<Shared>, mut queue: watch::Receiver<Told>, accepted: Arc<Mutex<Option<PodStatus>>>, wake: Arc<Notify>) {
+async fn write(
+    shared: Arc<Shared>,
+    mut queue: watch::Receiver<Told>,
+    accepted: Arc<Mutex<Option<PodStatus>>>,
+    wake: Arc<Notify>,
+) {
     let mut delay = Duration::from_millis(100);
     let mut retry = false;
     loop {
@@ -86,10 +91,19 @@ async fn write(shared: Arc<Shared>, mut queue: watch::Receiver<Told>, accepted: 
     }
 }
 
-async fn tell(shared: &Shared, pod: &Pod, before: Option<&PodStatus>, status: &PodStatus) -> Result<(), client::Status> {
+async fn tell(
+    shared: &Shared,
+    pod: &Pod,
+    before: Option<&PodStatus>,
+    status: &PodStatus,
+) -> Result<(), client::Status> {
     let Some(api) = &shared.config.api else { return Ok(()) };
     let m = &pod.metadata;
-    let target = calls::target(calls::PODS, m.namespace.as_deref().unwrap_or_default(), m.name.as_deref().unwrap_or_default());
+    let target = calls::target(
+        calls::PODS,
+        m.namespace.as_deref().unwrap_or_default(),
+        m.name.as_deref().unwrap_or_default(),
+    );
     let is_static = m.annotations.as_ref().is_some_and(|a| a.contains_key(crate::sources::manifests::SOURCE));
     // A static Pod's status goes to its mirror, whose UID is the API's.
     let uid = if is_static { None } else { m.uid.clone() };
@@ -131,8 +145,20 @@ fn difference(old: Option<&PodStatus>, new: &PodStatus) -> Option<Value> {
         list.retain(|c| lifecycle::OWNED_CONDITIONS.contains(&c["type"].as_str().unwrap_or_default()));
     }
     let ours = [
-        "phase", "reason", "message", "hostIP", "hostIPs", "podIP", "podIPs", "startTime", "qosClass", "conditions",
-        "containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses", "observedGeneration",
+        "phase",
+        "reason",
+        "message",
+        "hostIP",
+        "hostIPs",
+        "podIP",
+        "podIPs",
+        "startTime",
+        "qosClass",
+        "conditions",
+        "containerStatuses",
+        "initContainerStatuses",
+        "ephemeralContainerStatuses",
+        "observedGeneration",
     ];
     let mut out = Map::new();
     for key in ours {
@@ -141,7 +167,9 @@ fn difference(old: Option<&PodStatus>, new: &PodStatus) -> Option<Value> {
             continue;
         }
         let mut value = b.cloned().unwrap_or(Value::Null);
-        if key.ends_with("IPs") && let (Some(Value::Array(old)), Value::Array(new)) = (a, &mut value) {
+        if key.ends_with("IPs")
+            && let (Some(Value::Array(old)), Value::Array(new)) = (a, &mut value)
+        {
             let lost: Vec<Value> = old.iter().filter(|o| !new.contains(o)).cloned().collect();
             new.extend(lost.into_iter().map(|o| json!({"$patch": "delete", "ip": o["ip"]})));
         }
@@ -168,7 +196,9 @@ mod tests {
             "phase": "Pending", "message": "x", "podIPs": [{"ip": "1.1.1.1"}], "nominatedNodeName": "n",
             "conditions": [{"type": "Ready", "status": "False"}, {"type": "example.org/gate", "status": "True"}]
         }));
-        let new = status(json!({"phase": "Running", "podIPs": [{"ip": "2.2.2.2"}], "conditions": [{"type": "Ready", "status": "False"}]}));
+        let new = status(
+            json!({"phase": "Running", "podIPs": [{"ip": "2.2.2.2"}], "conditions": [{"type": "Ready", "status": "False"}]}),
+        );
         let want = json!({"phase": "Running", "message": null, "podIPs": [{"ip": "2.2.2.2"}, {"$patch": "delete", "ip": "1.1.1.1"}]});
         assert_eq!(difference(Some(&old), &new), Some(want));
         assert_eq!(difference(Some(&new), &new), None);

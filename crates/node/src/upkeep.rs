@@ -96,7 +96,8 @@ fn rotate(log: &Path, keep: usize) -> io::Result<()> {
             }
         }
     }
-    let stamp = base::time::Timestamp::from_seconds(crate::clock::now().0.div_euclid(1_000_000_000)).rfc3339();
+    let stamp =
+        base::time::Timestamp::from_seconds(crate::clock::now().0.div_euclid(1_000_000_000)).rfc3339();
     let digits: String = stamp.chars().filter(char::is_ascii_digit).collect();
     let name = format!("{prefix}{}-{}", &digits[..8], &digits[8..14]);
     std::fs::rename(log, dir.join(name))
@@ -125,7 +126,10 @@ mod tests {
         std::fs::write(dir.path().join("0.log.20210101-000000"), "plain").unwrap();
         std::fs::write(&log, "new").unwrap();
         rotate(&log, 4).unwrap();
-        let mut names: Vec<String> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names.len(), 4, "{names:?}");
         assert!(!log.exists());

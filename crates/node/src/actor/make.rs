@@ -51,7 +51,8 @@ impl Making<'_> {
             api: shared.config.api_address.map(|(ip, port)| (ip.to_string(), port)),
         };
         let env = env::environment(self.pod, c, &sources, &facts)?;
-        let mut mounts = shared.volumes.mounts(self.pod, c, &env, self.volumes).map_err(ConfigError::config)?;
+        let mut mounts =
+            shared.volumes.mounts(self.pod, c, &env, self.volumes).map_err(ConfigError::config)?;
         let mut labels = BTreeMap::from([(IMAGE_FIELD.to_owned(), c.image.clone().unwrap_or_default())]);
         self.node_files(&mut mounts, &mut labels).map_err(ConfigError::config)?;
         spec::build(spec::Inputs {
@@ -77,7 +78,9 @@ impl Making<'_> {
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
         for (secret, name) in env::wanted(self.container) {
             let api = self.shared.config.api.as_ref();
-            let api = api.ok_or_else(|| ConfigError::config(format!("{name:?} cannot be read without an API server")))?;
+            let api = api.ok_or_else(|| {
+                ConfigError::config(format!("{name:?} cannot be read without an API server"))
+            })?;
             let gvr = if secret { calls::SECRETS } else { calls::CONFIG_MAPS };
             match calls::get(&**api, calls::target(gvr, namespace, &name)).await {
                 Ok(object) => {
@@ -92,7 +95,11 @@ impl Making<'_> {
     }
 
     /// hosts, resolv.conf, hostname and the termination log, unless a volume is mounted there.
-    fn node_files(&self, mounts: &mut Vec<Mount>, labels: &mut BTreeMap<String, String>) -> Result<(), String> {
+    fn node_files(
+        &self,
+        mounts: &mut Vec<Mount>,
+        labels: &mut BTreeMap<String, String>,
+    ) -> Result<(), String> {
         let dir = self.shared.pod_dir(self.pod.metadata.uid.as_deref().unwrap_or_default());
         let host_network = self.pod.spec.as_ref().is_some_and(|s| s.host_network == Some(true));
         let text = if host_network {
@@ -101,7 +108,10 @@ impl Making<'_> {
             hosts::managed(self.pod, self.pod_ips, &self.shared.config.cluster_domain)
         };
         super::write_in_place(&dir.join("etc-hosts"), &text)?;
-        let mut files = vec![(dir.join("etc-hosts"), "/etc/hosts".to_owned()), (dir.join("resolv.conf"), "/etc/resolv.conf".to_owned())];
+        let mut files = vec![
+            (dir.join("etc-hosts"), "/etc/hosts".to_owned()),
+            (dir.join("resolv.conf"), "/etc/resolv.conf".to_owned()),
+        ];
         if !host_network {
             files.push((dir.join("hostname"), "/etc/hostname".to_owned()));
         }
@@ -161,7 +171,8 @@ pub(super) fn last_words(pod: &Pod, c: &ContainerStatus) -> String {
     let bytes = termination::FILE_BYTES.min(termination::POD_BYTES / all.len().max(1));
     let file = c.labels.get(TERMINATION_LOG).map(|p| tail(Path::new(p), bytes as u64));
     let file = file.and_then(Result::ok).unwrap_or_default();
-    let policy = all.iter().find(|x| x.name() == c.name).and_then(|x| x.spec.termination_message_policy.clone());
+    let policy =
+        all.iter().find(|x| x.name() == c.name).and_then(|x| x.spec.termination_message_policy.clone());
     let own = if termination::falls_back(policy.as_deref(), c.exit_code, &file, &c.reason) {
         let raw = tail(&c.log_path, LOG_TAIL).unwrap_or_default();
         termination::tail_of_log(&plain_log(&String::from_utf8_lossy(&raw)))

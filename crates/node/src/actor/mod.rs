@@ -174,7 +174,8 @@ impl Body {
             }
         };
         observed.finished = std::mem::take(&mut self.finished);
-        observed.published = input.is_static || self.memory.status.as_ref().is_some_and(|s| self.publisher.has(s));
+        observed.published =
+            input.is_static || self.memory.status.as_ref().is_some_and(|s| self.publisher.has(s));
         let now = clock::now();
         let step = lifecycle::step(now, &desired, &observed, &self.memory);
         self.save(&input, &step.memory);
@@ -189,7 +190,8 @@ impl Body {
             self.start(&input, action);
         }
         self.refresh(&input, now);
-        let until = step.wake_at.map_or(RESYNC, |at| Duration::from_nanos(u64::try_from(at.0 - now.0).unwrap_or(0)));
+        let until =
+            step.wake_at.map_or(RESYNC, |at| Duration::from_nanos(u64::try_from(at.0 - now.0).unwrap_or(0)));
         Some(until.min(RESYNC))
     }
 
@@ -238,7 +240,8 @@ impl Body {
             return tracing::error!("cannot make {}: {e}", dir.display());
         }
         let write = |name: &str, json: Result<Vec<u8>, serde_json::Error>| {
-            let written = json.map_err(std::io::Error::other).and_then(|j| files::replace(&dir.join(name), &j, 0o600));
+            let written =
+                json.map_err(std::io::Error::other).and_then(|j| files::replace(&dir.join(name), &j, 0o600));
             if let Err(e) = written {
                 tracing::error!("cannot write {}: {e}", dir.join(name).display());
             }
@@ -255,7 +258,11 @@ impl Body {
 
     fn forget(&mut self, pod: &Pod) {
         let m = &pod.metadata;
-        let logs = self.shared.log_dir(m.namespace.as_deref().unwrap_or_default(), m.name.as_deref().unwrap_or_default(), &self.uid);
+        let logs = self.shared.log_dir(
+            m.namespace.as_deref().unwrap_or_default(),
+            m.name.as_deref().unwrap_or_default(),
+            &self.uid,
+        );
         for dir in [self.shared.pod_dir(&self.uid), logs] {
             if let Err(e) = files::remove_tree(&dir) {
                 tracing::warn!("cannot remove {}: {e}", dir.display());
@@ -270,7 +277,11 @@ impl Body {
         pod.status = Some(status.clone());
         let (sandbox, containers) = self.seen.clone();
         let m = &pod.metadata;
-        let log_dir = self.shared.log_dir(m.namespace.as_deref().unwrap_or_default(), m.name.as_deref().unwrap_or_default(), &self.uid);
+        let log_dir = self.shared.log_dir(
+            m.namespace.as_deref().unwrap_or_default(),
+            m.name.as_deref().unwrap_or_default(),
+            &self.uid,
+        );
         self.shared.handle.put(&self.uid, PodEntry { pod: Arc::new(pod), sandbox, containers, log_dir });
     }
 }

@@ -15,7 +15,8 @@ impl Body {
     /// Takes over sandboxes that lived before this start of the daemon.
     pub(super) async fn adopt(&mut self) {
         let Ok(all) = self.shared.config.runtime.sandboxes().await else { return };
-        for s in all.iter().filter(|s| s.uid == self.uid && s.state == SandboxState::Ready && !s.host_network) {
+        for s in all.iter().filter(|s| s.uid == self.uid && s.state == SandboxState::Ready && !s.host_network)
+        {
             let Some(pid) = s.pid else { continue };
             let path = format!("/proc/{pid}/ns/net");
             match self.shared.config.network.adopt(&self.uid, Path::new(&path)).await {
@@ -29,7 +30,12 @@ impl Body {
 
     pub(super) async fn observe(&mut self, pod: &Pod) -> Result<Observed, RuntimeError> {
         let runtime = self.shared.config.runtime.clone();
-        let mut out = Observed { prepared: self.prepared, mounted: self.volumes.is_some(), in_flight: self.in_flight.clone(), ..Observed::default() };
+        let mut out = Observed {
+            prepared: self.prepared,
+            mounted: self.volumes.is_some(),
+            in_flight: self.in_flight.clone(),
+            ..Observed::default()
+        };
         self.seen = (None, BTreeMap::new());
         for s in runtime.sandboxes().await?.into_iter().filter(|s| s.uid == self.uid) {
             for c in runtime.containers(Some(&s.id)).await? {
@@ -59,7 +65,11 @@ impl Body {
             list.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.attempt)));
         }
         self.messages.retain(|id, _| out.containers.iter().any(|c| c.id == *id));
-        let log_dir = self.shared.log_dir(pod.metadata.namespace.as_deref().unwrap_or_default(), pod.metadata.name.as_deref().unwrap_or_default(), &self.uid);
+        let log_dir = self.shared.log_dir(
+            pod.metadata.namespace.as_deref().unwrap_or_default(),
+            pod.metadata.name.as_deref().unwrap_or_default(),
+            &self.uid,
+        );
         for ctr in lifecycle::containers(pod) {
             out.images.entry(ctr.image().to_owned()).or_insert_with_key(|image| self.image(image));
             if !out.containers.iter().any(|c| c.name == ctr.name()) {

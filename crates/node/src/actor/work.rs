@@ -10,10 +10,10 @@ use lifecycle::{Action, Failure, Finished, Outcome, ProbeKind};
 use net::{HostPort, Protocol};
 use runtime::{NamespaceMode, SandboxSpec};
 
-use crate::calls;
-use crate::config::Shared;
 use super::make::Making;
 use super::write_in_place;
+use crate::calls;
+use crate::config::Shared;
 use crate::container::{dns, hosts, resources};
 use crate::credentials;
 use crate::probes::Place;
@@ -84,9 +84,9 @@ impl Work {
             Action::PullImage { image, .. } => self.pull(&image).await,
             Action::CreateContainer { .. } => self.create(action).await,
             Action::StartContainer { id, .. } => done(runtime.start_container(&id).await),
-            Action::StopContainer { id, grace, .. } => {
-                done(runtime.stop_container(&id, Duration::from_secs(u64::try_from(grace).unwrap_or(2))).await)
-            }
+            Action::StopContainer { id, grace, .. } => done(
+                runtime.stop_container(&id, Duration::from_secs(u64::try_from(grace).unwrap_or(2))).await,
+            ),
             Action::RemoveContainer { id } => done(runtime.remove_container(&id).await),
             Action::RunHook { id, container, hook, timeout } => match self.container(&container) {
                 Some(c) => done(self.place(&id, &c).hook(hook, timeout).await),
@@ -124,7 +124,10 @@ impl Work {
     /// cgroup, directories and the files that do not change while the Pod lives.
     async fn prepare(&self) -> Result<(), String> {
         let runtime = &self.shared.config.runtime;
-        runtime.apply_cgroup(&self.cgroup(), &resources::of_pod(&self.pod)).await.map_err(|e| e.to_string())?;
+        runtime
+            .apply_cgroup(&self.cgroup(), &resources::of_pod(&self.pod))
+            .await
+            .map_err(|e| e.to_string())?;
         let (ns, name) = self.meta();
         let dir = self.shared.pod_dir(&self.uid);
         let logs = self.shared.log_dir(ns, name, &self.uid);
@@ -148,7 +151,12 @@ impl Work {
 
     fn tell_dns(&self, dns: &dns::Outcome) {
         let say = |reason: &str, message: String| {
-            let event = lifecycle::Event { kind: lifecycle::EventType::Warning, reason: reason.into(), message, field_path: String::new() };
+            let event = lifecycle::Event {
+                kind: lifecycle::EventType::Warning,
+                reason: reason.into(),
+                message,
+                field_path: String::new(),
+            };
             self.shared.events.say(super::about(&self.pod), event);
         };
         if dns.missing_cluster_dns {
@@ -186,11 +194,20 @@ impl Work {
         }
     }
 
-    fn sandbox_spec(&self, spec: &PodSpec, attempt: u32, netns: Option<std::os::fd::OwnedFd>) -> Result<SandboxSpec, String> {
+    fn sandbox_spec(
+        &self,
+        spec: &PodSpec,
+        attempt: u32,
+        netns: Option<std::os::fd::OwnedFd>,
+    ) -> Result<SandboxSpec, String> {
         let (ns, name) = self.meta();
         let hostname = hosts::kernel_hostname(&self.pod, &self.shared.config.cluster_domain)?;
         let sysctls = spec.security_context.as_ref().and_then(|s| s.sysctls.as_ref());
-        let labels = [("io.kubernetes.pod.name", name), ("io.kubernetes.pod.namespace", ns), ("io.kubernetes.pod.uid", &self.uid)];
+        let labels = [
+            ("io.kubernetes.pod.name", name),
+            ("io.kubernetes.pod.namespace", ns),
+            ("io.kubernetes.pod.uid", &self.uid),
+        ];
         Ok(SandboxSpec {
             name: name.into(),
             namespace: ns.into(),
@@ -228,17 +245,32 @@ impl Work {
     async fn pull(&self, image: &str) -> Outcome {
         let credentials = credentials::of(&self.shared, &self.pod).await;
         match self.shared.pulls.pull(image, &credentials).await {
-            Ok(p) => Outcome::Pulled { image_ref: crate::pulls::image_ref(&p.image), took: p.took, waited: p.waited, size: p.image.size },
+            Ok(p) => Outcome::Pulled {
+                image_ref: crate::pulls::image_ref(&p.image),
+                took: p.took,
+                waited: p.waited,
+                size: p.image.size,
+            },
             Err(e @ images::PullError::InvalidName { .. }) => failed("InvalidImageName", chain(&e)),
             Err(e) => failed("ErrImagePull", chain(&e)),
         }
     }
 
     async fn create(&self, action: Action) -> Outcome {
-        let Action::CreateContainer { container, sandbox, restart_count, target, .. } = action else { return Outcome::Done };
-        let Some(c) = self.container(&container) else { return failed("CreateContainerConfigError", format!("container {container:?} is not in the Pod")) };
+        let Action::CreateContainer { container, sandbox, restart_count, target, .. } = action else {
+            return Outcome::Done;
+        };
+        let Some(c) = self.container(&container) else {
+            return failed(
+                "CreateContainerConfigError",
+                format!("container {container:?} is not in the Pod"),
+            );
+        };
         let Some(image) = self.shared.config.images.resolve(c.image.as_deref().unwrap_or_default()) else {
-            return failed("CreateContainerError", format!("image {:?} is gone", c.image.as_deref().unwrap_or_default()));
+            return failed(
+                "CreateContainerError",
+                format!("image {:?} is gone", c.image.as_deref().unwrap_or_default()),
+            );
         };
         let none = HostPaths::new();
         let making = Making {

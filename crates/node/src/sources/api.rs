@@ -34,10 +34,10 @@ async fn watch(api: &dyn Objects, node: &str, updates: &mpsc::Sender<Update>) ->
     let mut listed = Some(BTreeSet::new());
     loop {
         for event in watch.next().await? {
-            for update in translate(event, &mut listed) {
-                if updates.send(update).await.is_err() {
-                    return Ok(());
-                }
+            if let Some(update) = translate(event, &mut listed)
+                && updates.send(update).await.is_err()
+            {
+                return Ok(());
             }
         }
     }

@@ -30,7 +30,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 /// Tells all static Pods at the start and after every change.
 pub(crate) async fn run(dir: PathBuf, node: String, updates: mpsc::Sender<Update>) {
-    let watch = watcher(&dir).map_err(|e| tracing::warn!("{} is read every {RESCAN:?} only: {e}", dir.display())).ok();
+    let watch = watcher(&dir)
+        .map_err(|e| tracing::warn!("{} is read every {RESCAN:?} only: {e}", dir.display()))
+        .ok();
     let mut last: Option<BTreeMap<String, Arc<Pod>>> = None;
     loop {
         let mut pods = read(&dir, &node);
@@ -80,9 +82,13 @@ impl std::os::fd::AsFd for Watcher {
 
 fn watcher(dir: &Path) -> std::io::Result<AsyncFd<Watcher>> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-    let flags = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MOVED_FROM | AddWatchFlags::IN_DELETE;
+    let flags = AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_MOVED_FROM
+        | AddWatchFlags::IN_DELETE;
     inotify.add_watch(dir, flags)?;
-    AsyncFd::register(Watcher(inotify)).map_err(std::io::Error::other)
+    // SAFETY: the watcher owns its descriptor, which stays open and the same until both are dropped together.
+    unsafe { AsyncFd::register(Watcher(inotify)) }.map_err(std::io::Error::other)
 }
 
 /// Waits for events and throws them away: the directory itself says what there is.
@@ -95,7 +101,8 @@ async fn drain(watch: &AsyncFd<Watcher>) {
 /// All static Pods of a directory, by UID.
 pub(crate) fn read(dir: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
     let mut out = BTreeMap::new();
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
     paths.sort();
     for path in paths {
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -103,9 +110,12 @@ pub(crate) fn read(dir: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
         if !known || name.starts_with('.') {
             continue;
         }
-        let pods = std::fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| parse(&text, &path, node));
+        let pods = std::fs::read_to_string(&path)
+            .map_err(|e| e.to_string())
+            .and_then(|text| parse(&text, &path, node));
         match pods {
-            Ok(pods) => out.extend(pods.into_iter().map(|p| (p.metadata.uid.clone().unwrap_or_default(), Arc::new(p)))),
+            Ok(pods) => out
+                .extend(pods.into_iter().map(|p| (p.metadata.uid.clone().unwrap_or_default(), Arc::new(p)))),
             Err(e) => tracing::error!("{}: {e}", path.display()),
         }
     }
@@ -178,7 +188,12 @@ fn refuse_references(value: &Value) -> Result<(), String> {
         return Err("a static pod may not reference serviceaccounts".into());
     }
     for volume in spec["volumes"].as_array().into_iter().flatten() {
-        for (field, what) in [("configMap", "configmaps"), ("secret", "secrets"), ("persistentVolumeClaim", "persistentvolumeclaims"), ("projected", "projected volumes")] {
+        for (field, what) in [
+            ("configMap", "configmaps"),
+            ("secret", "secrets"),
+            ("persistentVolumeClaim", "persistentvolumeclaims"),
+            ("projected", "projected volumes"),
+        ] {
             if !volume[field].is_null() {
                 return Err(format!("a static pod may not reference {what}"));
             }
@@ -187,7 +202,9 @@ fn refuse_references(value: &Value) -> Result<(), String> {
     for list in ["containers", "initContainers"] {
         for container in spec[list].as_array().into_iter().flatten() {
             let from = container["envFrom"].as_array().is_some_and(|l| !l.is_empty());
-            let refs = container["env"].as_array().into_iter().flatten().any(|e| !e["valueFrom"]["configMapKeyRef"].is_null() || !e["valueFrom"]["secretKeyRef"].is_null());
+            let refs = container["env"].as_array().into_iter().flatten().any(|e| {
+                !e["valueFrom"]["configMapKeyRef"].is_null() || !e["valueFrom"]["secretKeyRef"].is_null()
+            });
             if from || refs {
                 return Err("a static pod may not reference configmaps or secrets".into());
             }
@@ -200,7 +217,8 @@ fn refuse_references(value: &Value) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: a, image: b}]\n";
+    const POD: &str =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: a, image: b}]\n";
 
     #[test]
     fn a_manifest_becomes_a_pod_of_this_node() {
@@ -219,7 +237,10 @@ mod tests {
         let annotations = m.annotations.as_ref().unwrap();
         assert_eq!((annotations[SOURCE].as_str(), &annotations[HASH]), ("file", uid));
         let spec = pod.spec.as_ref().unwrap();
-        assert_eq!((spec.node_name.as_deref(), spec.restart_policy.as_deref()), (Some("Node1"), Some("Always")));
+        assert_eq!(
+            (spec.node_name.as_deref(), spec.restart_policy.as_deref()),
+            (Some("Node1"), Some("Always"))
+        );
         assert!(!read(dir.path(), "other").keys().eq(pods.keys()), "another node, another UID");
     }
 

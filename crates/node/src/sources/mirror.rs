@@ -34,8 +34,13 @@ pub(crate) enum Repair {
 }
 
 /// Compares; mirrors by namespace and name.
-pub(crate) fn repairs(statics: &BTreeMap<String, Arc<Pod>>, mirrors: &BTreeMap<(String, String), Mirror>) -> Vec<Repair> {
-    let key = |p: &Pod| (p.metadata.namespace.clone().unwrap_or_default(), p.metadata.name.clone().unwrap_or_default());
+pub(crate) fn repairs(
+    statics: &BTreeMap<String, Arc<Pod>>,
+    mirrors: &BTreeMap<(String, String), Mirror>,
+) -> Vec<Repair> {
+    let key = |p: &Pod| {
+        (p.metadata.namespace.clone().unwrap_or_default(), p.metadata.name.clone().unwrap_or_default())
+    };
     let wanted: BTreeMap<_, _> = statics.iter().map(|(uid, pod)| (key(pod), uid)).collect();
     let mut out = Vec::new();
     for ((ns, name), mirror) in mirrors {
@@ -44,7 +49,12 @@ pub(crate) fn repairs(statics: &BTreeMap<String, Arc<Pod>>, mirrors: &BTreeMap<(
             out.push(Repair::Delete(ns.clone(), name.clone(), mirror.uid.clone()));
         }
     }
-    out.extend(wanted.iter().filter(|(key, _)| !mirrors.contains_key(*key)).map(|(_, uid)| Repair::Create((*uid).clone())));
+    out.extend(
+        wanted
+            .iter()
+            .filter(|(key, _)| !mirrors.contains_key(*key))
+            .map(|(_, uid)| Repair::Create((*uid).clone())),
+    );
     out
 }
 
@@ -54,7 +64,11 @@ pub(crate) async fn create(shared: &Shared, pod: &Pod) -> Result<(), client::Sta
     let node = calls::get(&**api, calls::target(calls::NODES, "", &shared.config.name)).await?;
     let node_uid = node["metadata"]["uid"].as_str().unwrap_or_default();
     let m = &pod.metadata;
-    let target = calls::target(calls::PODS, m.namespace.as_deref().unwrap_or_default(), m.name.as_deref().unwrap_or_default());
+    let target = calls::target(
+        calls::PODS,
+        m.namespace.as_deref().unwrap_or_default(),
+        m.name.as_deref().unwrap_or_default(),
+    );
     match calls::create(&**api, target, object(pod, &shared.config.name, node_uid)).await {
         Err(e) if e.code != 409 => Err(e),
         _ => Ok(()),
@@ -66,7 +80,8 @@ fn object(pod: &Pod, node: &str, node_uid: &str) -> Value {
     let hash = pod.metadata.annotations.as_ref().and_then(|a| a.get(HASH)).cloned().unwrap_or_default();
     value["metadata"]["annotations"][MIRROR] = json!(hash);
     if !node_uid.is_empty() {
-        value["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": node, "uid": node_uid, "controller": true}]);
+        value["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": "v1", "kind": "Node", "name": node, "uid": node_uid, "controller": true}]);
     }
     if let Some(metadata) = value["metadata"].as_object_mut() {
         metadata.remove("uid");
@@ -80,9 +95,16 @@ mod tests {
 
     #[test]
     fn mirrors_follow_their_pods() {
-        let pod = |name: &str| -> Arc<Pod> { Arc::new(serde_json::from_value(json!({"metadata": {"namespace": "n", "name": name}})).unwrap()) };
-        let statics = BTreeMap::from([("u1".to_owned(), pod("a")), ("u2".to_owned(), pod("b")), ("u3".to_owned(), pod("c"))]);
-        let mirror = |uid: &str, hash: &str, deleting| Mirror { uid: uid.into(), hash: hash.into(), deleting };
+        let pod = |name: &str| -> Arc<Pod> {
+            Arc::new(serde_json::from_value(json!({"metadata": {"namespace": "n", "name": name}})).unwrap())
+        };
+        let statics = BTreeMap::from([
+            ("u1".to_owned(), pod("a")),
+            ("u2".to_owned(), pod("b")),
+            ("u3".to_owned(), pod("c")),
+        ]);
+        let mirror =
+            |uid: &str, hash: &str, deleting| Mirror { uid: uid.into(), hash: hash.into(), deleting };
         let key = |name: &str| ("n".to_owned(), name.to_owned());
         let mirrors = BTreeMap::from([
             (key("a"), mirror("m1", "u1", false)),
@@ -90,7 +112,10 @@ mod tests {
             (key("x"), mirror("m4", "u9", false)),
         ]);
         let delete = |name: &str, uid: &str| Repair::Delete("n".into(), name.into(), uid.into());
-        assert_eq!(repairs(&statics, &mirrors), [delete("b", "m2"), delete("x", "m4"), Repair::Create("u3".into())]);
+        assert_eq!(
+            repairs(&statics, &mirrors),
+            [delete("b", "m2"), delete("x", "m4"), Repair::Create("u3".into())]
+        );
         let ending = BTreeMap::from([(key("a"), mirror("m1", "u1", true))]);
         assert!(repairs(&statics, &ending).contains(&delete("a", "m1")));
     }

@@ -78,11 +78,4 @@ impl Run<'_> {
             _ => true,
         }
     }
-
-    /// Whether an ended instance restarts the whole Pod in place, by its rules.
-    pub(crate) fn restarts_all(&self, ctr: &Ctr<'_>, ended: &Container) -> bool {
-        let rules = ctr.spec.restart_policy_rules.as_deref().unwrap_or_default();
-        ended.state == ContainerState::Exited
-            && matching_rule(rules, ended.exit_code) == Some("RestartAllContainers")
-    }
 }

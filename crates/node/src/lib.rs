@@ -5,11 +5,27 @@
 //! from running when the API server is away.
 //! Deliberately absent: how a sandbox, an image or a network is made (`runtime`, `images`, `net`).
 
+mod actor;
+mod admission;
+mod calls;
+mod clock;
+mod config;
 pub mod container;
+mod credentials;
+mod events;
+mod files;
 pub mod handle;
-pub mod logs;
+mod manager;
+mod node;
 pub mod probe;
+mod probes;
+mod pulls;
 pub mod register;
+mod sources;
+mod status;
+mod upkeep;
 pub mod volumes;
 
+pub use config::Config;
 pub use handle::{NodeHandle, PodEntry};
+pub use node::{Node, NodeError};

@@ -196,7 +196,9 @@ fn make_missing(root: RawFd, path: &str, dir: bool, mode: u32) -> Result<Option<
                 let link = sys::read_link(parent.as_raw_fd(), part)?;
                 let base = if link.starts_with('/') { "" } else { prefix.as_str() };
                 let rest = parts[index + 1..].join("/");
-                return Ok(Some([base, "/", &link, "/", &rest].concat()));
+                // No slash at the end: it would ask for a directory.
+                let joint = if rest.is_empty() { "" } else { "/" };
+                return Ok(Some([base, "/", &link, joint, &rest].concat()));
             }
             Err(error) => return Err(error),
         }

@@ -94,9 +94,14 @@ fn denies(action: Action) -> bool {
 
 fn leaf(rules: &[&Rule], default: Action) -> Leaf {
     let unconditional = rules.iter().find(|rule| rule.conditions.is_empty()).map(|rule| rule.action);
-    let checked: Vec<Rule> = rules.iter().filter(|rule| !rule.conditions.is_empty()).copied().cloned().collect();
+    let checked: Vec<Rule> =
+        rules.iter().filter(|rule| !rule.conditions.is_empty()).copied().cloned().collect();
     let rest = unconditional.unwrap_or(default);
-    if checked.iter().all(|rule| rule.action == rest) { Leaf::Always(rest) } else { Leaf::Checked(checked, rest) }
+    if checked.iter().all(|rule| rule.action == rest) {
+        Leaf::Always(rest)
+    } else {
+        Leaf::Checked(checked, rest)
+    }
 }
 
 fn search(ranges: &[(u32, Leaf)]) -> Vec<Instruction> {
@@ -105,7 +110,9 @@ fn search(ranges: &[(u32, Leaf)]) -> Vec<Instruction> {
         let (low, from, high) = (search(low), high[0].0, search(high));
         let mut program = Vec::with_capacity(low.len() + high.len() + 2);
         match u8::try_from(low.len()) {
-            Ok(distance) => program.push(Instruction { code: GREATER_EQUAL, yes: distance, no: 0, value: from }),
+            Ok(distance) => {
+                program.push(Instruction { code: GREATER_EQUAL, yes: distance, no: 0, value: from })
+            }
             Err(_) => {
                 program.push(Instruction { code: GREATER_EQUAL, yes: 0, no: 1, value: from });
                 program.push(plain(JUMP, low.len() as u32));

@@ -24,8 +24,7 @@ pub(crate) fn filter(spec: &ContainerSpec) -> Result<(Vec<u8>, u32), RuntimeErro
     let profile = match &spec.seccomp {
         Seccomp::Unconfined => return Ok((Vec::new(), 0)),
         Seccomp::RuntimeDefault => {
-            let set =
-                caps::compute(false, &spec.add_capabilities, &spec.drop_capabilities, caps::bounding());
+            let set = caps::compute(false, &spec.add_capabilities, &spec.drop_capabilities, caps::bounding());
             default::profile(set.map_err(RuntimeError::State)?)
         }
         Seccomp::Localhost(path) => load(path)?,

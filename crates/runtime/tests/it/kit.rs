@@ -62,6 +62,7 @@ pub fn prepare_machine() {
         std::fs::create_dir_all(root.join(dir)).unwrap();
     }
     std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    std::fs::copy("/proc/self/exe", root.join("bin/probe")).unwrap();
     let list = std::process::Command::new("/bin/busybox").arg("--list").output().unwrap();
     for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|applet| *applet != "busybox") {
         symlink("busybox", root.join("bin").join(applet)).unwrap();

@@ -5,7 +5,9 @@
 //! program fails and says so.
 
 mod basic;
+mod isolation;
 mod kit;
+mod probe;
 mod streams;
 
 use std::process::{Command, ExitCode};
@@ -31,9 +33,15 @@ const TESTS: &[Test] = tests![
     basic: runs_and_logs, exit_codes, start_errors, stops_by_term, stops_by_kill, users_from_the_image,
         daemon_restart, exit_during_downtime, dead_shim;
     streams: exec_collects, exec_times_out, exec_with_stdin, exec_terminal, attach_stdin_once, attach_terminal;
+    isolation: oom_killed, ipc_is_the_pods, process_namespaces, privileges, seccomp_filters, masked_and_read_only,
+        mounts, links_do_not_escape, limits_and_stats, log_rotation, connects_inside, sysctls_and_devices;
 ];
 
 fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = probe::run(&args) {
+        return ExitCode::from(u8::try_from(code).unwrap_or(99));
+    }
     if std::env::var_os(INNER).is_some() {
         return inner();
     }

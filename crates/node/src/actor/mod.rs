@@ -1,0 +1,302 @@
+//! One Pod's actor: observe → step → execute → publish, woken by its input, the runtime, ended actions and time.
+//!
+//! Invariants: actions run beside the actor and never block it; what is remembered is on disk before the next wait;
+//! the actor ends only when the machine says `Forget`.
+
+mod make;
+mod observe;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use lifecycle::{Action, Desired, Finished, Key, Memory, Outcome, Time, Verdict};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::clock;
+use crate::config::Shared;
+use crate::events::About;
+use crate::files;
+use crate::handle::PodEntry;
+use crate::status::Publisher;
+use crate::volumes::HostPaths;
+use work::{Done, Effect, Work};
+
+/// What the actor is told from outside.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Input {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) is_static: bool,
+    pub(crate) deleting: Option<i64>,
+    pub(crate) gone: bool,
+    pub(crate) verdict: Option<Verdict>,
+}
+
+/// A running actor.
+pub(crate) struct Actor {
+    pub(crate) input: watch::Sender<Input>,
+    pub(crate) wake: Arc<Notify>,
+}
+
+/// An actor steps at least so often.
+const RESYNC: Duration = Duration::from_secs(60);
+/// Volumes are brought up to date so often.
+const REFRESH: i64 = 60;
+/// Ended actions waiting for the actor.
+const QUEUE: usize = 64;
+
+impl Actor {
+    /// Starts the actor; `over` is told the UID when the Pod is forgotten.
+    pub(crate) fn start(shared: Arc<Shared>, uid: String, input: Input, over: mpsc::Sender<String>) -> Self {
+        let (sender, receiver) = watch::channel(input);
+        let wake = Arc::new(Notify::new());
+        let (done_in, done) = mpsc::channel(QUEUE);
+        let publisher = Publisher::start(shared.clone(), wake.clone());
+        let mut body = Body {
+            memory: load(&shared, &uid),
+            shared,
+            uid: uid.clone(),
+            input: receiver,
+            wake: wake.clone(),
+            done,
+            done_in,
+            publisher,
+            in_flight: BTreeSet::new(),
+            finished: Vec::new(),
+            prepared: false,
+            volumes: None,
+            refresh_at: Time::default(),
+            ips: BTreeMap::new(),
+            messages: HashMap::new(),
+            saved_generation: None,
+            seen: (None, BTreeMap::new()),
+        };
+        tokio::spawn(async move {
+            body.run().await;
+            if over.send(uid).await.is_err() {
+                tracing::debug!("the node ended before this Pod's actor");
+            }
+        });
+        Self { input: sender, wake }
+    }
+}
+
+fn load(shared: &Shared, uid: &str) -> Memory {
+    let path = shared.pod_dir(uid).join("memory.json");
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|e| {
+            tracing::warn!("{} is unreadable, the Pod is judged anew: {e}", path.display());
+            Memory::default()
+        }),
+        Err(_) => Memory::default(),
+    }
+}
+
+struct Body {
+    shared: Arc<Shared>,
+    uid: String,
+    input: watch::Receiver<Input>,
+    wake: Arc<Notify>,
+    done: mpsc::Receiver<Done>,
+    done_in: mpsc::Sender<Done>,
+    publisher: Publisher,
+    memory: Memory,
+    in_flight: BTreeSet<Key>,
+    finished: Vec<Finished>,
+    prepared: bool,
+    volumes: Option<Arc<HostPaths>>,
+    refresh_at: Time,
+    /// Addresses of living sandboxes.
+    ips: BTreeMap<String, Vec<String>>,
+    /// Termination messages already read, by container id.
+    messages: HashMap<String, String>,
+    saved_generation: Option<i64>,
+    /// The usable sandbox and all instances by name, newest first, as last observed.
+    seen: (Option<String>, BTreeMap<String, Vec<runtime::ContainerStatus>>),
+}
+
+impl Body {
+    async fn run(&mut self) {
+        self.adopt().await;
+        loop {
+            let wait = match self.step().await {
+                Some(wait) => wait,
+                None => return,
+            };
+            tokio::select! {
+                changed = self.input.changed() => if changed.is_err() { return },
+                () = self.wake.notified() => {}
+                Some(done) = self.done.recv() => self.take(done),
+                () = tokio::time::sleep(wait) => {}
+            }
+            while let Ok(done) = self.done.try_recv() {
+                self.take(done);
+            }
+        }
+    }
+
+    fn take(&mut self, done: Done) {
+        self.in_flight.remove(&done.finished.key);
+        match done.effect {
+            Effect::None => {}
+            Effect::Prepared => self.prepared = true,
+            Effect::Volumes(paths) => self.volumes = Some(Arc::new(paths)),
+            Effect::Unmounted => self.volumes = None,
+            Effect::Sandbox(id, ips) => {
+                self.ips.insert(id, ips);
+            }
+        }
+        if done.finished.key == Key::MountVolumes {
+            self.refresh_at = clock::now().plus_secs(REFRESH);
+        }
+        self.finished.push(done.finished);
+    }
+
+    /// One step; how long to wait for the next one, or `None` when the Pod is over.
+    async fn step(&mut self) -> Option<Duration> {
+        let input = self.input.borrow_and_update().clone();
+        let desired = Desired {
+            pod: input.pod.clone(),
+            is_static: input.is_static,
+            deleting: input.deleting,
+            gone: input.gone,
+            verdict: input.verdict.clone(),
+            host_ips: self.shared.host_ips(),
+            runtime_name: "minke".into(),
+        };
+        let mut observed = match self.observe(&input.pod).await {
+            Ok(observed) => observed,
+            Err(e) => {
+                tracing::warn!(uid = self.uid, "the runtime does not answer: {e}");
+                return Some(Duration::from_secs(1));
+            }
+        };
+        observed.finished = std::mem::take(&mut self.finished);
+        observed.published =
+            input.is_static || self.memory.status.as_ref().is_some_and(|s| self.publisher.has(s));
+        let now = clock::now();
+        let step = lifecycle::step(now, &desired, &observed, &self.memory);
+        self.save(&input, &step.memory);
+        self.memory = step.memory;
+        self.show(&input, &step.status);
+        self.publisher.publish(&input.pod, &step.status);
+        for action in step.actions {
+            if action == Action::Forget {
+                self.forget(&input.pod);
+                return None;
+            }
+            self.start(&input, action);
+        }
+        self.refresh(&input, now);
+        let until =
+            step.wake_at.map_or(RESYNC, |at| Duration::from_nanos(u64::try_from(at.0 - now.0).unwrap_or(0)));
+        Some(until.min(RESYNC))
+    }
+
+    /// Volumes that are set up are brought up to date now and then.
+    fn refresh(&mut self, input: &Input, now: Time) {
+        let idle = !self.in_flight.contains(&Key::MountVolumes);
+        if self.volumes.is_some() && self.memory.ending.is_none() && idle && now >= self.refresh_at {
+            self.refresh_at = now.plus_secs(REFRESH);
+            self.start(input, Action::MountVolumes);
+        }
+    }
+
+    fn start(&mut self, input: &Input, action: Action) {
+        let Some(key) = action.key() else {
+            if let Action::EmitEvent(event) = action {
+                self.shared.events.say(about(&input.pod), event);
+            }
+            return;
+        };
+        self.in_flight.insert(key.clone());
+        let ips = self.ips.values().next_back().cloned().unwrap_or_default();
+        let host_network = input.pod.spec.as_ref().is_some_and(|s| s.host_network == Some(true));
+        let work = Work {
+            shared: self.shared.clone(),
+            pod: input.pod.clone(),
+            uid: self.uid.clone(),
+            ips: if host_network { self.shared.host_ips() } else { ips },
+            volumes: self.volumes.clone(),
+        };
+        let done = self.done_in.clone();
+        tokio::spawn(async move {
+            let (outcome, effect) = Box::pin(work.run(action)).await;
+            if let Outcome::Failed(why) = &outcome {
+                tracing::debug!(uid = work.uid, key = ?key, "{} {}", why.reason, why.message);
+            }
+            if done.send(Done { finished: Finished { key, outcome }, effect }).await.is_err() {
+                tracing::debug!("an action outlived its Pod");
+            }
+        });
+    }
+
+    /// Writes memory and Pod to disk where they changed.
+    fn save(&mut self, input: &Input, memory: &Memory) {
+        let dir = self.shared.pod_dir(&self.uid);
+        if let Err(e) = std::fs::create_dir_all(&dir) {
+            return tracing::error!("cannot make {}: {e}", dir.display());
+        }
+        let write = |name: &str, json: Result<Vec<u8>, serde_json::Error>| {
+            let written =
+                json.map_err(std::io::Error::other).and_then(|j| files::replace(&dir.join(name), &j, 0o600));
+            if let Err(e) = written {
+                tracing::error!("cannot write {}: {e}", dir.join(name).display());
+            }
+        };
+        let generation = input.pod.metadata.generation.or(Some(0));
+        if self.saved_generation != generation {
+            self.saved_generation = generation;
+            write("pod.json", serde_json::to_vec(&*input.pod));
+        }
+        if *memory != self.memory {
+            write("memory.json", serde_json::to_vec(memory));
+        }
+    }
+
+    fn forget(&mut self, pod: &Pod) {
+        let m = &pod.metadata;
+        let logs = self.shared.log_dir(
+            m.namespace.as_deref().unwrap_or_default(),
+            m.name.as_deref().unwrap_or_default(),
+            &self.uid,
+        );
+        for dir in [self.shared.pod_dir(&self.uid), logs] {
+            if let Err(e) = files::remove_tree(&dir) {
+                tracing::warn!("cannot remove {}: {e}", dir.display());
+            }
+        }
+        self.shared.handle.remove(&self.uid);
+    }
+
+    /// Shows the Pod to the rest of the node.
+    fn show(&self, input: &Input, status: &k8s_openapi::api::core::v1::PodStatus) {
+        let mut pod = (*input.pod).clone();
+        pod.status = Some(status.clone());
+        let (sandbox, containers) = self.seen.clone();
+        let m = &pod.metadata;
+        let log_dir = self.shared.log_dir(
+            m.namespace.as_deref().unwrap_or_default(),
+            m.name.as_deref().unwrap_or_default(),
+            &self.uid,
+        );
+        self.shared.handle.put(&self.uid, PodEntry { pod: Arc::new(pod), sandbox, containers, log_dir });
+    }
+}
+
+/// The object that a Pod's Events are about.
+pub(crate) fn about(pod: &Pod) -> About {
+    let of = |f: &Option<String>| f.clone().unwrap_or_default();
+    let m = &pod.metadata;
+    About { kind: "Pod", namespace: of(&m.namespace), name: of(&m.name), uid: of(&m.uid) }
+}
+
+/// Writes a small file without replacing it: a running container may have this very file mounted.
+fn write_in_place(path: &std::path::Path, text: &str) -> Result<(), String> {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    std::fs::write(path, text).map_err(|e| format!("write {}: {e}", path.display()))
+}

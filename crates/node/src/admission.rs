@@ -1,0 +1,208 @@
+//! Whether this node takes a Pod (upstream: `pkg/kubelet/lifecycle/predicate.go`). Pure.
+//!
+//! Absent: preemption for critical Pods, ports, taints (the scheduler's), devices, topology.
+
+use std::collections::BTreeMap;
+
+use base::quantity::Quantity;
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, Pod};
+use kinds::pod::resources::{Amounts, requests};
+use lifecycle::Verdict;
+
+/// What the node has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Room {
+    pub(crate) allocatable: Amounts,
+    pub(crate) max_pods: u32,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) name: String,
+}
+
+/// Sysctls that are safe in a Pod's own namespaces; those marked need its own network.
+const SAFE: [(&str, bool); 12] = [
+    ("kernel.shm_rmid_forced", false),
+    ("net.ipv4.ip_local_port_range", true),
+    ("net.ipv4.tcp_syncookies", true),
+    ("net.ipv4.ping_group_range", true),
+    ("net.ipv4.ip_unprivileged_port_start", true),
+    ("net.ipv4.ip_local_reserved_ports", true),
+    ("net.ipv4.tcp_keepalive_time", true),
+    ("net.ipv4.tcp_fin_timeout", true),
+    ("net.ipv4.tcp_keepalive_intvl", true),
+    ("net.ipv4.tcp_keepalive_probes", true),
+    ("net.ipv4.tcp_rmem", true),
+    ("net.ipv4.tcp_wmem", true),
+];
+
+fn amounts(pod: &Pod) -> Amounts {
+    requests(&serde_json::to_value(&pod.spec).unwrap_or_default())
+}
+
+fn rejected(reason: &str, message: String) -> Option<Verdict> {
+    Some(Verdict::Rejected { reason: reason.into(), message })
+}
+
+/// Why the Pod is refused beside these others; `None` if it is taken.
+pub(crate) fn judge(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
+    let spec = pod.spec.clone().unwrap_or_default();
+    if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
+        return rejected(
+            "PodOSNotSupported",
+            "Failed to admit pod as the OS field doesn't match node OS".into(),
+        );
+    }
+    sysctls(pod).or_else(|| node_affinity(pod, room)).or_else(|| resources(pod, others, room))
+}
+
+fn sysctls(pod: &Pod) -> Option<Verdict> {
+    let spec = pod.spec.as_ref()?;
+    for s in spec.security_context.iter().flat_map(|s| s.sysctls.iter().flatten()) {
+        match SAFE.iter().find(|(name, _)| *name == s.name) {
+            None => {
+                return rejected(
+                    "SysctlForbidden",
+                    format!("forbidden sysctl: {:?} not allowlisted", s.name),
+                );
+            }
+            Some((_, true)) if spec.host_network == Some(true) => {
+                return rejected(
+                    "SysctlForbidden",
+                    format!("forbidden sysctl: {:?} not allowed with host net enabled", s.name),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    None
+}
+
+fn resources(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
+    let short = |name: &str, asked: i64, used: i64, capacity: i64| {
+        let message = format!(
+            "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
+        );
+        rejected(&format!("OutOf{name}"), message)
+    };
+    let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
+    if count + 1 > i64::from(room.max_pods) {
+        return short("pods", 1, count, i64::from(room.max_pods));
+    }
+    let wants = amounts(pod);
+    if wants.values().all(Quantity::is_zero) {
+        return None;
+    }
+    let used: Vec<Amounts> = others.iter().map(|p| amounts(p)).collect();
+    for (name, want) in &wants {
+        let value = |q: &Quantity| if name == "cpu" { q.milli_value() } else { q.value() };
+        let has = room.allocatable.get(name).map_or(0, value);
+        let taken: i64 = used.iter().filter_map(|u| u.get(name)).map(value).sum();
+        if value(want) > 0 && value(want) + taken > has {
+            return short(name, value(want), taken, has);
+        }
+    }
+    None
+}
+
+fn node_affinity(pod: &Pod, room: &Room) -> Option<Verdict> {
+    let spec = pod.spec.as_ref()?;
+    let selected = spec.node_selector.iter().flatten().all(|(k, v)| room.labels.get(k) == Some(v));
+    let required = spec
+        .affinity
+        .as_ref()
+        .and_then(|a| a.node_affinity.as_ref())
+        .and_then(|n| n.required_during_scheduling_ignored_during_execution.as_ref());
+    let fits = required.is_none_or(|r| {
+        r.node_selector_terms.iter().any(|t| {
+            let (labels, fields) = (
+                t.match_expressions.as_deref().unwrap_or_default(),
+                t.match_fields.as_deref().unwrap_or_default(),
+            );
+            (!labels.is_empty() || !fields.is_empty())
+                && labels.iter().all(|e| matches(e, room.labels.get(&e.key).map(String::as_str)))
+                && fields.iter().all(|e| e.key == "metadata.name" && matches(e, Some(&room.name)))
+        })
+    });
+    if selected && fits {
+        return None;
+    }
+    rejected(
+        "NodeAffinity",
+        "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
+    )
+}
+
+fn matches(e: &NodeSelectorRequirement, value: Option<&str>) -> bool {
+    let listed = |v: &str| e.values.iter().flatten().any(|x| x == v);
+    let number = |v: Option<&str>| v.and_then(|v| v.parse::<i64>().ok());
+    let first = number(e.values.iter().flatten().next().map(String::as_str));
+    match e.operator.as_str() {
+        "In" => value.is_some_and(listed),
+        "NotIn" => value.is_none_or(|v| !listed(v)),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => number(value).zip(first).is_some_and(|(v, f)| v > f),
+        "Lt" => number(value).zip(first).is_some_and(|(v, f)| v < f),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn reasons() {
+        let room = Room {
+            allocatable: Amounts::from([
+                ("cpu".into(), "2".parse().unwrap()),
+                ("memory".into(), "1Gi".parse().unwrap()),
+            ]),
+            max_pods: 2,
+            labels: BTreeMap::from([("zone".into(), "a".into())]),
+            name: "n1".into(),
+        };
+        let pod = |spec: serde_json::Value| -> Pod { serde_json::from_value(json!({"spec": spec})).unwrap() };
+        let cpu =
+            |n: &str| pod(json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": n}}}]}));
+        let other = cpu("1500m");
+        let term = |field: &str, op: &str| {
+            json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{field: [{"key": if field == "matchFields" {"metadata.name"} else {"zone"}, "operator": op, "values": ["n1", "a"]}]}]}}}})
+        };
+        let table = [
+            (cpu("500m"), ""),
+            (
+                cpu("600m"),
+                "OutOfcpu: Node didn't have enough resource: cpu, requested: 600, used: 1500, capacity: 2000",
+            ),
+            (
+                pod(json!({"containers": [], "nodeSelector": {"zone": "b"}})),
+                "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+            ),
+            (pod(term("matchFields", "In")), ""),
+            (
+                pod(term("matchExpressions", "NotIn")),
+                "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+            ),
+            (
+                pod(
+                    json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
+                ),
+                "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted",
+            ),
+            (
+                pod(json!({"containers": [], "os": {"name": "windows"}})),
+                "PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS",
+            ),
+        ];
+        for (pod, want) in table {
+            let got = match judge(&pod, &[&other], &room) {
+                Some(Verdict::Rejected { reason, message }) => format!("{reason}: {message}"),
+                _ => String::new(),
+            };
+            assert_eq!(got, want);
+        }
+        assert!(judge(&cpu("0"), &[&other, &other], &room).is_some(), "pods");
+    }
+}

@@ -1,0 +1,86 @@
+//! What a node is told at its start, and the handles that all its parts share.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::quantity::Quantity;
+use client::Objects;
+use images::Images;
+use net::Network;
+use runtime::Runtime;
+
+use crate::events::Recorder;
+use crate::handle::NodeHandle;
+use crate::pulls::Pulls;
+use crate::register::facts::Facts;
+use crate::volumes::Volumes;
+
+/// Settings of a node.
+#[derive(Clone)]
+pub struct Config {
+    /// Name of the Node object.
+    pub name: String,
+    /// DATA_DIR: `pods/UID`, `log/pods`, `manifests` are below it.
+    pub data_dir: PathBuf,
+    /// Parent of all its cgroups, relative to each controller's root, e.g. `/minke-1a2b3c4d`.
+    pub cgroup_root: String,
+    /// Container runtime.
+    pub runtime: Arc<dyn Runtime>,
+    /// Image store.
+    pub images: Arc<Images>,
+    /// Pod network.
+    pub network: Arc<Network>,
+    /// The API as `system:node:NAME`; `None` runs static Pods only.
+    pub api: Option<Arc<dyn Objects>>,
+    /// Where Pods reach the API server: KUBERNETES_SERVICE_HOST and PORT until Services exist.
+    pub api_address: Option<(IpAddr, u16)>,
+    /// This node's addresses, primary first.
+    pub node_ips: Vec<IpAddr>,
+    /// Port of its HTTPS endpoints, told in the Node's status.
+    pub port: u16,
+    /// Labels beyond the usual.
+    pub labels: BTreeMap<String, String>,
+    /// Cluster DNS; empty means there is none.
+    pub cluster_dns: Vec<IpAddr>,
+    /// `cluster.local`.
+    pub cluster_domain: String,
+    /// Most Pods at a time.
+    pub max_pods: u32,
+    /// `gitVersion` told as kubeletVersion.
+    pub version: String,
+    /// RuntimeDefault instead of Unconfined where a Pod says nothing.
+    pub seccomp_default: bool,
+}
+
+/// Everything a Pod's actor and the node's loops need. One per node.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) handle: NodeHandle,
+    pub(crate) events: Recorder,
+    pub(crate) pulls: Pulls,
+    pub(crate) volumes: Volumes,
+    pub(crate) facts: Facts,
+    /// What Pods may use of this node.
+    pub(crate) allocatable: BTreeMap<String, Quantity>,
+    /// Bounds status writes under way.
+    pub(crate) status_slots: tokio::sync::Semaphore,
+}
+
+impl Shared {
+    /// The node's directory of one Pod.
+    pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.config.data_dir.join("pods").join(uid)
+    }
+
+    /// Directory of a Pod's logs.
+    pub(crate) fn log_dir(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.config.data_dir.join("log/pods").join(format!("{namespace}_{name}_{uid}"))
+    }
+
+    /// The node's addresses as text.
+    pub(crate) fn host_ips(&self) -> Vec<String> {
+        self.config.node_ips.iter().map(ToString::to_string).collect()
+    }
+}

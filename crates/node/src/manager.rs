@@ -1,0 +1,308 @@
+//! Which Pods this node has: takes what the sources say, admits, starts an actor for each, tells it what changed.
+//!
+//! Invariants: one actor for each UID; a static Pod waits until its predecessor of the same name is over; nothing is
+//! taken for an orphan before every source has spoken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use runtime::{Resources, RuntimeEvent};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::actor::{Actor, Input};
+use crate::admission::{self, Room};
+use crate::calls;
+use crate::config::Shared;
+use crate::container::resources::shares;
+use crate::sources::Update;
+use crate::sources::mirror::{self, Mirror, Repair};
+
+/// Grace of Pods whose object is gone.
+const ORPHAN_GRACE: i64 = 1;
+/// Mirrors are compared at least so often.
+const MIRROR_CHECK: Duration = Duration::from_secs(10);
+
+/// The manager's state.
+pub(crate) struct Manager {
+    shared: Arc<Shared>,
+    room: Room,
+    pods: BTreeMap<String, (Actor, Input)>,
+    statics: BTreeMap<String, Arc<Pod>>,
+    mirrors: BTreeMap<(String, String), Mirror>,
+    api_synced: bool,
+    statics_known: bool,
+    orphans_done: bool,
+    over: mpsc::Sender<String>,
+    burstable: Option<u64>,
+}
+
+impl Manager {
+    pub(crate) fn new(shared: Arc<Shared>, room: Room, over: mpsc::Sender<String>) -> Self {
+        Self {
+            shared,
+            room,
+            pods: BTreeMap::new(),
+            statics: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
+            api_synced: false,
+            statics_known: false,
+            orphans_done: false,
+            over,
+            burstable: None,
+        }
+    }
+
+    /// Runs until the sources end.
+    pub(crate) async fn run(
+        mut self,
+        mut updates: mpsc::Receiver<Update>,
+        mut over: mpsc::Receiver<String>,
+        mut events: broadcast::Receiver<RuntimeEvent>,
+    ) {
+        let mut check = tokio::time::interval(MIRROR_CHECK);
+        loop {
+            tokio::select! {
+                update = updates.recv() => match update {
+                    Some(update) => self.update(update),
+                    None => return,
+                },
+                Some(uid) = over.recv() => {
+                    self.pods.remove(&uid);
+                    self.start_statics();
+                }
+                event = events.recv() => match event {
+                    Ok(event) => self.wake(&event.pod_uid),
+                    Err(RecvError::Lagged(_)) => self.pods.values().for_each(|(a, _)| a.wake.notify_one()),
+                    Err(RecvError::Closed) => return tracing::error!("the runtime has ended"),
+                },
+                _ = check.tick() => self.repair_mirrors(),
+            }
+            self.settle().await;
+        }
+    }
+
+    fn wake(&self, uid: &str) {
+        if let Some((actor, _)) = self.pods.get(uid) {
+            actor.wake.notify_one();
+        }
+    }
+
+    fn update(&mut self, update: Update) {
+        match update {
+            Update::Pod(pod) => self.pod(pod),
+            Update::Gone(uid) => self.gone(&uid),
+            Update::Synced(uids) => {
+                let lost: Vec<String> = self
+                    .pods
+                    .iter()
+                    .filter(|(uid, (_, i))| !i.is_static && !uids.contains(*uid))
+                    .map(|(u, _)| u.clone())
+                    .collect();
+                lost.iter().for_each(|uid| self.gone(uid));
+                self.mirrors.retain(|_, m| uids.contains(&m.uid));
+                self.api_synced = true;
+                self.repair_mirrors();
+            }
+            Update::Static(pods) => self.set_statics(pods),
+        }
+    }
+
+    fn pod(&mut self, pod: Arc<Pod>) {
+        let m = &pod.metadata;
+        let key = (m.namespace.clone().unwrap_or_default(), m.name.clone().unwrap_or_default());
+        let uid = m.uid.clone().unwrap_or_default();
+        let deleting = m.deletion_timestamp.as_ref().map(|_| m.deletion_grace_period_seconds.unwrap_or(0));
+        if let Some(hash) = mirror::hash_of(&pod) {
+            self.mirrors.insert(key, Mirror { uid, hash, deleting: deleting.is_some() });
+            return self.repair_mirrors();
+        }
+        let verdict = self.pods.get(&uid).and_then(|(_, i)| i.verdict.clone());
+        self.tell(uid, Input { pod, is_static: false, deleting, gone: false, verdict });
+    }
+
+    fn gone(&mut self, uid: &str) {
+        let mirrors = self.mirrors.len();
+        self.mirrors.retain(|_, m| m.uid != uid);
+        if self.mirrors.len() != mirrors {
+            self.repair_mirrors();
+        }
+        if let Some(input) = self.pods.get(uid).map(|(_, i)| i.clone()) {
+            let deleting = input.deleting.or(Some(ORPHAN_GRACE));
+            self.tell(uid.to_owned(), Input { gone: true, deleting, ..input });
+        }
+    }
+
+    fn set_statics(&mut self, pods: BTreeMap<String, Arc<Pod>>) {
+        self.statics_known = true;
+        self.statics = pods;
+        let removed: Vec<(String, Input)> = self
+            .pods
+            .iter()
+            .filter(|(uid, (_, i))| i.is_static && !self.statics.contains_key(*uid))
+            .map(|(u, (_, i))| (u.clone(), i.clone()))
+            .collect();
+        for (uid, input) in removed {
+            let grace =
+                input.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30);
+            self.tell(uid, Input { gone: true, deleting: Some(grace), ..input });
+        }
+        self.start_statics();
+        self.repair_mirrors();
+    }
+
+    /// Starts static Pods whose name is free.
+    fn start_statics(&mut self) {
+        let name = |p: &Pod| (p.metadata.namespace.clone(), p.metadata.name.clone());
+        let taken: BTreeSet<_> = self.pods.values().map(|(_, i)| name(&i.pod)).collect();
+        let due: Vec<(String, Arc<Pod>)> = self
+            .statics
+            .iter()
+            .filter(|(uid, p)| !self.pods.contains_key(*uid) && !taken.contains(&name(p)))
+            .map(|(u, p)| (u.clone(), p.clone()))
+            .collect();
+        for (uid, pod) in due {
+            self.tell(uid, Input { pod, is_static: true, ..Input::default() });
+        }
+    }
+
+    /// Tells an actor, or starts it.
+    fn tell(&mut self, uid: String, mut input: Input) {
+        if let Some((actor, known)) = self.pods.get_mut(&uid) {
+            known.clone_from(&input);
+            actor.input.send_replace(input);
+            return;
+        }
+        let known = self.shared.pod_dir(&uid).join("memory.json").exists();
+        if !known && !input.gone && !is_over(&input.pod) {
+            input.verdict = admission::judge(&input.pod, &self.active(), &self.room);
+        }
+        let actor = Actor::start(self.shared.clone(), uid.clone(), input.clone(), self.over.clone());
+        self.pods.insert(uid, (actor, input));
+    }
+
+    /// Pods that use the node's resources.
+    fn active(&self) -> Vec<&Pod> {
+        let using = |uid: &str| !self.shared.handle.pod_by_uid(uid).is_some_and(|e| is_over(&e.pod));
+        self.pods
+            .iter()
+            .filter(|(uid, (_, i))| i.verdict.is_none() && !is_over(&i.pod) && using(uid))
+            .map(|(_, (_, i))| &*i.pod)
+            .collect()
+    }
+
+    /// What follows from any change: orphans, once everybody has spoken, and the weight of the burstable class.
+    async fn settle(&mut self) {
+        if !self.orphans_done && self.statics_known && (self.api_synced || self.shared.config.api.is_none()) {
+            self.orphans_done = true;
+            self.end_orphans().await;
+        }
+        let milli: i64 = self
+            .active()
+            .iter()
+            .filter(|p| lifecycle::qos_class(p) == "Burstable")
+            .map(|p| {
+                kinds::pod::resources::requests(&serde_json::to_value(&p.spec).unwrap_or_default())
+                    .get("cpu")
+                    .map_or(0, base::quantity::Quantity::milli_value)
+            })
+            .sum();
+        let weight = shares(milli);
+        if self.burstable != Some(weight) {
+            let path = format!("{}/kubepods/burstable", self.shared.config.cgroup_root);
+            match self
+                .shared
+                .config
+                .runtime
+                .apply_cgroup(&path, &Resources { cpu_shares: Some(weight), ..Resources::default() })
+                .await
+            {
+                Ok(()) => self.burstable = Some(weight),
+                Err(e) => tracing::warn!("{path}: {e}"),
+            }
+        }
+    }
+
+    /// Ends what an earlier life of the node left and nobody wants any more.
+    async fn end_orphans(&mut self) {
+        let dirs =
+            std::fs::read_dir(self.shared.config.data_dir.join("pods")).into_iter().flatten().flatten();
+        for dir in dirs {
+            let uid = dir.file_name().to_string_lossy().into_owned();
+            if self.pods.contains_key(&uid) {
+                continue;
+            }
+            match std::fs::read(dir.path().join("pod.json")).map(|j| serde_json::from_slice::<Pod>(&j)) {
+                Ok(Ok(pod)) => {
+                    tracing::info!("{} is wanted no more", lifecycle::pod_label(&pod));
+                    self.tell(
+                        uid,
+                        Input {
+                            pod: Arc::new(pod),
+                            gone: true,
+                            deleting: Some(ORPHAN_GRACE),
+                            ..Input::default()
+                        },
+                    );
+                }
+                _ => {
+                    if let Err(e) = crate::files::remove_tree(&dir.path()) {
+                        tracing::warn!("{} stays: {e}", dir.path().display());
+                    }
+                }
+            }
+        }
+        if let Err(e) = self.end_strays().await {
+            tracing::warn!("sandboxes of unknown Pods stay: {e}");
+        }
+    }
+
+    /// Sandboxes and addresses of Pods of which nothing else is known.
+    async fn end_strays(&self) -> Result<(), Box<dyn std::error::Error>> {
+        let config = &self.shared.config;
+        for s in config.runtime.sandboxes().await?.iter().filter(|s| !self.pods.contains_key(&s.uid)) {
+            config.runtime.stop_sandbox(&s.id).await?;
+            config.runtime.remove_sandbox(&s.id).await?;
+        }
+        for uid in config.network.unclaimed().await?.iter().filter(|u| !self.pods.contains_key(*u)) {
+            config.network.detach(uid).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates and deletes mirrors; what fails is tried at the next check.
+    fn repair_mirrors(&mut self) {
+        if !self.api_synced || !self.statics_known {
+            return;
+        }
+        for repair in mirror::repairs(&self.statics, &self.mirrors) {
+            let shared = self.shared.clone();
+            match repair {
+                Repair::Create(uid) => {
+                    let Some(pod) = self.statics.get(&uid).cloned() else { continue };
+                    tokio::spawn(async move {
+                        if let Err(e) = mirror::create(&shared, &pod).await {
+                            tracing::debug!("mirror of {} not made yet: {e}", lifecycle::pod_label(&pod));
+                        }
+                    });
+                }
+                Repair::Delete(ns, name, uid) => {
+                    let Some(api) = shared.config.api.clone() else { continue };
+                    tokio::spawn(async move {
+                        if let Err(e) =
+                            calls::delete_now(&*api, calls::target(calls::PODS, &ns, &name), &uid).await
+                        {
+                            tracing::debug!("mirror {ns}/{name} not deleted: {e}");
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn is_over(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(lifecycle::is_terminal)
+}

@@ -1,0 +1,69 @@
+//! The API's Pods of this node, watched; started again whenever the watch ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Change, Objects, Options, Status, WatchEvent};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::mpsc;
+
+use super::Update;
+use crate::calls;
+
+/// Watches until the node ends.
+pub(crate) async fn run(api: Arc<dyn Objects>, node: String, updates: mpsc::Sender<Update>) {
+    let mut delay = Duration::from_millis(200);
+    loop {
+        match watch(&*api, &node, &updates).await {
+            Ok(()) => return,
+            Err(e) => tracing::info!("the watch of Pods ended, another one begins: {e}"),
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(Duration::from_secs(10));
+        if updates.is_closed() {
+            return;
+        }
+    }
+}
+
+/// One watch, from the list on; `Ok` when nobody listens any more.
+async fn watch(api: &dyn Objects, node: &str, updates: &mpsc::Sender<Update>) -> Result<(), Status> {
+    let options = Options { field_selector: format!("spec.nodeName={node}"), ..Options::default() };
+    let mut watch = api.watch(calls::target(calls::PODS, "", ""), options).await?;
+    let mut listed = Some(BTreeSet::new());
+    loop {
+        for event in watch.next().await? {
+            if let Some(update) = translate(event, &mut listed)
+                && updates.send(update).await.is_err()
+            {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn translate(event: WatchEvent, listed: &mut Option<BTreeSet<String>>) -> Option<Update> {
+    if event.change == Change::Synced {
+        return listed.take().map(Update::Synced);
+    }
+    let object = event.object?;
+    let pod: Pod = match object.parse() {
+        Ok(pod) => pod,
+        Err(e) => {
+            tracing::error!("Pod {}/{} is unreadable: {e}", object.namespace, object.name);
+            return None;
+        }
+    };
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    match event.change {
+        Change::Added | Change::Modified => {
+            if let Some(listed) = listed {
+                listed.insert(uid);
+            }
+            Some(Update::Pod(Arc::new(pod)))
+        }
+        Change::Deleted => Some(Update::Gone(uid)),
+        Change::Bookmark | Change::Synced => None,
+    }
+}

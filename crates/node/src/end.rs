@@ -25,7 +25,9 @@ pub async fn all(handle: &NodeHandle, limit: Option<Duration>) -> usize {
 
 async fn one(runtime: &Arc<dyn Runtime>, entry: &PodEntry, limit: Option<Duration>) {
     let Some(spec) = entry.pod.spec.as_ref() else { return };
-    let own = Duration::from_secs(u64::try_from(spec.termination_grace_period_seconds.unwrap_or(GRACE)).unwrap_or(0));
+    let own = Duration::from_secs(
+        u64::try_from(spec.termination_grace_period_seconds.unwrap_or(GRACE)).unwrap_or(0),
+    );
     let until = Instant::now() + limit.map_or(own, |limit| own.min(limit));
     let sidecar = |c: &&Container| c.restart_policy.as_deref() == Some("Always");
     let sidecars: Vec<&Container> = spec.init_containers.iter().flatten().filter(sidecar).collect();

@@ -41,9 +41,7 @@ async fn sandboxes(instance: &Instance) -> Result<()> {
     let running = runtime.containers(None).await?.into_iter().filter(|c| c.state == ContainerState::Running);
     let stops = running.map(|container| {
         let runtime = runtime.clone();
-        async move {
-            runtime.stop_container(&container.id, GRACE).await
-        }
+        async move { runtime.stop_container(&container.id, GRACE).await }
     });
     for stopped in futures_util::future::join_all(stops).await {
         stopped.context("cannot stop a container")?;
@@ -58,7 +56,8 @@ async fn sandboxes(instance: &Instance) -> Result<()> {
 }
 
 async fn network(instance: &Instance) -> Result<()> {
-    let config = net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr: None, mtu: None };
+    let config =
+        net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr: None, mtu: None };
     let removed = tokio::task::spawn_blocking(move || net::Network::remove(&config)).await?;
     removed.context("cannot remove the Pod network")
 }
@@ -66,11 +65,13 @@ async fn network(instance: &Instance) -> Result<()> {
 /// Unmounts everything below a directory, last mounted first.
 fn unmount_below(dir: &Path) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo")?;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| point.replace("\\040", " "));
+    let points =
+        mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| point.replace("\\040", " "));
     let mut ours: Vec<String> = points.filter(|point| Path::new(point).starts_with(dir)).collect();
     ours.reverse();
     for point in ours {
-        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH).with_context(|| format!("cannot unmount {point}"))?;
+        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH)
+            .with_context(|| format!("cannot unmount {point}"))?;
     }
     Ok(())
 }

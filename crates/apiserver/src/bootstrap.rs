@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
-use client::Gvr;
-use client::{Call, Identity, Options, Status, Target, Verb};
+use client::{Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::server::Server;
 
-/// The table: resource (core group), namespace, object.
-fn objects(ca_pem: &str) -> Vec<(&'static str, &'static str, Value)> {
+/// Resource (core group), namespace, object.
+type Row = (&'static str, &'static str, Value);
+
+/// The table.
+fn objects(ca_pem: &str) -> Vec<Row> {
     let namespace = |name: &str| ("namespaces", "", json!({"metadata": {"name": name}}));
     vec![
         namespace("default"),
@@ -37,19 +40,25 @@ pub(crate) async fn run(server: &Arc<Server>, ca_pem: &str) -> Result<(), Status
         ..Identity::default()
     };
     let api = server.objects(identity, "kube-apiserver");
-    for (resource, namespace, object) in objects(ca_pem) {
-        let target = Target {
-            gvr: Gvr::new("", "v1", resource),
-            namespace: namespace.into(),
-            name: String::new(),
-            subresource: String::new(),
-        };
-        let call = Call { target, verb: Verb::Create(object), options: Options::default() };
-        match api.call(call).await {
-            Ok(_) => {}
-            Err(status) if status.is("AlreadyExists") => {}
-            Err(status) => return Err(status),
-        }
+    // Namespaces first, for what lives in them; side by side, for one commit on disk.
+    let (first, then): (Vec<_>, Vec<_>) =
+        objects(ca_pem).into_iter().partition(|(_, namespace, _)| namespace.is_empty());
+    for step in [first, then] {
+        try_join_all(step.into_iter().map(|row| create(&*api, row))).await?;
     }
     Ok(())
+}
+
+async fn create(api: &dyn Objects, (resource, namespace, object): Row) -> Result<(), Status> {
+    let target = Target {
+        gvr: Gvr::new("", "v1", resource),
+        namespace: namespace.into(),
+        name: String::new(),
+        subresource: String::new(),
+    };
+    let call = Call { target, verb: Verb::Create(object), options: Options::default() };
+    match api.call(call).await {
+        Err(status) if !status.is("AlreadyExists") => Err(status),
+        _ => Ok(()),
+    }
 }

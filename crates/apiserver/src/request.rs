@@ -115,7 +115,8 @@ fn verb(method: &http::Method, info: &Info, params: &Params, old_watch: bool) ->
     let collection = info.name.is_empty();
     match *method {
         http::Method::GET | http::Method::HEAD => {
-            if old_watch || (params.watch && info.subresource.is_empty()) {
+            // With a name `watch=true` says nothing; only the old watch paths watch one object.
+            if old_watch || (params.watch && collection) {
                 "watch"
             } else if collection {
                 "list"
@@ -288,6 +289,8 @@ mod tests {
             ("POST", "/api/v1/namespaces/a/pods", "create", "/v1", "pods/", "a", ""),
             ("GET", "/api/v1/namespaces/a/pods?watch=1", "watch", "/v1", "pods/", "a", ""),
             ("GET", "/api/v1/watch/namespaces/a/pods", "watch", "/v1", "pods/", "a", ""),
+            ("GET", "/api/v1/watch/namespaces/a/pods/p", "watch", "/v1", "pods/", "a", "p"),
+            ("GET", "/api/v1/namespaces/a/pods/p?watch=1", "get", "/v1", "pods/", "a", "p"),
             ("GET", "/api/v1/namespaces/a/pods/p/log?follow=1", "get", "/v1", "pods/log", "a", "p"),
             ("POST", "/api/v1/namespaces/a/pods/p/exec", "create", "/v1", "pods/exec", "a", "p"),
             ("DELETE", "/apis/batch/v1/namespaces/a/jobs", "deletecollection", "batch/v1", "jobs/", "a", ""),

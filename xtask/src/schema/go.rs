@@ -232,3 +232,15 @@ impl<'a> Binary<'a> {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_files_are_refused() {
+        assert!(types(b"#!/bin/sh").is_err());
+        let own = std::fs::read("/proc/self/exe").expect("this test");
+        assert!(types(&own).expect_err("not Go").to_string().contains("not a Go program"));
+    }
+}

@@ -99,3 +99,28 @@ pub fn numbers(messages: &Messages, of: &str, json: &str, known: &dyn Fn(&str) -
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "package k8s.io.api.core.v1;\n\
+        message Volume {\n  // optional string no = 9;\n  optional string name = 1;\n\
+        optional VolumeSource volumeSource = 2;\n}\n\
+        message VolumeSource {\n  optional .k8s.io.apimachinery.pkg.x.v1.Y hostPath = 1;\n\
+        map<string, Z> xKubernetesThing = 7;\n}\n";
+
+    #[test]
+    fn numbers_lead_through_inlined_messages() {
+        let mut messages = Messages::new();
+        parse(TEXT, &mut messages).expect("parses");
+        let volume = "io.k8s.api.core.v1.Volume";
+        let of = |json: &str| numbers(&messages, volume, json, &|name| name == "name");
+        assert_eq!(of("name"), Some(vec![1]));
+        assert_eq!(of("hostPath"), Some(vec![2, 1]));
+        assert_eq!(of("x-kubernetes-thing"), Some(vec![2, 7]));
+        assert_eq!(of("no"), None);
+        assert_eq!(messages["io.k8s.api.core.v1.VolumeSource"][0].message, "io.k8s.apimachinery.pkg.x.v1.Y");
+        assert!(parse("package a;\nmessage B {\n optional string c;\n}", &mut messages).is_err());
+    }
+}

@@ -37,6 +37,8 @@ pub(crate) type Reply = http::Response<Body>;
 
 /// A client that has not finished its handshake by then is let go.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A silent HTTP/2 peer is asked this often whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Requests in flight may take this long after shutdown begins.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -101,7 +103,8 @@ async fn connection(
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(60));
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000);
+    // A peer that vanished without a word is noticed, and its watches with it.
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1000).keep_alive_interval(KEEP_ALIVE);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
     watcher.watch(connection.into_owned()).await
 }

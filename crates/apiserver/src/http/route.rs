@@ -241,7 +241,7 @@ async fn resource(
     server: &Arc<Server>,
     who: Identity,
     info: Info,
-    params: Params,
+    mut params: Params,
     mut form: Form,
     request: Request<Incoming>,
 ) -> Reply {
@@ -272,6 +272,10 @@ async fn resource(
         }
     }
     let is_collection = info.is_collection();
+    if info.verb == "watch" && !info.name.is_empty() && params.single_name().is_none() {
+        // An old watch path of one object.
+        params.field_selector = format!("metadata.name={}", base::fields::escape(&info.name));
+    }
     let manager = match params.field_manager.as_str() {
         "" => apply::default_manager(header(request.headers(), &header::USER_AGENT)),
         named => named.to_owned(),

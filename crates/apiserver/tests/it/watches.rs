@@ -142,3 +142,33 @@ async fn a_stopping_server_ends_its_watches() {
     assert!(ended.is_err());
     tokio::time::timeout(Duration::from_secs(9), serving).await.expect("drained early").unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protobuf_lists_and_watches() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    api.create("configmaps/default", config_map("a", json!({"k": "v"}))).await.unwrap();
+    let proto = [("accept", "application/vnd.kubernetes.protobuf")];
+    let decode = |bytes: &[u8], kind: &str| {
+        let envelope = kinds::protobuf::open(bytes).unwrap();
+        assert_eq!(envelope.kind, kind);
+        kinds::protobuf::to_value(&envelope, kinds::schema::root("", "v1", kind).unwrap()).unwrap()
+    };
+    let (code, headers, bytes) =
+        cluster.raw("GET", "/api/v1/namespaces/default/configmaps", &proto, "").await;
+    assert_eq!((code.as_u16(), headers["content-type"].to_str().unwrap()), (200, proto[0].1));
+    assert_eq!(decode(&bytes, "ConfigMapList")["items"][0]["data"], json!({"k": "v"}));
+    let (_, _, bytes) = cluster.raw("GET", "/api/v1/namespaces/default/configmaps/b", &proto, "").await;
+    assert_eq!(decode(&bytes, "Status")["reason"], "NotFound");
+    let path = "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&allowWatchBookmarks=1";
+    let (_, headers, bytes) = cluster.raw("GET", path, &proto, "").await;
+    assert_eq!(headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let mut rest = &bytes[..];
+    let mut frames = 0;
+    while !rest.is_empty() {
+        let length = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
+        rest = &rest[4 + length..];
+        frames += 1;
+    }
+    assert_eq!(frames, 2, "the object and the bookmark that ends the initial events");
+}

@@ -241,6 +241,14 @@ fn type_meta_reads_only_two_fields() {
 }
 
 #[test]
+fn nothing_at_all() {
+    let config_map = root("", "v1", "ConfigMap").expect("ConfigMap");
+    assert_eq!(decode(b"null", config_map).expect("decodes").value, json!({"metadata": {}}));
+    let got = normalise(json!({"binaryData": {"a": "QR=="}}), config_map).expect("stray bits");
+    assert_eq!(got.value["binaryData"]["a"], "QQ==");
+}
+
+#[test]
 fn microtime_needs_six_digits() {
     let lease = root("coordination.k8s.io", "v1", "Lease").expect("Lease");
     let renew = |text: &str| normalise(json!({"spec": {"renewTime": text}}), lease);

@@ -9,12 +9,20 @@ use std::collections::HashSet;
 use base::quantity::Quantity;
 use base::time::Timestamp;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
 use super::json::{Node, number};
 use super::{DecodeError, Decoded, MAX_PROBLEMS};
 use crate::schema::{FieldRef, Scalar, Shape, StructRef, TypeRef};
+
+/// Go's `StdEncoding`: padding is needed, stray bits in the last symbol are ignored.
+const STANDARD: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
 
 /// Where the walk is: for the problems, and for the words of a type error.
 #[derive(Default)]
@@ -32,7 +40,11 @@ struct Walk<'s> {
 
 pub(super) fn walk(node: Node<'_>, ty: TypeRef<'_>) -> Result<Decoded, DecodeError> {
     let mut walk = Walk::default();
-    let value = walk.value(node, ty, None);
+    let value = match walk.value(node, ty, None) {
+        // A body of `null` is an object with nothing in it.
+        Value::Null => zero(ty),
+        value => value,
+    };
     match walk.error {
         Some(error) => Err(error),
         None => Ok(Decoded { value, problems: walk.problems }),

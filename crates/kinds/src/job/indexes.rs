@@ -2,7 +2,6 @@
 //!
 //! Invariant: the text is upstream's compressed form: two neighbours are joined by a comma, three or more by a dash.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -13,48 +12,68 @@ use crate::view::Meta;
 pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 const ENV: &str = "JOB_COMPLETION_INDEX";
 
-/// A set of indexes.
+/// A set of indexes, as ranges: the API lets a Job have two thousand million of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Indexes(BTreeSet<u32>);
+pub(super) struct Indexes {
+    /// (first, last), sorted, neither overlapping nor adjacent.
+    ranges: Vec<(u32, u32)>,
+}
 
 impl Indexes {
-    /// Reads the text; parts that are no numbers are skipped, as upstream does.
-    pub(super) fn parse(text: &str) -> Self {
+    /// Reads the text; parts that are no numbers are skipped and what is not below `limit` is cut off, as upstream does.
+    pub(super) fn parse(text: &str, limit: u32) -> Self {
         let range = |part: &str| {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
-            Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
+            let (first, last) =
+                (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?.min(limit.checked_sub(1)?));
+            (first <= last).then_some((first, last))
         };
-        Self(text.split(',').filter_map(range).flatten().collect())
-    }
-
-    pub(super) fn contains(&self, index: u32) -> bool {
-        self.0.contains(&index)
+        Self::merged(text.split(',').filter_map(range).collect())
     }
 
     pub(super) fn total(&self) -> usize {
-        self.0.len()
+        self.ranges.iter().map(|(first, last)| (last - first) as usize + 1).sum()
     }
 
     pub(super) fn extend(&mut self, indexes: impl IntoIterator<Item = u32>) {
-        self.0.extend(indexes);
+        let mut ranges = std::mem::take(&mut self.ranges);
+        ranges.extend(indexes.into_iter().map(|i| (i, i)));
+        *self = Self::merged(ranges);
+    }
+
+    /// The first `count` indexes below `limit` that are not in the set.
+    pub(super) fn free(&self, limit: u32, count: usize) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut from = 0;
+        for (first, last) in self.ranges.iter().copied().chain([(limit, limit)]) {
+            let gap = from..first.min(limit);
+            found.extend(gap.take(count - found.len()));
+            from = last.saturating_add(1);
+        }
+        found
+    }
+
+    fn merged(mut ranges: Vec<(u32, u32)>) -> Self {
+        ranges.sort_unstable();
+        let mut merged: Vec<(u32, u32)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                _ => merged.push((first, last)),
+            }
+        }
+        Self { ranges: merged }
     }
 }
 
 impl fmt::Display for Indexes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut ranges: Vec<(u32, u32)> = Vec::new();
-        for index in &self.0 {
-            match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == *index => *last = *index,
-                _ => ranges.push((*index, *index)),
-            }
-        }
         let text = |(first, last): &(u32, u32)| match last - first {
             0 => first.to_string(),
             1 => format!("{first},{last}"),
             _ => format!("{first}-{last}"),
         };
-        f.write_str(&ranges.iter().map(text).collect::<Vec<_>>().join(","))
+        f.write_str(&self.ranges.iter().map(text).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -92,10 +111,27 @@ mod tests {
     #[test]
     fn text_and_back() {
         for text in ["", "0", "0,1", "0-2", "1,3-5,7,8", "10-20"] {
-            assert_eq!(Indexes::parse(text).to_string(), text);
+            assert_eq!(Indexes::parse(text, 30).to_string(), text);
         }
-        assert_eq!(Indexes::parse("0-4").total(), 5);
-        assert_eq!(Indexes::parse("x,2").to_string(), "2");
+        for (text, limit, want) in
+            [("x,2", 30, "2"), ("0-9,20", 5, "0-4"), ("3-1", 9, ""), ("1", 0, ""), ("2,0-1", 9, "0-2")]
+        {
+            assert_eq!(Indexes::parse(text, limit).to_string(), want, "{text}");
+        }
+        let huge = Indexes::parse("0-1999999990", 2_000_000_000);
+        assert_eq!(
+            (huge.total(), huge.free(2_000_000_000, 2)),
+            (1_999_999_991, vec![1_999_999_991, 1_999_999_992])
+        );
+    }
+
+    #[test]
+    fn grows_and_has_gaps() {
+        let mut set = Indexes::parse("1,3-5", 9);
+        assert_eq!(set.free(9, 3), [0, 2, 6]);
+        set.extend([2, 8, 0, 2]);
+        assert_eq!(set.to_string(), "0-5,8");
+        assert_eq!((set.total(), set.free(9, 9)), (7, vec![6, 7]));
     }
 
     #[test]

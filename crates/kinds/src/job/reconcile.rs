@@ -118,7 +118,7 @@ impl<'a> Sync<'a> {
             + fresh(&uncounted.succeeded, &|p| p.status.phase == "Succeeded");
         let failed =
             job.status.failed + count(uncounted.failed.len()) + fresh(&uncounted.failed, &|p| job.failed(p));
-        let mut indexes = Indexes::parse(&job.status.completed_indexes);
+        let mut indexes = Indexes::parse(&job.status.completed_indexes, job.completions());
         if job.indexed() {
             let done = observed.pods.iter().filter(|p| job.countable(p) && p.status.phase == "Succeeded");
             indexes.extend(done.filter_map(|p| job.index(p)));
@@ -276,9 +276,8 @@ impl<'a> Sync<'a> {
         if self.job.spec.pod_replacement_policy == "Failed" {
             taken.extend(self.pods.iter().filter(|p| p.terminating()).filter_map(|p| self.job.index(p)));
         }
-        let completions = u32::try_from(self.job.spec.completions.unwrap_or(0)).unwrap_or(0);
-        let free = (0..completions).filter(|i| !taken.contains(*i)).take(missing);
-        free.map(|index| create(self.stored, self.job, Some(index))).collect()
+        let free = taken.free(self.job.completions(), missing);
+        free.into_iter().map(|index| create(self.stored, self.job, Some(index))).collect()
     }
 
     fn check_complete(&mut self) {

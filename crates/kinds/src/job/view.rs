@@ -94,6 +94,11 @@ impl JobView {
         self.spec.completion_mode == "Indexed"
     }
 
+    /// How many indexes an Indexed Job has.
+    pub(super) fn completions(&self) -> u32 {
+        self.spec.completions.and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
+    }
+
     pub(super) fn parallelism(&self) -> i32 {
         self.spec.parallelism.unwrap_or(1)
     }
@@ -106,7 +111,7 @@ impl JobView {
 
     /// The Pod's completion index, if it is one of this Job's.
     pub(super) fn index(&self, pod: &PodView) -> Option<u32> {
-        indexes::of(&pod.metadata).filter(|i| i64::from(*i) < i64::from(self.spec.completions.unwrap_or(0)))
+        indexes::of(&pod.metadata).filter(|i| *i < self.completions())
     }
 
     pub(super) fn countable(&self, pod: &PodView) -> bool {

@@ -43,6 +43,8 @@ pub enum PatchError {
 
 /// Most operations of a JSON patch.
 pub const MAX_OPERATIONS: usize = 10_000;
+/// Most bytes that the copy operations of one JSON patch may add (`JSONPatchMaxCopyBytes`).
+pub const MAX_COPIED: usize = 3 * 1024 * 1024;
 
 /// Applies an RFC 6902 patch. As upstream's library: negative indices count from the end, the whole document cannot be
 /// replaced, and a test of a missing member against null holds.

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{MAX_OPERATIONS, PatchError, Patched};
+use super::{MAX_COPIED, MAX_OPERATIONS, PatchError, Patched};
 use crate::decode::json::{self, Node};
 
 struct Operation {
@@ -36,8 +36,9 @@ pub(super) fn apply(original: &Value, patch: &[u8]) -> Result<Patched, PatchErro
     for (at, item) in items.into_iter().enumerate() {
         operations.push(read(item, at, &mut problems).map_err(malformed)?);
     }
+    let mut copied = 0;
     for operation in operations {
-        run(&mut value, operation).map_err(PatchError::Failed)?;
+        run(&mut value, operation, &mut copied).map_err(PatchError::Failed)?;
     }
     let problems = problems.into_iter().map(|p| format!("json patch {p}")).collect();
     Ok(Patched { value, problems })
@@ -70,7 +71,8 @@ fn read(node: Node<'_>, at: usize, problems: &mut Vec<String>) -> Result<Operati
     Ok(out)
 }
 
-fn run(doc: &mut Value, operation: Operation) -> Result<(), String> {
+/// `copied` counts the bytes of all copies so far, since copies of copies grow without end.
+fn run(doc: &mut Value, operation: Operation, copied: &mut usize) -> Result<(), String> {
     let Operation { op, path, from, value } = operation;
     let path = path.ok_or_else(|| format!("{op} operation failed to decode path: missing value"))?;
     let given = || value.clone().unwrap_or(Value::Null);
@@ -92,6 +94,13 @@ fn run(doc: &mut Value, operation: Operation) -> Result<(), String> {
             let from = from.ok_or("copy operation failed to decode from: missing value")?;
             let (parent, key) = parent(doc, &from).ok_or_else(|| missing("copy", "from path", &from))?;
             let value = member(parent, &key).ok_or_else(|| missing("copy", "from path", &from))?.clone();
+            *copied += value.to_string().len();
+            if *copied > MAX_COPIED {
+                return Err(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the \
+                     limit {MAX_COPIED}"
+                ));
+            }
             add(doc, &path, value, "copy")
         }
         "test" => {

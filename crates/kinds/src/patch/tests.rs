@@ -81,6 +81,10 @@ fn json_patch_failures() {
     let many = vec![json!({"op": "test", "path": "/b", "value": "x"}); MAX_OPERATIONS + 1];
     let error = json_patch(&doc, &bytes(&json!(many))).expect_err("too many");
     assert_eq!(error.to_string(), "The allowed maximum operations in a JSON patch is 10000, got 10001");
+    let doubling: Vec<Value> =
+        (0..64).map(|n| json!({"op": "copy", "from": "/b", "path": format!("/b/{n}")})).collect();
+    let error = json_patch(&json!({"b": {"x": "y"}}), &bytes(&json!(doubling))).expect_err("too much");
+    assert!(error.to_string().starts_with("Unable to complete the copy"), "{error}");
     assert!(matches!(json_patch(&doc, b"{}"), Err(PatchError::Malformed(_))));
     let got =
         json_patch(&doc, br#"[{"op":"test","op":"test","path":"/b","value":"x","y":1}]"#).expect("applies");

@@ -23,8 +23,10 @@ pub mod probe;
 mod probes;
 mod pulls;
 pub mod register;
+pub mod server;
 mod sources;
 mod status;
+pub mod streaming;
 mod upkeep;
 pub mod volumes;
 

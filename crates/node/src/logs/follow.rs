@@ -155,7 +155,8 @@ impl Waker {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE;
         inotify::add_watch(&inotify, path.parent().unwrap_or(Path::new(".")), flags)?;
-        Ok(Self(AsyncFd::new(inotify)?))
+        // SAFETY: `AsyncFd` owns the descriptor, nobody else closes or replaces it.
+        Ok(Self(unsafe { AsyncFd::register(inotify)? }))
     }
 
     /// Returns at the next event, or after a second.

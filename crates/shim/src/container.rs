@@ -257,17 +257,30 @@ fn child(
     // Not visible through /proc to the container's other processes while this is still the shim's image.
     sys::prctl(libc::PR_SET_DUMPABLE, 0).map_err(say)?;
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).map_err(say)?;
-    let procs: Result<Vec<RawFd>, Errno> = start.cgroups.v1.iter().map(|fd| fd_of(with.fds, fd)).collect();
-    process::join_cgroups(&procs.map_err(say)?)?;
-    if start.cgroup_namespace {
-        sys::unshare(libc::CLONE_NEWCGROUP).map_err(|error| failure("make", "cgroup namespace", error))?;
-    }
     process::set_oom_score(with.proc, start.process.oom_score_adj)?;
+    let procs: Result<Vec<RawFd>, Errno> = start.cgroups.v1.iter().map(|fd| fd_of(with.fds, fd)).collect();
+    let v2_alone = start.cgroups.v1.is_empty();
+    if v2_alone {
+        // A cgroup2 mount is rooted where the namespace is.
+        new_cgroup_namespace(start)?;
+    }
     rootfs::enter(start, with.fds)?;
+    if !v2_alone {
+        // Late: the kernel may make this write wait for an RCU grace period, which passes during the mounts.
+        process::join_cgroups(&procs.map_err(say)?)?;
+        new_cgroup_namespace(start)?;
+    }
     if start.process.tty {
         process::open_terminal(&start.process, channel, true)?;
     } else {
         process::set_streams(ends, start.process.uid)?;
     }
     process::become_command(&start.process, channel)
+}
+
+fn new_cgroup_namespace(start: &Start) -> Result<(), Failure> {
+    if !start.cgroup_namespace {
+        return Ok(());
+    }
+    sys::unshare(libc::CLONE_NEWCGROUP).map_err(|error| failure("make", "cgroup namespace", error))
 }

@@ -49,6 +49,8 @@ pub(crate) struct Shim {
     execs: Vec<Running>,
     next_key: u32,
     stopping: bool,
+    /// Room for output, kept so that reading does not allocate.
+    chunk: Vec<u8>,
 }
 
 impl Shim {
@@ -72,6 +74,7 @@ impl Shim {
             execs: Vec::new(),
             next_key: 0,
             stopping: false,
+            chunk: Vec::new(),
         };
         shim.watch(shim.listener.as_raw_fd(), Source::Listener, EPOLLIN)?;
         shim.watch(shim.children.as_raw_fd(), Source::Children, EPOLLIN)?;
@@ -172,17 +175,16 @@ impl Shim {
 
     fn on_request(&mut self) {
         let Some(daemon) = &self.daemon else { return };
-        let mut buffer = vec![0; shim::INLINE_MAX];
+        let mut buffer = Vec::with_capacity(shim::INLINE_MAX);
         let mut fds = std::mem::take(&mut self.early_fds);
-        let count = match sys::receive(daemon.as_raw_fd(), &mut buffer, &mut fds) {
-            Ok(count) if count >= 4 => count,
+        match sys::receive(daemon.as_raw_fd(), &mut buffer, &mut fds) {
+            Ok(count) if count >= 4 => {}
             Err(libc::EAGAIN | libc::EINTR) => {
                 self.early_fds = fds;
                 return;
             }
             _ => return self.disconnect(),
-        };
-        buffer.truncate(count);
+        }
         let sequence = u32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
         if sequence == shim::MORE_FDS {
             self.early_fds = fds;
@@ -198,6 +200,9 @@ impl Shim {
             Ok((sequence, request)) => self.handle(sequence, request, fds),
             Err(_) => self.disconnect(),
         }
+        drop(buffer);
+        // Requests are rare and large; between them the shim should cost next to nothing.
+        sys::trim_memory();
     }
 
     fn handle(&mut self, request: u32, what: Request, fds: Vec<OwnedFd>) {
@@ -439,14 +444,17 @@ impl Shim {
     fn read_output(&mut self, key: u32, stream: usize) -> bool {
         let Some(container) = self.by_key(key) else { return false };
         let Some(output) = container.outputs[stream].as_ref().map(AsRawFd::as_raw_fd) else { return false };
-        let mut chunk = [0; CHUNK];
-        match sys::read(output, &mut chunk) {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        chunk.reserve(CHUNK);
+        let read = sys::read_some(output, &mut chunk);
+        let Some(container) = self.by_key(key) else { return false };
+        let more = match read {
             Ok(count) if count > 0 => {
-                container.record(stream, &chunk[..count]);
+                container.record(stream, &chunk);
                 if !container.clients.is_empty() {
                     for client in &mut container.clients {
                         if client.ends[stream].is_some() {
-                            client.pending[stream].extend_from_slice(&chunk[..count]);
+                            client.pending[stream].extend_from_slice(&chunk);
                         }
                     }
                     self.flush_clients(key, stream);
@@ -459,7 +467,10 @@ impl Shim {
                 self.close_output(key, stream);
                 false
             }
-        }
+        };
+        chunk.clear();
+        self.chunk = chunk;
+        more
     }
 
     fn close_output(&mut self, key: u32, stream: usize) {
@@ -578,13 +589,13 @@ enum Said {
 }
 
 fn listen(channel: RawFd) -> Said {
-    let mut buffer = [0; 4096];
+    let mut buffer = Vec::with_capacity(4096);
     let mut fds = Vec::new();
     match sys::receive_now(channel, &mut buffer, &mut fds) {
         Err(libc::EAGAIN | libc::EINTR) => Said::Nothing,
         Ok(0) | Err(_) => Said::End,
-        Ok(count) => match (buffer[0], fds.pop()) {
-            (SAYS_FAILED, _) => Said::Failed(String::from_utf8_lossy(&buffer[1..count]).into_owned()),
+        Ok(_) => match (buffer[0], fds.pop()) {
+            (SAYS_FAILED, _) => Said::Failed(String::from_utf8_lossy(&buffer[1..]).into_owned()),
             (SAYS_TERMINAL, Some(master)) => Said::Terminal(master),
             _ => listen(channel),
         },

@@ -162,6 +162,23 @@ pub(crate) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
     check(unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) as c_long }).map(|n| n as usize)
 }
 
+/// Reads into a buffer's spare room: pages that are not needed are never touched.
+pub(crate) fn read_some(fd: RawFd, buffer: &mut Vec<u8>) -> Result<usize> {
+    buffer.clear();
+    // SAFETY: the spare room is as long as the capacity; the kernel initialised what it counts.
+    unsafe {
+        let count = check(libc::read(fd, buffer.as_mut_ptr().cast(), buffer.capacity()) as c_long)? as usize;
+        buffer.set_len(count);
+        Ok(count)
+    }
+}
+
+/// Gives memory that is not used back to the kernel.
+pub(crate) fn trim_memory() {
+    // SAFETY: no memory in use is affected.
+    unsafe { libc::malloc_trim(0) };
+}
+
 pub(crate) fn pread(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: a buffer of the length given.
     check(unsafe { libc::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) as c_long })
@@ -356,18 +373,19 @@ pub(crate) fn send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Result<()> {
     check(unsafe { libc::sendmsg(socket, &message, libc::MSG_NOSIGNAL) as c_long }).map(drop)
 }
 
-/// Receives one packet; 0 bytes is the end.
-pub(crate) fn receive(socket: RawFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<usize> {
+/// Receives one packet into a buffer's spare room; 0 bytes is the end.
+pub(crate) fn receive(socket: RawFd, buffer: &mut Vec<u8>, fds: &mut Vec<OwnedFd>) -> Result<usize> {
     receive_with(socket, buffer, fds, 0)
 }
 
 /// The same, with EAGAIN instead of waiting.
-pub(crate) fn receive_now(socket: RawFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<usize> {
+pub(crate) fn receive_now(socket: RawFd, buffer: &mut Vec<u8>, fds: &mut Vec<OwnedFd>) -> Result<usize> {
     receive_with(socket, buffer, fds, libc::MSG_DONTWAIT)
 }
 
-fn receive_with(socket: RawFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>, flags: c_int) -> Result<usize> {
-    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+fn receive_with(socket: RawFd, buffer: &mut Vec<u8>, fds: &mut Vec<OwnedFd>, flags: c_int) -> Result<usize> {
+    buffer.clear();
+    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.capacity() };
     let mut control = Control([0; 1024]);
     // SAFETY: plain data, zero is valid for every field.
     let mut message: libc::msghdr = unsafe { zeroed() };
@@ -395,6 +413,8 @@ fn receive_with(socket: RawFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>, flags:
     if message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 {
         return Err(libc::EMSGSIZE);
     }
+    // SAFETY: the kernel initialised that many bytes of the spare room.
+    unsafe { buffer.set_len(count as usize) };
     Ok(count as usize)
 }
 

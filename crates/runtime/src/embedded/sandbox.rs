@@ -54,12 +54,7 @@ pub(super) async fn run(runtime: &Embedded, spec: SandboxSpec) -> Result<Sandbox
 async fn bring_up(runtime: &Embedded, sandbox: &Arc<Sandbox>, spec: SandboxSpec) -> Result<(), RuntimeError> {
     let (shared, with) = (runtime.shared.clone(), sandbox.clone());
     let log_dir = blocking(move || spawn(&shared, &with)).await?;
-    let adopted = {
-        // Outside the Pod's groups, so that the Pod's limits never kill its keeper. Overlaps with the set-up below.
-        let (shared, pid) = (runtime.shared.clone(), sandbox.live().pid.unwrap_or_default());
-        let group = format!("{}/shims", runtime.config.cgroup_root.trim_end_matches('/'));
-        blocking(move || shared.cgroups.adopt(&group, pid))
-    };
+    move_to_shims(runtime, sandbox);
     let (link, hello, events) = Link::connect(&sandbox.socket).await.map_err(|error| shim_failed(&error))?;
     let mut fds: Vec<BorrowedFd<'_>> = vec![log_dir.as_fd()];
     fds.extend(spec.netns.as_ref().map(AsFd::as_fd));
@@ -73,7 +68,6 @@ async fn bring_up(runtime: &Embedded, sandbox: &Arc<Sandbox>, spec: SandboxSpec)
         log_dir: Fd { index: 0 },
     };
     let (reply, _) = link.call(&Request::Init(init), &fds).await.map_err(|error| shim_failed(&error))?;
-    adopted.await?;
     match reply {
         Reply::Done(_) => {}
         Reply::Refused(message) => {
@@ -82,6 +76,20 @@ async fn bring_up(runtime: &Embedded, sandbox: &Arc<Sandbox>, spec: SandboxSpec)
         other => return Err(RuntimeError::State(format!("unexpected answer of the shim: {other:?}"))),
     }
     adopt(&runtime.shared, sandbox, link, &hello, events)
+}
+
+/// Puts the shim outside the Pod's groups, so that the Pod's limits never kill its keeper. In the background: the
+/// kernel may make it wait for an RCU grace period.
+fn move_to_shims(runtime: &Embedded, sandbox: &Sandbox) {
+    let (shared, id) = (runtime.shared.clone(), sandbox.id.clone());
+    let Some(pid) = sandbox.live().pid else { return };
+    let group = format!("{}/shims", runtime.config.cgroup_root.trim_end_matches('/'));
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = shared.cgroups.adopt(&group, pid) {
+            // It still works where it is: in the daemon's own group.
+            tracing::warn!(sandbox = id, %error, "shim not moved to its cgroup");
+        }
+    });
 }
 
 /// `net.ipv4.ip_forward` as a path; slashes may be used instead, as sysctl(8).

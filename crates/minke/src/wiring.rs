@@ -4,7 +4,7 @@
 //! ending the daemon leaves Pods alone. Absent: decisions of any part.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -336,7 +336,7 @@ async fn start_node(
     let handle = node.handle();
     let stop = stop.child_token();
     let serving = match api {
-        Some(_) => None::<JoinHandle<()>>,
+        Some(api) => Some(serve_node(api, &name, node_ip, listener, handle.clone())?),
         // Without an API server nobody could prove who he is.
         None => None,
     };
@@ -350,6 +350,24 @@ async fn start_node(
         }
     });
     Ok(NodeTask { handle, stop, task: Mutex::new(Some(task)) })
+}
+
+/// The node's HTTPS endpoints, for whom the cluster's CA vouches.
+fn serve_node(
+    api: &Api,
+    name: &str,
+    ip: IpAddr,
+    listener: std::net::TcpListener,
+    handle: node::NodeHandle,
+) -> Result<JoinHandle<()>> {
+    let pair = api.pki.node_serving(name, &[ip, Ipv4Addr::LOCALHOST.into()])?;
+    let tls = Arc::new(api.pki.node_server_tls(&pair)?);
+    let listener = tokio_listener(listener)?;
+    Ok(tokio::spawn(async move {
+        if let Err(error) = node::server::serve(listener, tls, handle).await {
+            tracing::error!(%error, "the node's endpoints ended");
+        }
+    }))
 }
 
 /// Upstream's port of a node's HTTPS endpoints, or a free one if another instance has it.

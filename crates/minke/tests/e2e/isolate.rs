@@ -23,7 +23,7 @@ pub fn isolated(name: &str, body: fn()) {
     }
     let group = Cgroups(format!("minke-e2e-{}-{}", std::process::id(), name.replace("::", "-")));
     let exe = std::env::current_exe().expect("the test binary's path");
-    let status = Command::new("unshare")
+    let out = Command::new("unshare")
         .args([
             "--net",
             "--mount",
@@ -42,10 +42,11 @@ pub fn isolated(name: &str, body: fn()) {
         .args(["--exact", name, "--nocapture", "--test-threads", "1"])
         .env(INSIDE, &group.0)
         .stdin(Stdio::null())
-        .status()
+        .output()
         .expect("unshare of util-linux");
     drop(group);
-    assert!(status.success(), "{name} failed in its namespaces: {status}");
+    let said = [out.stdout, out.stderr].concat();
+    assert!(out.status.success(), "{name} failed in its namespaces: {}\n{}", out.status, String::from_utf8_lossy(&said));
 }
 
 /// The parent of all cgroups that this test may make, as minke's configuration names it.

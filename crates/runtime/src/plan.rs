@@ -169,10 +169,12 @@ fn device_steps(spec: &ContainerSpec, ops: &mut Vec<Op>) -> Result<(), RuntimeEr
         ("/proc/self/fd/0", "stdin"),
         ("/proc/self/fd/1", "stdout"),
         ("/proc/self/fd/2", "stderr"),
-        ("/proc/kcore", "core"),
         ("pts/ptmx", "ptmx"),
     ] {
         ops.push(Op::Symlink { to: to.to_owned(), target: format!("/dev/{name}") });
+    }
+    if Path::new("/proc/kcore").exists() {
+        ops.push(Op::Symlink { to: "/proc/kcore".to_owned(), target: "/dev/core".to_owned() });
     }
     for (host, target, _) in &spec.devices {
         let metadata = fs::metadata(host).map_err(|error| RuntimeError::System {

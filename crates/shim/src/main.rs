@@ -19,6 +19,8 @@ extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
     sys::close_from(shim::LISTEN_FD + 1);
     sys::ignore_signal(libc::SIGPIPE);
     sys::setsid();
+    // Modes of what is made are meant as written.
+    sys::umask(0);
     match server::Shim::new() {
         Ok(mut shim) => shim.run(),
         Err(error) => error,

@@ -465,9 +465,12 @@ pub(crate) fn child_signals() -> Result<OwnedFd> {
 
 /// Default dispositions and an empty mask, as a fresh process expects them.
 pub(crate) fn reset_signals() {
+    // The kernel's sigaction, all zero: SIG_DFL, no flags, no mask. Past glibc, which keeps 32 and 33 to itself but
+    // ignores 33 in what it spawns.
+    let default = [0u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is valid for every signal; failures (KILL, STOP, reserved ones) do not matter.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: a structure at least as large as the kernel's; failures (KILL, STOP) do not matter.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), null::<u64>(), 8) };
     }
     // SAFETY: plain data, initialised by sigemptyset; valid pointers.
     unsafe {

@@ -4,9 +4,12 @@
 //! Invariant: no test sleeps; each waits for a condition, up to a ceiling. Absent: tests without root; without it the
 //! program fails and says so.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod basic;
 mod isolation;
 mod kit;
+mod oracle;
 mod probe;
 mod streams;
 
@@ -35,6 +38,7 @@ const TESTS: &[Test] = tests![
     streams: exec_collects, exec_times_out, exec_with_stdin, exec_terminal, attach_stdin_once, attach_terminal;
     isolation: oom_killed, ipc_is_the_pods, process_namespaces, privileges, seccomp_filters, masked_and_read_only,
         mounts, links_do_not_escape, limits_and_stats, log_rotation, connects_inside, sysctls_and_devices;
+    oracle: as_runc;
 ];
 
 fn main() -> ExitCode {

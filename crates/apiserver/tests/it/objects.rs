@@ -263,3 +263,51 @@ async fn server_side_apply() {
     assert_eq!((entry["operation"].as_str(), entry["manager"].as_str()), (Some("Update"), Some("test")));
     assert_eq!(entry["fieldsV1"], json!({"f:data": {".": {}, "f:k": {}}}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_are_answered_never_fatal() {
+    let cluster = Cluster::start().await;
+    let deep =
+        format!("{{\"metadata\":{{\"name\":\"a\"}},\"data\":{}{}}}", "[".repeat(50_000), "]".repeat(50_000));
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let json = "application/json";
+    let proto = "application/vnd.kubernetes.protobuf";
+    let rename = r#"[{"op":"replace","path":"/metadata","value":5}]"#;
+    // method, path, content type, body, code
+    let table: [(&str, &str, &str, &str, u16); 23] = [
+        ("POST", maps, json, "", 400),
+        ("POST", maps, json, "{", 400),
+        ("POST", maps, json, "[]", 400),
+        ("POST", maps, json, "null", 422),
+        ("POST", maps, json, r#"{"metadata":5}"#, 400),
+        ("POST", maps, json, r#"{"metadata":{"name":5}}"#, 400),
+        ("POST", maps, json, r#"{"metadata":null,"kind":"Pod"}"#, 400),
+        ("POST", maps, json, &deep, 400),
+        ("POST", maps, proto, "k8s\0\u{1}\u{7f}\u{7f}\u{7f}", 400),
+        ("POST", maps, proto, "rubbish", 400),
+        ("POST", maps, "application/yaml", "a: [", 400),
+        ("POST", "/api/v1/configmaps", json, "{}", 405),
+        ("POST", "/api/v1/namespaces/default/configmaps/a", json, "{}", 405),
+        ("PUT", maps, json, "{}", 405),
+        ("PATCH", &format!("{maps}/a"), json, "{}", 415),
+        ("PATCH", "/api/v1/namespaces/default", "application/json-patch+json", rename, 422),
+        ("PATCH", "/api/v1/namespaces/default", "application/merge-patch+json", "[]", 400),
+        (
+            "PATCH",
+            "/api/v1/namespaces/default",
+            "application/strategic-merge-patch+json",
+            r#"{"metadata":5}"#,
+            422,
+        ),
+        ("DELETE", &format!("{maps}/a"), json, r#"{"kind":"Pod"}"#, 400),
+        ("DELETE", &format!("{maps}/a"), json, "{", 400),
+        ("GET", &format!("{maps}/a/nothing"), json, "", 404),
+        ("GET", &format!("{maps}?labelSelector=%3D%3D"), json, "", 400),
+        ("GET", &format!("{maps}?resourceVersion=x"), json, "", 400),
+    ];
+    for (method, path, media, body, want) in table {
+        let (code, _, text) = cluster.raw(method, path, &[("content-type", media)], body.to_owned()).await;
+        let shown = &body[..body.len().min(60)];
+        assert_eq!(code.as_u16(), want, "{method} {path} {media} {shown}: {text:?}");
+    }
+}

@@ -6,7 +6,7 @@
 
 use client::Identity;
 use kinds::by_resource;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Store;
 
 use crate::authn::{AUTHENTICATED, UNAUTHENTICATED};
@@ -138,6 +138,24 @@ pub(crate) fn allows(store: &dyn Store, who: &Identity, asked: &Attributes<'_>) 
     who.groups.iter().any(|g| g == "system:masters")
         || RULES.iter().any(|(subject, what)| is(subject, who) && covers(what, asked))
         || node_name(who).is_some_and(|node| allows_node(store, node, asked))
+}
+
+/// The caller's rules in the form of `SelfSubjectRulesReview`: about resources, about paths.
+pub(crate) fn rules(who: &Identity) -> (Vec<Value>, Vec<Value>) {
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    if who.groups.iter().any(|g| g == "system:masters") {
+        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    for (_, what) in RULES.iter().filter(|(subject, _)| is(subject, who)) {
+        match what {
+            Paths(urls) => paths.push(json!({"verbs": ["get"], "nonResourceURLs": urls})),
+            Do(verbs, group, named) => {
+                resources.push(json!({"verbs": verbs, "apiGroups": [group], "resources": named}));
+            }
+        }
+    }
+    (resources, paths)
 }
 
 /// The message of the 403.

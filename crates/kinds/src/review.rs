@@ -82,6 +82,46 @@ pub static SELF_SUBJECT_ACCESS_REVIEW: Kind = Kind {
     strategy: &Review,
 };
 
+/// Whether somebody may, in one namespace.
+pub static LOCAL_SUBJECT_ACCESS_REVIEW: Kind = Kind {
+    group: "authorization.k8s.io",
+    version: "v1",
+    kind: "LocalSubjectAccessReview",
+    plural: "localsubjectaccessreviews",
+    singular: "localsubjectaccessreview",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    subresources: &[],
+    verbs: CREATE_ONLY,
+    bucket: "",
+    storage_version_hash: "",
+    create_on_update: false,
+    unconditional_update: false,
+    delete_returns_object: false,
+    strategy: &Review,
+};
+
+/// What I may do in a namespace.
+pub static SELF_SUBJECT_RULES_REVIEW: Kind = Kind {
+    group: "authorization.k8s.io",
+    version: "v1",
+    kind: "SelfSubjectRulesReview",
+    plural: "selfsubjectrulesreviews",
+    singular: "selfsubjectrulesreview",
+    short_names: &[],
+    categories: &[],
+    namespaced: false,
+    subresources: &[],
+    verbs: CREATE_ONLY,
+    bucket: "",
+    storage_version_hash: "",
+    create_on_update: false,
+    unconditional_update: false,
+    delete_returns_object: false,
+    strategy: &Review,
+};
+
 /// Their behaviour: metadata is never looked at.
 #[derive(Debug)]
 pub struct Review;

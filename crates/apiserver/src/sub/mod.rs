@@ -71,6 +71,8 @@ async fn answered(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         "TokenReview" => review::token(ctx, body),
         "SubjectAccessReview" => review::subject_access(ctx, body),
         "SelfSubjectAccessReview" => review::self_subject_access(ctx, body),
+        "LocalSubjectAccessReview" => review::local_subject_access(ctx, body),
+        "SelfSubjectRulesReview" => review::self_subject_rules(ctx, body),
         "SelfSubjectReview" => review::self_subject(ctx, body),
         _ => Err(Status::method_not_supported()),
     }

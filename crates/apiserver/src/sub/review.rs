@@ -57,6 +57,49 @@ pub(super) fn self_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, S
 /// SubjectAccessReview.
 pub(super) fn subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let review = decode(ctx, body)?;
+    let who = subject(ctx, &review)?;
+    access(ctx, review, &who)
+}
+
+/// LocalSubjectAccessReview: only about its own namespace.
+pub(super) fn local_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let mut review = decode(ctx, body)?;
+    body::locate(ctx, &mut review)?;
+    let who = subject(ctx, &review)?;
+    let mut errors = ErrorList::default();
+    let asked = review["spec"]["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
+    if asked != ctx.namespace {
+        let path = Path::new("spec.resourceAttributes.namespace");
+        errors.invalid(&path, asked, "must match metadata.namespace");
+    }
+    if review["spec"]["nonResourceAttributes"].is_object() {
+        let given = review["spec"]["nonResourceAttributes"].clone();
+        let path = Path::new("spec.nonResourceAttributes");
+        errors.invalid(&path, given, "disallowed on this kind of request");
+    }
+    if !errors.is_empty() {
+        return Err(ctx.invalid("", &errors));
+    }
+    access(ctx, review, &who)
+}
+
+/// SelfSubjectRulesReview: the table's rules, as far as they are the caller's. What a node may do to what its Pods
+/// refer to cannot be listed, so the list of a node is not complete.
+pub(super) fn self_subject_rules(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let review = decode(ctx, body)?;
+    if review["spec"]["namespace"].as_str().unwrap_or_default().is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
+    }
+    let (resources, paths) = authz::rules(ctx.who);
+    let incomplete = ctx.who.groups.iter().any(|g| g == "system:nodes");
+    Ok(answer(
+        review,
+        json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete}),
+    ))
+}
+
+/// The identity a review asks about.
+fn subject(ctx: &Ctx<'_>, review: &Value) -> Result<Identity, Status> {
     let spec = &review["spec"];
     let extra: BTreeMap<String, Vec<String>> =
         spec["extra"].as_object().into_iter().flatten().map(|(k, v)| (k.clone(), texts(v))).collect();
@@ -68,11 +111,10 @@ pub(super) fn subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status
     };
     if who.name.is_empty() && who.groups.is_empty() {
         let mut errors = ErrorList::default();
-        let path = Path::new("spec.user");
-        errors.invalid(&path, "", "at least one of user or group must be specified");
+        errors.invalid(&Path::new("spec.user"), "", "at least one of user or group must be specified");
         return Err(ctx.invalid("", &errors));
     }
-    access(ctx, review, &who)
+    Ok(who)
 }
 
 fn access(ctx: &Ctx<'_>, review: Value, who: &Identity) -> Result<Answer, Status> {

@@ -72,6 +72,12 @@ async fn reviews_and_impersonation() {
         "resourceAttributes": {"verb": "list", "resource": "pods"}}});
     let answer = cluster.admin().create("subjectaccessreviews.authorization.k8s.io", about).await.unwrap();
     assert_eq!(answer["status"]["allowed"], true);
+    let rules = json!({"spec": {"namespace": "default"}});
+    let rules = jane.create("selfsubjectrulesreviews.authorization.k8s.io", rules).await.unwrap();
+    assert_eq!(rules["status"]["resourceRules"][0]["resources"][0], "selfsubjectaccessreviews");
+    let local = json!({"spec": {"user": "jane", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "kube-system"}}});
+    let local = cluster.admin().create("localsubjectaccessreviews.authorization.k8s.io/default", local).await;
+    assert!(said(local).contains("must match metadata.namespace"));
     let me = jane.create("selfsubjectreviews.authentication.k8s.io", json!({})).await.unwrap();
     assert_eq!(me["status"]["userInfo"]["username"], "jane");
     assert_eq!(me["status"]["userInfo"]["groups"], json!(["people", "system:authenticated"]));

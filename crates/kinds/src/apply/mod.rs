@@ -1,9 +1,9 @@
 //! Server-side apply, and the ownership of fields that every write tracks in `metadata.managedFields`.
 //!
 //! Invariant: a write changes ownership of exactly the fields it changes; an apply owns exactly the fields it names.
-//! Deliberately absent: conversion between versions, and the migration from kubectl's last-applied annotation, which
-//! kubectl itself does.
+//! Deliberately absent: conversion between versions.
 
+mod last_applied;
 mod managed;
 mod set;
 #[cfg(test)]
@@ -183,14 +183,15 @@ pub fn apply(
     let difference = write.difference(&live, &new, ty);
     let mut changed = difference.added;
     changed.union(&difference.modified);
-    let conflicts: Vec<(&Entry, Set)> = entries
-        .iter()
-        .filter(|e| e.api_version == write.api_version)
-        .map(|e| (e, e.set.intersection(&changed)))
-        .filter(|(_, set)| !set.is_empty())
-        .collect();
-    if !force && !conflicts.is_empty() {
-        return Err(conflict(conflicts));
+    if !force {
+        let mut contested = changed.clone();
+        contested.subtract(&last_applied::unchanged(&live, ty, write.manager, write.api_version));
+        let owner = |e: &&Entry| e.api_version == write.api_version;
+        let conflicts = entries.iter().filter(owner).map(|e| (e, e.set.intersection(&contested)));
+        let conflicts: Vec<(&Entry, Set)> = conflicts.filter(|(_, set)| !set.is_empty()).collect();
+        if !conflicts.is_empty() {
+            return Err(conflict(conflicts));
+        }
     }
     for entry in &mut entries {
         entry.set.subtract(&changed);
@@ -203,6 +204,7 @@ pub fn apply(
     if new["metadata"].is_null() {
         new["metadata"] = empty;
     }
+    last_applied::keep_in_step(&mut new, config, write.manager);
     managed::write(entries, &mut new);
     Ok(new)
 }

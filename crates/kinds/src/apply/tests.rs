@@ -196,6 +196,25 @@ fn the_first_apply_records_what_was_there() {
 }
 
 #[test]
+fn from_client_side_apply() {
+    let mut live = config(json!({"replicas": 1, "paused": true, "minReadySeconds": 5}));
+    let last = config(json!({"replicas": 1, "paused": false})).to_string();
+    let name = "kubectl.kubernetes.io/last-applied-configuration";
+    live["metadata"]["annotations"] = json!({name: last});
+    track(None, &mut live, deployment(), &by("kubectl-client-side-apply", T1));
+    let one = config(json!({"replicas": 2}));
+    assert!(applied(Some(&live), &one, "m", T2).is_err(), "only kubectl");
+    let new = applied(Some(&live), &one, "kubectl", T2).expect("unchanged since");
+    assert_eq!(new["spec"]["replicas"], 2);
+    assert_eq!(new["metadata"]["annotations"][name], format!("{one}\n"));
+    assert_eq!(owned(&new, "kubectl"), json!({"f:spec": {"f:replicas": {}}}));
+    let more = config(json!({"replicas": 2, "paused": false, "minReadySeconds": 6}));
+    let error = applied(Some(&live), &more, "kubectl", T2).expect_err("changed since").to_string();
+    assert!(error.contains(".spec.paused") && error.contains(".spec.minReadySeconds"), "{error}");
+    assert!(!error.contains(".spec.replicas"), "{error}");
+}
+
+#[test]
 fn order_of_merged_lists() {
     let names = |list: &[&str]| Value::from(list.iter().map(|n| json!({"name": n})).collect::<Vec<_>>());
     let table: &[(&[&str], &[&str], &[&str])] = &[

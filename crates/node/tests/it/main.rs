@@ -1,0 +1,86 @@
+//! Real Pods on this machine, as root, without any API server: manifests in, processes out. This program re-executes
+//! itself in mount, PID and network namespaces of its own, so that nothing it makes outlives it; cgroups lie under one
+//! parent named after this process, removed whatever happens.
+//!
+//! Invariant: no test sleeps; each waits for a condition, up to a ceiling.
+
+mod kit;
+mod pods;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use kit::{INNER, Kit};
+
+/// No test takes longer.
+const CEILING: Duration = Duration::from_secs(90);
+
+type Body = fn(Kit) -> futures_util::future::LocalBoxFuture<'static, ()>;
+
+macro_rules! tests {
+    ($($module:ident: $($name:ident),* $(,)?);* $(;)?) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($name)),
+            (|kit| Box::pin($module::$name(kit))) as Body)),*),*]
+    };
+}
+
+const TESTS: &[(&str, Body)] = tests![
+    pods: runs_and_goes, completes, crashes_and_backs_off, init_then_sidecars, environment_and_files, probes_decide,
+        hooks_run, last_words, daemon_restart, removed_while_down, start_errors, several_pods;
+];
+
+fn main() -> ExitCode {
+    if std::env::var_os(INNER).is_some() {
+        return inner();
+    }
+    let root = format!("/minke-node-it-{}", std::process::id());
+    let own = std::env::current_exe().expect("a running program has a file");
+    let status = Command::new("unshare")
+        .args([
+            "--mount",
+            "--pid",
+            "--net",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "--propagation",
+            "private",
+            "--",
+        ])
+        .arg(own)
+        .args(std::env::args_os().skip(1))
+        .env(INNER, &root)
+        .status()
+        .expect("unshare is installed and this is root");
+    kit::remove_cgroups(&root);
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn inner() -> ExitCode {
+    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if std::env::args().any(|arg| arg == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    kit::prepare_machine();
+    let mut failed = Vec::new();
+    for (name, test) in TESTS {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+            continue;
+        }
+        let begin = Instant::now();
+        let result = std::panic::catch_unwind(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("threads can be made").block_on(async {
+                let kit = Kit::new().await;
+                tokio::time::timeout(CEILING, test(kit)).await.expect("test takes too long");
+            });
+        });
+        println!("test {name} ... {} ({:?})", if result.is_ok() { "ok" } else { "FAILED" }, begin.elapsed());
+        if result.is_err() {
+            failed.push(name);
+        }
+    }
+    println!("failed: {failed:?}");
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -266,7 +266,8 @@ impl Kit {
             if log.contains(wanted) {
                 return log;
             }
-            assert!(Instant::now() < deadline, "no {wanted:?} in {log:?}");
+            let status = || self.pod(name).map(|e| e.pod.status.clone());
+            assert!(Instant::now() < deadline, "no {wanted:?} in {log:?}: {:#?}", status());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

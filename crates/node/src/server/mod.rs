@@ -147,9 +147,9 @@ fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn find(node: &NodeHandle, place: &route::Place) -> Result<PodEntry, Reply> {
+fn find(node: &NodeHandle, place: &route::Place) -> Result<PodEntry, Box<Reply>> {
     node.pod(&place.namespace, &place.pod, &place.uid)
-        .ok_or_else(|| text(StatusCode::NOT_FOUND, "pod does not exist"))
+        .ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, "pod does not exist")))
 }
 
 fn has_container(pod: &PodEntry, name: &str) -> bool {
@@ -161,14 +161,14 @@ fn has_container(pod: &PodEntry, name: &str) -> bool {
 
 fn logs_of(node: &NodeHandle, place: &route::Place, query: &[Pair]) -> Reply {
     let now = Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-    let found = || -> Result<_, Reply> {
+    let found = || -> Result<_, Box<Reply>> {
         let pod = find(node, place)?;
         if !has_container(&pod, &place.container) {
             let why =
                 format!("container {} not found in pod {}", go_quote(&place.container), go_quote(&place.pod));
-            return Err(text(StatusCode::NOT_FOUND, &why));
+            return Err(Box::new(text(StatusCode::NOT_FOUND, &why)));
         }
-        let bad = |why: String| text(StatusCode::BAD_REQUEST, &why);
+        let bad = |why: String| Box::new(text(StatusCode::BAD_REQUEST, &why));
         let query = logs::Query::from_pairs(query, now).map_err(bad)?;
         let id = logs::select(&pod, &place.container, query.previous).map_err(bad)?;
         let file = logs::file_of(&pod, &id)
@@ -183,7 +183,7 @@ fn logs_of(node: &NodeHandle, place: &route::Place, query: &[Pair]) -> Reply {
     };
     let (pod, query, id, file) = match found() {
         Ok(found) => found,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let uid = pod.pod.metadata.uid.clone().unwrap_or_default();
     let node = node.clone();
@@ -218,7 +218,7 @@ fn stream_of(
 ) -> Reply {
     let pod = match find(node, place) {
         Ok(pod) => pod,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let options = match Options::from_pairs(query) {
         Ok(options) if attach || !options.command.is_empty() => options,
@@ -249,7 +249,7 @@ fn forward_to(
 ) -> Reply {
     let pod = match find(node, place) {
         Ok(pod) => pod,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let uid = pod.pod.metadata.uid.clone().unwrap_or_default();
     let Some(sandbox) = pod.sandbox else {

@@ -94,7 +94,8 @@ async fn world() -> World {
     let ca = Ca::new();
     let (certs, key) = ca.leaf("system:node:n1", "system:nodes");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(ca.roots(), provider.clone()).allow_unauthenticated();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(ca.roots(), provider.clone()).allow_unauthenticated();
     let tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -108,11 +109,15 @@ async fn world() -> World {
 }
 
 impl World {
-    async fn connect(&self, organization: Option<&str>) -> hyper::client::conn::http1::SendRequest<Empty<Bytes>> {
-        let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(self.ca.roots());
+    async fn connect(
+        &self,
+        organization: Option<&str>,
+    ) -> hyper::client::conn::http1::SendRequest<Empty<Bytes>> {
+        let builder =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(self.ca.roots());
         let config = match organization {
             Some(organization) => {
                 let (certs, key) = self.ca.leaf("jane", organization);
@@ -143,21 +148,56 @@ async fn who_may_and_what_there_is() {
     let masters = Some("system:masters");
     let cases = [
         (None, "/pods", 401, "Unauthorized"),
-        (Some("system:nodes"), "/pods", 403, "Forbidden (user=jane, verb=get, resource=nodes, subresource(s)=[pods proxy])"),
-        (Some("x"), "/containerLogs/ns/p/c", 403, "Forbidden (user=jane, verb=get, resource=nodes, subresource(s)=[proxy])"),
+        (
+            Some("system:nodes"),
+            "/pods",
+            403,
+            "Forbidden (user=jane, verb=get, resource=nodes, subresource(s)=[pods proxy])",
+        ),
+        (
+            Some("x"),
+            "/containerLogs/ns/p/c",
+            403,
+            "Forbidden (user=jane, verb=get, resource=nodes, subresource(s)=[proxy])",
+        ),
         (masters, "/healthz", 200, "ok"),
         (masters, "/nothing", 404, "404 page not found"),
         (masters, "/containerLogs/ns/p/c", 200, "one\ntwo\n"),
-        (masters, "/containerLogs/ns/p/c?tailLines=1&timestamps=true", 200, "2024-01-01T00:00:02.000000000Z two\n"),
-        (masters, "/containerLogs/ns/p/c?tailLines=x", 400, "invalid value \"x\" of query parameter tailLines"),
-        (masters, "/containerLogs/ns/p/c?previous=true", 400, "previous terminated container \"c\" in pod \"p\" not found"),
-        (masters, "/containerLogs/ns/p/waits", 400, "container \"waits\" in pod \"p\" is waiting to start: ContainerCreating"),
+        (
+            masters,
+            "/containerLogs/ns/p/c?tailLines=1&timestamps=true",
+            200,
+            "2024-01-01T00:00:02.000000000Z two\n",
+        ),
+        (
+            masters,
+            "/containerLogs/ns/p/c?tailLines=x",
+            400,
+            "invalid value \"x\" of query parameter tailLines",
+        ),
+        (
+            masters,
+            "/containerLogs/ns/p/c?previous=true",
+            400,
+            "previous terminated container \"c\" in pod \"p\" not found",
+        ),
+        (
+            masters,
+            "/containerLogs/ns/p/waits",
+            400,
+            "container \"waits\" in pod \"p\" is waiting to start: ContainerCreating",
+        ),
         (masters, "/containerLogs/ns/p/none", 404, "container \"none\" not found in pod \"p\""),
         (masters, "/containerLogs/ns/none/c", 404, "pod does not exist"),
         (masters, "/exec/ns/p/c?command=cat", 400, "you must specify at least 1 of stdin, stdout, stderr"),
         (masters, "/exec/ns/p/c?output=1", 400, "you must specify at least one command"),
         (masters, "/exec/ns/p/waits?command=cat&output=1", 500, "container not found (\"waits\")"),
-        (masters, "/exec/ns/p/c?command=cat&output=1", 400, "unable to upgrade: missing upgrade headers in request\n"),
+        (
+            masters,
+            "/exec/ns/p/c?command=cat&output=1",
+            400,
+            "unable to upgrade: missing upgrade headers in request\n",
+        ),
         (masters, "/exec/ns/p/other/c?command=cat&output=1", 404, "pod does not exist"),
     ];
     for (organization, path, code, text) in cases {
@@ -165,7 +205,10 @@ async fn who_may_and_what_there_is() {
     }
     let json = async |path| serde_json::from_str::<Value>(&w.get(masters, path).await.1).unwrap();
     assert_eq!(json("/pods").await["items"][0]["metadata"]["name"], "p");
-    assert_eq!(json("/runningpods/").await["items"][0]["spec"]["containers"], json!([{"name": "c", "image": "busybox", "resources": {}}]));
+    assert_eq!(
+        json("/runningpods/").await["items"][0]["spec"]["containers"],
+        json!([{"name": "c", "image": "busybox", "resources": {}}])
+    );
     let summary = json("/stats/summary").await;
     assert_eq!(summary["pods"][0]["containers"][0]["cpu"]["usageCoreNanoSeconds"], 5);
     w.node.remove("u");

@@ -124,7 +124,7 @@ enum Asked {
     Spdy { offered: Vec<String> },
 }
 
-fn asked(headers: &HeaderMap) -> Result<Asked, Answer> {
+fn asked(headers: &HeaderMap) -> Result<Asked, Box<Answer>> {
     let values = |name: &HeaderName| -> Vec<String> {
         let texts = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
         texts.flat_map(|t| t.split(',')).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
@@ -146,10 +146,10 @@ fn asked(headers: &HeaderMap) -> Result<Asked, Answer> {
     Err(refuse(StatusCode::BAD_REQUEST, "unable to upgrade: missing upgrade headers in request"))
 }
 
-fn refuse(code: StatusCode, why: &str) -> Answer {
+fn refuse(code: StatusCode, why: &str) -> Box<Answer> {
     let mut answer = Response::new(format!("{why}\n"));
     *answer.status_mut() = code;
-    answer
+    Box::new(answer)
 }
 
 fn switching(protocol: &'static str) -> Answer {
@@ -170,7 +170,7 @@ fn to_websocket(accept: HeaderValue, name: &'static str) -> Answer {
 }
 
 /// The first of the client's SPDY protocols that is known, and the answer that says so.
-fn to_spdy(offered: &[String], known: &[&'static str]) -> Result<(&'static str, Answer), Answer> {
+fn to_spdy(offered: &[String], known: &[&'static str]) -> Result<(&'static str, Answer), Box<Answer>> {
     if offered.is_empty() {
         return Err(refuse(
             StatusCode::BAD_REQUEST,
@@ -194,7 +194,7 @@ fn to_spdy(offered: &[String], known: &[&'static str]) -> Result<(&'static str, 
     Ok((name, answer))
 }
 
-fn websocket_protocol(offered: &[String], known: &'static [Protocol]) -> Result<Protocol, Answer> {
+fn websocket_protocol(offered: &[String], known: &'static [Protocol]) -> Result<Protocol, Box<Answer>> {
     let offered: Vec<&str> = offered.iter().map(String::as_str).collect();
     channel::choose(&offered, known).ok_or_else(|| {
         let names: Vec<&str> = known.iter().map(|p| p.name).collect();
@@ -230,7 +230,7 @@ pub fn exec_or_attach<B>(request: &mut Request<B>, remote: Remote) -> Answer {
             Ok(answer)
         }
     };
-    start().unwrap_or_else(|refused| refused)
+    start().unwrap_or_else(|refused: Box<Answer>| *refused)
 }
 
 /// Answers a request for port-forward to a sandbox. `ports` are those of the query, used by the oldest protocol only.
@@ -255,7 +255,7 @@ pub fn port_forward<B>(request: &mut Request<B>, target: Target, ports: Vec<u16>
             Ok(answer)
         }
     };
-    start().unwrap_or_else(|refused| refused)
+    start().unwrap_or_else(|refused: Box<Answer>| *refused)
 }
 
 /// Where port-forward leads.

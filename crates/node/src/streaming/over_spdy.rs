@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
@@ -140,7 +139,7 @@ async fn end(
             stream.finish().await?;
         }
         if let Some(error) = error {
-            let text = verdict.bytes(as_status).unwrap_or_else(Bytes::new);
+            let text = verdict.bytes(as_status).unwrap_or_default();
             if !text.is_empty() {
                 error.data(text).await?;
             }

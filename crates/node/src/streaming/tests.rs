@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{SinkExt as _, StreamExt as _};
 use runtime::{
-    ContainerSpec, ContainerStatus, ExecOutput, Resources, RuntimeError, RuntimeEvent, SandboxSpec, SandboxStatus,
-    Session, Stats,
+    ContainerSpec, ContainerStatus, ExecOutput, Resources, RuntimeError, RuntimeEvent, SandboxSpec,
+    SandboxStatus, Session, Stats,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
@@ -53,7 +53,8 @@ fn session(spec: ExecSpec) -> Session {
         stdout: Box::new(stdout),
         stderr: (!spec.tty).then(|| Box::new(stderr) as _),
         resize: spec.tty.then(|| {
-            Arc::new(move |columns, rows| resized.send((columns, rows)).unwrap_or_default()) as Arc<dyn Fn(u16, u16) + Send + Sync>
+            Arc::new(move |columns, rows| resized.send((columns, rows)).unwrap_or_default())
+                as Arc<dyn Fn(u16, u16) + Send + Sync>
         }),
         exit: Box::pin(async move { Ok(run.await.unwrap()) }),
     }
@@ -100,7 +101,12 @@ impl Runtime for Fake {
     async fn container(&self, _: &str) -> Result<ContainerStatus, RuntimeError> {
         absent()
     }
-    async fn exec_sync(&self, _: &str, _: Vec<String>, _: Option<Duration>) -> Result<ExecOutput, RuntimeError> {
+    async fn exec_sync(
+        &self,
+        _: &str,
+        _: Vec<String>,
+        _: Option<Duration>,
+    ) -> Result<ExecOutput, RuntimeError> {
         absent()
     }
     async fn exec(&self, _: &str, spec: ExecSpec) -> Result<Session, RuntimeError> {
@@ -114,7 +120,10 @@ impl Runtime for Fake {
     }
     async fn connect(&self, _: &str, port: u16) -> Result<tokio::net::TcpStream, RuntimeError> {
         let connected = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
-        connected.map_err(|e| RuntimeError::System { operation: format!("connect to port {port}"), message: e.to_string() })
+        connected.map_err(|e| RuntimeError::System {
+            operation: format!("connect to port {port}"),
+            message: e.to_string(),
+        })
     }
     async fn reopen_log(&self, _: &str) -> Result<(), RuntimeError> {
         absent()
@@ -134,7 +143,8 @@ impl Runtime for Fake {
 }
 
 fn wants(query: &str) -> Remote {
-    let pairs: Vec<_> = query.split('&').map(|p| p.split_once('=').unwrap()).map(|(k, v)| (k.into(), v.into())).collect();
+    let pairs: Vec<_> =
+        query.split('&').map(|p| p.split_once('=').unwrap()).map(|(k, v)| (k.into(), v.into())).collect();
     let options = Options::from_pairs(&pairs).unwrap();
     Remote { runtime: Arc::new(Fake), container: "c".into(), attach: options.command.is_empty(), options }
 }
@@ -164,9 +174,13 @@ async fn by_spdy(protocol: &'static str, remote: Remote, input: &[u8]) -> Got {
     let mut client = Client::new(theirs);
     let mut ids = BTreeMap::new();
     let resize = options.tty && protocol != "v2.channel.k8s.io";
-    for (name, wanted) in
-        [("error", true), ("stdin", options.stdin), ("stdout", options.stdout), ("stderr", options.stderr), ("resize", resize)]
-    {
+    for (name, wanted) in [
+        ("error", true),
+        ("stdin", options.stdin),
+        ("stdout", options.stdout),
+        ("stderr", options.stderr),
+        ("resize", resize),
+    ] {
         if wanted {
             ids.insert(name, client.open(&[("streamtype", name)]).await);
         }
@@ -189,7 +203,9 @@ async fn by_spdy(protocol: &'static str, remote: Remote, input: &[u8]) -> Got {
     got(&take("stdout"), &take("stderr"), &take("error"))
 }
 
-fn socket<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(io: T) -> impl Future<Output = WebSocketStream<T>> {
+fn socket<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+    io: T,
+) -> impl Future<Output = WebSocketStream<T>> {
     WebSocketStream::from_raw_socket(io, Role::Client, None)
 }
 
@@ -225,7 +241,8 @@ async fn every_protocol_carries_a_session_and_its_verdict() {
     let none = String::new;
     for protocol in ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"] {
         let v4 = protocol.starts_with("v4");
-        let found = by_spdy(protocol, wants("command=cat&command=3&input=1&output=1&error=1"), b"hello").await;
+        let found =
+            by_spdy(protocol, wants("command=cat&command=3&input=1&output=1&error=1"), b"hello").await;
         let error = if v4 {
             "Failure 3".into()
         } else {
@@ -236,9 +253,16 @@ async fn every_protocol_carries_a_session_and_its_verdict() {
         let error = if v4 { "Success ".into() } else { none() };
         assert_eq!(found, Got { stdout: none(), stderr: none(), error }, "{protocol}");
     }
-    let found = by_websocket("v5.channel.k8s.io", wants("command=cat&command=3&stdin=true&stdout=true&stderr=true"), b"hello").await;
+    let found = by_websocket(
+        "v5.channel.k8s.io",
+        wants("command=cat&command=3&stdin=true&stdout=true&stderr=true"),
+        b"hello",
+    )
+    .await;
     assert_eq!(found, Got { stdout: "hello".into(), stderr: "bye".into(), error: "Failure 3".into() });
-    for protocol in ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", ""] {
+    for protocol in
+        ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", ""]
+    {
         let found = by_websocket(protocol, wants("command=cat&command=0&output=1&error=1"), b"").await;
         let error = if protocol.starts_with('v') { "Success ".into() } else { none() };
         assert_eq!(found, Got { stdout: none(), stderr: "bye".into(), error }, "{protocol}");
@@ -248,11 +272,17 @@ async fn every_protocol_carries_a_session_and_its_verdict() {
 #[tokio::test]
 async fn terminals_attach_and_commands_that_cannot_start() {
     let tty = || wants("command=size&tty=1&output=1&error=1");
-    for found in [by_spdy("v4.channel.k8s.io", tty(), b"").await, by_websocket("v4.channel.k8s.io", tty(), b"").await] {
+    for found in
+        [by_spdy("v4.channel.k8s.io", tty(), b"").await, by_websocket("v4.channel.k8s.io", tty(), b"").await]
+    {
         assert_eq!(found, got(b"100x30", b"", br#"{"status":"Success"}"#));
     }
     let found = by_spdy("v4.channel.k8s.io", wants("input=1&output=1"), b"typed").await;
-    assert_eq!(found, got(b"typed", b"", br#"{"status":"Success"}"#), "the end of an attached container is no failure");
+    assert_eq!(
+        found,
+        got(b"typed", b"", br#"{"status":"Success"}"#),
+        "the end of an attached container is no failure"
+    );
     let missing = by_websocket("channel.k8s.io", wants("command=missing&output=1"), b"").await;
     assert!(missing.error.contains("executable file not found in $PATH"), "{missing:?}");
 }
@@ -262,7 +292,11 @@ async fn large_output_arrives_whole() {
     let input = vec![b'x'; 700_000];
     let remote = wants("command=cat&command=0&input=1&output=1");
     let (ours, theirs) = tokio::io::duplex(1 << 14);
-    tokio::spawn(websocket::remote(ours, channel::choose(&["v5.channel.k8s.io"], channel::REMOTE).unwrap(), remote));
+    tokio::spawn(websocket::remote(
+        ours,
+        channel::choose(&["v5.channel.k8s.io"], channel::REMOTE).unwrap(),
+        remote,
+    ));
     let (mut send, mut receive) = socket(theirs).await.split();
     let sending = tokio::spawn(async move {
         for piece in input.chunks(30_000) {
@@ -286,7 +320,11 @@ async fn large_output_arrives_whole() {
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_session() {
     let (ours, theirs) = tokio::io::duplex(1 << 14);
-    let serving = tokio::spawn(over_spdy::remote(ours, "v4.channel.k8s.io", wants("command=cat&command=0&input=1&output=1")));
+    let serving = tokio::spawn(over_spdy::remote(
+        ours,
+        "v4.channel.k8s.io",
+        wants("command=cat&command=0&input=1&output=1"),
+    ));
     let mut client = Client::new(theirs);
     for name in ["error", "stdin", "stdout"] {
         client.open(&[("streamtype", name)]).await;
@@ -295,7 +333,8 @@ async fn a_client_that_leaves_ends_the_session() {
     serving.await.unwrap();
     let (ours, theirs) = tokio::io::duplex(1 << 14);
     let protocol = channel::choose(&[], channel::REMOTE).unwrap();
-    let serving = tokio::spawn(websocket::remote(ours, protocol, wants("command=cat&command=0&input=1&output=1")));
+    let serving =
+        tokio::spawn(websocket::remote(ours, protocol, wants("command=cat&command=0&input=1&output=1")));
     drop(theirs);
     serving.await.unwrap();
 }
@@ -347,7 +386,11 @@ where
     assert_eq!((text(pairs[0].0), text(pairs[0].1)), ("HELLO 0".into(), String::new()));
     assert_eq!((text(pairs[1].0), text(pairs[1].1)), ("HELLO 1".into(), String::new()));
     assert_eq!(text(pairs[2].0), "");
-    assert!(text(pairs[2].1).starts_with("error forwarding port 1 to pod s, uid u: connect to port 1"), "{}", text(pairs[2].1));
+    assert!(
+        text(pairs[2].1).starts_with("error forwarding port 1 to pod s, uid u: connect to port 1"),
+        "{}",
+        text(pairs[2].1)
+    );
 }
 
 fn target() -> Target {
@@ -434,8 +477,14 @@ fn the_answer_to_an_upgrade() {
         } else {
             exec_or_attach(&mut request, wants("command=cat&output=1"))
         };
-        let header = |name: &str| answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
-        (answer.status().as_u16(), header("upgrade"), header("x-stream-protocol-version") + &header("sec-websocket-protocol"))
+        let header = |name: &str| {
+            answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
+        };
+        (
+            answer.status().as_u16(),
+            header("upgrade"),
+            header("x-stream-protocol-version") + &header("sec-websocket-protocol"),
+        )
     };
     let (web, spdy) = (("upgrade", "websocket"), ("upgrade", "SPDY/3.1"));
     let (on, key) = (("connection", "Upgrade"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="));
@@ -444,13 +493,26 @@ fn the_answer_to_an_upgrade() {
     let refused = |code| (code, String::new(), String::new());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
-    let cases: [(&[(&str, &str)], bool, (u16, String, String)); 11] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], bool, (u16, String, String));
+    let cases: [Case; 11] = [
         (&[], false, refused(400)),
-        (&[on, spdy, v("v9"), v("v3.channel.k8s.io")], false, (101, "SPDY/3.1".into(), "v3.channel.k8s.io".into())),
-        (&[on, spdy, v("v4.channel.k8s.io, v3.channel.k8s.io")], false, (101, "SPDY/3.1".into(), "v4.channel.k8s.io".into())),
+        (
+            &[on, spdy, v("v9"), v("v3.channel.k8s.io")],
+            false,
+            (101, "SPDY/3.1".into(), "v3.channel.k8s.io".into()),
+        ),
+        (
+            &[on, spdy, v("v4.channel.k8s.io, v3.channel.k8s.io")],
+            false,
+            (101, "SPDY/3.1".into(), "v4.channel.k8s.io".into()),
+        ),
         (&[on, spdy, v("v9")], false, refused(403)),
         (&[on, spdy], false, refused(400)),
-        (&[on, web, key, p("v5.channel.k8s.io")], false, (101, "websocket".into(), "v5.channel.k8s.io".into())),
+        (
+            &[on, web, key, p("v5.channel.k8s.io")],
+            false,
+            (101, "websocket".into(), "v5.channel.k8s.io".into()),
+        ),
         (&[on, web, key], false, (101, "websocket".into(), String::new())),
         (&[on, web, key, p("v9")], false, refused(400)),
         (&[on, web, p("v5.channel.k8s.io")], false, refused(400)),

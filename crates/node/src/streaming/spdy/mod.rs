@@ -190,7 +190,7 @@ impl Reading {
 
     async fn open(&mut self, id: u32, headers: Headers, fin: bool) -> Result<(), Gone> {
         self.streams.retain(|_, to| !to.is_closed());
-        if id % 2 == 0 || id <= self.last || self.streams.len() >= STREAMS_MAX {
+        if id.is_multiple_of(2) || id <= self.last || self.streams.len() >= STREAMS_MAX {
             return self.out.send(Frame::Reset { stream: id, code: REFUSED_STREAM }).await.map_err(|_| Gone);
         }
         self.last = id;

@@ -93,9 +93,9 @@ pub async fn environment_and_files(kit: Kit) {
     let spec = format!(
         "{{hostname: host1, subdomain: sub, hostAliases: [{{ip: 1.2.3.4, hostnames: [alias]}}],
           containers: [{{name: a, {IMAGE}, workingDir: /tmp, resources: {{limits: {{memory: 64Mi}}}},
-            env: [{{name: A, value: one}}, {{name: B, value: $(A)-two}}, {{name: N, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}},
-                  {{name: M, valueFrom: {{resourceFieldRef: {{resource: limits.memory}}}}}}],
-            command: [sh, -c, 'pwd; echo $A $B $N $M $KUBERNETES_SERVICE_HOST; hostname; cat /etc/hosts; cat /etc/hostname; id -u; echo arg=$0; sleep 1000', $(B)],
+            env: [{{name: A, value: one}}, {{name: B, value: $(A)-two}}, {{name: NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}},
+                  {{name: MEM, valueFrom: {{resourceFieldRef: {{resource: limits.memory}}}}}}],
+            command: [sh, -c, 'pwd; echo $A $B $NAME $MEM $KUBERNETES_SERVICE_HOST; hostname; cat /etc/hosts; cat /etc/hostname; id -u; echo arg=$0; sleep 1000', $(B)],
             securityContext: {{runAsUser: 1000}}}}]}}"
     );
     kit.put("env", &spec);

@@ -6,10 +6,13 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen,
 };
 
 use crate::{Mount, Propagation, RuntimeError, sys};
@@ -26,37 +29,70 @@ pub(crate) fn overlay(layers: &[PathBuf], dir: &Path) -> Result<OwnedFd, Runtime
             .and_then(|mount| sys::set_mount(mount.as_fd(), 0, libc::MS_PRIVATE, false).map(|()| mount));
         return mount.map_err(|error| failed(format!("mount {}", upper.display()), &error));
     }
-    mount_overlay(layers, &upper, &work).map_err(|error| {
+    let joined = || mount_overlay_joined(layers, &upper, &work, &dir.join("root"));
+    let mounted = if ONE_STRING.load(Ordering::Relaxed) {
+        joined()
+    } else {
+        match mount_overlay(layers, &upper, &work) {
+            Err(Errno::INVAL) => joined().inspect(|_| ONE_STRING.store(true, Ordering::Relaxed)),
+            other => other.map_err(io::Error::from),
+        }
+    };
+    mounted.map_err(|error| {
         failed(format!("mount overlay of {} layers at {}", layers.len(), dir.display()), &error)
     })
 }
 
-fn mount_overlay(layers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<OwnedFd> {
+fn mount_overlay(layers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Errno> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let context = context.as_fd();
-    for layer in layers {
-        match fsconfig_set_string(context, "lowerdir+", layer.as_path()) {
-            // Before Linux 6.5 all layers go in one string.
-            Err(Errno::INVAL) => return mount_overlay_joined(layers, upper, work),
-            other => other?,
+    let lower = layers.iter().map(|layer| ("lowerdir+", layer.as_path()));
+    let mut opened = Vec::new();
+    for (key, path) in lower.chain([("upperdir", upper), ("workdir", work)]) {
+        if path.as_os_str().len() < STRING_MAX {
+            fsconfig_set_string(context, key, path)?;
+        } else {
+            let (file, short) = shortened(path)?;
+            fsconfig_set_string(context, key, short)?;
+            opened.push(file);
         }
     }
-    for (key, value) in [("upperdir", upper), ("workdir", work)] {
-        fsconfig_set_string(context, key, value)?;
-    }
     fsconfig_create(context)?;
-    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
 }
 
-fn mount_overlay_joined(layers: &[PathBuf], upper: &Path, work: &Path) -> io::Result<OwnedFd> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let context = context.as_fd();
-    let names: Vec<String> = layers.iter().map(|layer| layer.to_string_lossy().replace(':', "\\:")).collect();
-    fsconfig_set_string(context, "lowerdir", names.join(":"))?;
-    fsconfig_set_string(context, "upperdir", upper)?;
-    fsconfig_set_string(context, "workdir", work)?;
-    fsconfig_create(context)?;
-    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?)
+/// Set once this kernel was seen to take all layers in one string only (before Linux 6.5 there is no `lowerdir+`).
+static ONE_STRING: AtomicBool = AtomicBool::new(false);
+
+/// The kernel's limit for one option.
+const STRING_MAX: usize = 255;
+
+/// A name for a path that is short however long the path is, for as long as the descriptor is open.
+fn shortened(path: &Path) -> Result<(OwnedFd, String), Errno> {
+    use std::os::fd::AsRawFd;
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok((file, name))
+}
+
+/// All layers in one string of mount(2), at most a page long; so it stands in the host's tree for a moment.
+fn mount_overlay_joined(layers: &[PathBuf], upper: &Path, work: &Path, place: &Path) -> io::Result<OwnedFd> {
+    let mut opened = Vec::new();
+    let mut short = |path: &Path| -> io::Result<String> {
+        let (file, name) = shortened(path)?;
+        opened.push(file);
+        Ok(name)
+    };
+    let lower: io::Result<Vec<String>> = layers.iter().map(|layer| short(layer)).collect();
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", lower?.join(":"), short(upper)?, short(work)?);
+    let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
+    std::fs::create_dir_all(place)?;
+    rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), options.as_c_str())?;
+    let detached = sys::clone_mount(place, false)
+        .and_then(|mount| sys::set_mount(mount.as_fd(), 0, libc::MS_PRIVATE, false).map(|()| mount));
+    rustix::mount::unmount(place, UnmountFlags::DETACH)?;
+    detached
 }
 
 /// A volume as a detached mount; also whether it is a directory.

@@ -261,8 +261,12 @@ impl Cgroups {
                 Err(error) => return Err(failed("write", &file, &error)),
             }
         }
+        if let Some(tree) = self.v2.as_ref().filter(|_| self.layout() == Layout::V2) {
+            // Before Linux 5.14 there is no cgroup.kill.
+            return kill_frozen(&tree.join(relative), "cgroup.freeze", ["1", "0"]);
+        }
         let Some(tree) = self.v1.get("freezer").or_else(|| self.v1.get("memory")) else { return Ok(()) };
-        kill_frozen(&tree.join(relative))
+        kill_frozen(&tree.join(relative), "freezer.state", ["FROZEN", "THAWED"])
     }
 
     /// Kills what is left and removes the group with all below it. A missing one is fine. Blocks up to 10 s.
@@ -362,11 +366,14 @@ fn inherit_cpuset(group: &Path) -> Result<(), RuntimeError> {
     Ok(())
 }
 
-/// v1: frozen, nobody can fork away from the signal.
-fn kill_frozen(group: &Path) -> Result<(), RuntimeError> {
-    let freezer = group.join("freezer.state");
+/// Frozen, nobody can fork away from the signal.
+fn kill_frozen(group: &Path, file: &str, [freeze, thaw]: [&str; 2]) -> Result<(), RuntimeError> {
+    let freezer = group.join(file);
+    if !group.exists() {
+        return Ok(());
+    }
     // In a tree that is not the freezer's there is no such file; then the signals alone must do.
-    let _ = fs::write(&freezer, "FROZEN");
+    let _ = fs::write(&freezer, freeze);
     let mut groups = vec![group.to_owned()];
     while let Some(group) = groups.pop() {
         let Ok(entries) = fs::read_dir(&group) else { continue };
@@ -379,7 +386,11 @@ fn kill_frozen(group: &Path) -> Result<(), RuntimeError> {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
-    ignore_missing(fs::write(&freezer, "THAWED")).map_err(|error| failed("write", &freezer, &error))
+    match fs::write(&freezer, thaw) {
+        // No freezer at all: nothing was frozen.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => ignore_missing(other).map_err(|error| failed("write", &freezer, &error)),
+    }
 }
 
 fn remove_tree(group: &Path) -> io::Result<()> {

@@ -229,7 +229,7 @@ pub(super) fn join(handles: Handles, bundle: &mut Bundle) -> (Cgroups, Option<Fd
 }
 
 /// Takes the shim's word about a container.
-pub(super) fn on_state(shared: &Shared, state: &shim::ContainerState) {
+pub(super) fn on_state(shared: &Arc<Shared>, state: &shim::ContainerState) {
     let Ok(container) = shared.container(&state.id) else { return };
     let current = container.record();
     let known = current.state == ContainerState::Exited
@@ -246,7 +246,21 @@ pub(super) fn on_state(shared: &Shared, state: &shim::ContainerState) {
             ended(record, state);
         }
     });
+    if state.finished_at != 0 && container.pid_mode() != NamespaceMode::Container {
+        kill_rest(shared, &container);
+    }
     shared.wake(&container.sandbox, Some(&container.id));
+}
+
+/// What a first process leaves behind where it was not the init of its namespace; the shim has done it already where
+/// there is `cgroup.kill`.
+fn kill_rest(shared: &Arc<Shared>, container: &Arc<Container>) {
+    let (shared, container) = (shared.clone(), container.clone());
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = shared.cgroups.kill(&container.cgroup()) {
+            tracing::warn!(container = container.id, %error, "left-behind processes not killed");
+        }
+    });
 }
 
 /// Reason as containerd's: an OOM kill of any of its processes counts, whatever the first one's exit code.

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use shim::Request;
+
 use super::record::{self, ContainerRecord, SandboxRecord, failed};
 use super::state::{Container, Sandbox};
 use super::{Embedded, Shared, blocking, container, sandbox};
@@ -25,10 +27,11 @@ pub(super) async fn restore(runtime: &Arc<Embedded>) -> Result<(), RuntimeError>
                 sandbox::adopt(&runtime.shared, &sandbox, link, &hello, events)?;
             }
             other => {
-                if let Err(error) = &other {
-                    tracing::info!(sandbox = sandbox.id, %error, "sandbox is not ready");
+                match other {
+                    // Half made when the daemon died: nothing runs in it, and nobody will finish it.
+                    Ok((link, ..)) => drop(link.call(&Request::Shutdown, &[]).await),
+                    Err(error) => tracing::info!(sandbox = sandbox.id, %error, "sandbox is not ready"),
                 }
-                drop(other);
                 sandbox::on_death(&runtime.shared, &sandbox).await;
             }
         }

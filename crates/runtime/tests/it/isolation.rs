@@ -82,10 +82,7 @@ pub async fn process_namespaces(kit: Kit) {
     host.pid = NamespaceMode::Node;
     let host = kit.rt().run_sandbox(host).await.unwrap().id;
     let seen = kit.script(&host, |_| {}, "cat /proc/1/comm; sleep 1000 & exit 0").await;
-    assert_eq!(
-        seen,
-        std::fs::read_to_string("/proc/1/comm").unwrap()
-    );
+    assert_eq!(seen, std::fs::read_to_string("/proc/1/comm").unwrap());
     kit.rt().stop_sandbox(&host).await.unwrap();
 }
 

@@ -25,18 +25,37 @@ echo "== write"; for p in /x /proc/sys/kernel/x /sys/x /sys/fs/cgroup/x /sys/fs/
   if touch $p 2>/dev/null; then echo "$p yes"; rm -f $p; else echo "$p no"; fi
 done
 echo "== calls"; for c in 111 250 321 435 101; do /bin/probe probe call $c >/dev/null 2>&1; echo "$c $?"; done
-echo "== env"; env | sort | grep -v -E '^(PWD|SHLVL|PATHS|HOSTNAME|_)='; pwd; id; hostname; cat /proc/self/cgroup | grep memory
+echo "== env"; env | sort | grep -v -E '^(PWD|SHLVL|PATHS|HOSTNAME|_)='; pwd; id; hostname; cat /proc/self/cgroup | grep -E 'memory|^0:' || true
 "#;
 
 const MASKED: [&str; 9] = [
-    "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
 ];
 const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const DEFAULT: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
-    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 /// One container in both languages.
@@ -87,9 +106,7 @@ impl Case {
         let set: Vec<String> = names.iter().map(|name| format!("CAP_{name}")).collect();
         let (_, uid, gid, groups) = self.user.unwrap_or(("", 0, 0, &[0]));
         let home = if uid == 0 { "/root" } else { "/home/app" };
-        let mount = |target: &str, kind: &str, options: &[&str]| {
-            json!({"destination": target, "type": kind, "source": kind, "options": options})
-        };
+        let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
         let paths_of = |list: &[&str]| if self.mask { strings(list) } else { vec![] };
         let nofile = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap();
         json!({
@@ -133,7 +150,8 @@ impl Case {
 fn by_runc(kit: &Kit, case: &Case, number: usize) -> String {
     let bundle = kit.dir.join(format!("bundle{number}"));
     std::fs::create_dir_all(&bundle).unwrap();
-    let copied = Command::new("cp").arg("-a").arg("/tmp/minke-it/layer").arg(bundle.join("rootfs")).status().unwrap();
+    let copied =
+        Command::new("cp").arg("-a").arg("/tmp/minke-it/layer").arg(bundle.join("rootfs")).status().unwrap();
     assert!(copied.success());
     let config = case.runcs(&format!("{}/runc{number}", kit.config.cgroup_root));
     std::fs::write(bundle.join("config.json"), config.to_string()).unwrap();
@@ -151,7 +169,9 @@ fn by_runc(kit: &Kit, case: &Case, number: usize) -> String {
 
 /// The root itself is a directory there and an overlay here; runc leaves the tmpfs at /sys/fs/cgroup writable (v1).
 fn comparable(text: &str) -> Vec<&str> {
-    let differs = |line: &&str| ["/ ", "/sys/fs/cgroup ", "/sys/fs/cgroup/x "].iter().any(|start| line.starts_with(start));
+    let differs = |line: &&str| {
+        ["/ ", "/sys/fs/cgroup ", "/sys/fs/cgroup/x "].iter().any(|start| line.starts_with(start))
+    };
     text.lines().filter(|line| !differs(line)).collect()
 }
 
@@ -183,7 +203,10 @@ pub async fn as_runc(kit: Kit) {
         let (theirs, ours) = (comparable(&theirs), comparable(&ours));
         let missing: Vec<_> = theirs.iter().filter(|line| !ours.contains(line)).collect();
         let extra: Vec<_> = ours.iter().filter(|line| !theirs.contains(line)).collect();
-        assert!(missing.is_empty() && extra.is_empty(), "case {number}\nonly runc: {missing:#?}\nonly here: {extra:#?}");
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "case {number}\nonly runc: {missing:#?}\nonly here: {extra:#?}"
+        );
         assert!(ours.len() > 60, "{ours:?}");
     }
 }

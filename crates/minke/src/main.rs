@@ -55,7 +55,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct DataDir {
     /// Where everything of the instance is kept.
-    #[arg(long, default_value = "/var/lib/minke")]
+    #[arg(long, global = true, default_value = "/var/lib/minke")]
     data_dir: PathBuf,
 }
 

@@ -116,11 +116,16 @@ impl Manager {
         let uid = m.uid.clone().unwrap_or_default();
         let deleting = m.deletion_timestamp.as_ref().map(|_| m.deletion_grace_period_seconds.unwrap_or(0));
         if let Some(hash) = mirror::hash_of(&pod) {
+            if let Some(input) =
+                self.pods.get(&hash).map(|(_, i)| i.clone()).filter(|i| i.mirror.as_ref() != Some(&uid))
+            {
+                self.tell(hash.clone(), Input { mirror: Some(uid.clone()), ..input });
+            }
             self.mirrors.insert(key, Mirror { uid, hash, deleting: deleting.is_some() });
             return self.repair_mirrors();
         }
         let verdict = self.pods.get(&uid).and_then(|(_, i)| i.verdict.clone());
-        self.tell(uid, Input { pod, is_static: false, deleting, gone: false, verdict });
+        self.tell(uid, Input { pod, deleting, verdict, ..Input::default() });
     }
 
     fn gone(&mut self, uid: &str) {

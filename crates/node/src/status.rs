@@ -12,8 +12,8 @@ use tokio::sync::{Notify, watch};
 use crate::calls;
 use crate::config::Shared;
 
-/// What is to be told: the Pod as desired, and its status.
-type Told = Option<(Arc<Pod>, PodStatus)>;
+/// What is to be told: the Pod as desired, the UID of its mirror if it is static, and its status.
+type Told = Option<(Arc<Pod>, Option<String>, PodStatus)>;
 
 /// Tells one Pod's status.
 pub(crate) struct Publisher {
@@ -37,12 +37,12 @@ impl Publisher {
         Self { queue, accepted, alone }
     }
 
-    /// Queues a status if it is another one than the last.
-    pub(crate) fn publish(&self, pod: &Arc<Pod>, status: &PodStatus) {
+    /// Queues a status if it is another one than the last, or for another mirror.
+    pub(crate) fn publish(&self, pod: &Arc<Pod>, mirror: Option<&str>, status: &PodStatus) {
         self.queue.send_if_modified(|told| {
-            let same = told.as_ref().is_some_and(|(_, s)| s == status);
+            let same = told.as_ref().is_some_and(|(_, m, s)| m.as_deref() == mirror && s == status);
             if !same {
-                *told = Some((pod.clone(), status.clone()));
+                *told = Some((pod.clone(), mirror.map(str::to_owned), status.clone()));
             }
             !same
         });
@@ -62,6 +62,7 @@ async fn write(
 ) {
     let mut delay = Duration::from_millis(100);
     let mut retry = false;
+    let mut shown_by = None;
     loop {
         if retry {
             tokio::select! {
@@ -71,7 +72,12 @@ async fn write(
         } else if queue.changed().await.is_err() {
             return;
         }
-        let Some((pod, status)) = queue.borrow_and_update().clone() else { continue };
+        let Some((pod, mirror, status)) = queue.borrow_and_update().clone() else { continue };
+        if mirror != shown_by {
+            // A new mirror knows nothing yet.
+            *accepted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            shown_by = mirror;
+        }
         let before = accepted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Ok(_slot) = shared.status_slots.acquire().await else { return };
         match tell(&shared, &pod, before.as_ref(), &status).await {
@@ -167,6 +173,9 @@ fn difference(old: Option<&PodStatus>, new: &PodStatus) -> Option<Value> {
             continue;
         }
         let mut value = b.cloned().unwrap_or(Value::Null);
+        if key == "conditions" {
+            value.as_array_mut().into_iter().flatten().for_each(complete);
+        }
         if key.ends_with("IPs")
             && let (Some(Value::Array(old)), Value::Array(new)) = (a, &mut value)
         {
@@ -176,6 +185,15 @@ fn difference(old: Option<&PodStatus>, new: &PodStatus) -> Option<Value> {
         out.insert(key.to_owned(), value);
     }
     (!out.is_empty()).then_some(Value::Object(out))
+}
+
+/// Names the optional fields that a condition does not have: it merges with the one before, whose would stay.
+fn complete(condition: &mut Value) {
+    for field in ["reason", "message"] {
+        if condition[field].is_null() {
+            condition[field] = Value::Null;
+        }
+    }
 }
 
 fn same_set(a: Option<&Value>, b: Option<&Value>) -> bool {
@@ -202,5 +220,8 @@ mod tests {
         let want = json!({"phase": "Running", "message": null, "podIPs": [{"ip": "2.2.2.2"}, {"$patch": "delete", "ip": "1.1.1.1"}]});
         assert_eq!(difference(Some(&old), &new), Some(want));
         assert_eq!(difference(Some(&new), &new), None);
+        let flipped = status(json!({"conditions": [{"type": "Ready", "status": "True"}]}));
+        let want = json!([{"type": "Ready", "status": "True", "reason": null, "message": null}]);
+        assert_eq!(difference(Some(&new), &flipped).unwrap()["conditions"], want);
     }
 }

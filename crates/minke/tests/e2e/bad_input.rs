@@ -28,7 +28,7 @@ fn manifests() {
             (pod("{containers: [{name: c, image: x, ports: [{containerPort: eighty}]}]}"), "containerPort"),
             (
                 pod("{containers: [{name: c, image: x}], restartPolicy: Sometimes}"),
-                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
             ),
             (
                 pod("{containers: [{name: c, image: x, volumeMounts: [{name: nope, mountPath: /x}]}]}"),

@@ -46,7 +46,12 @@ pub fn isolated(name: &str, body: fn()) {
         .expect("unshare of util-linux");
     drop(group);
     let said = [out.stdout, out.stderr].concat();
-    assert!(out.status.success(), "{name} failed in its namespaces: {}\n{}", out.status, String::from_utf8_lossy(&said));
+    assert!(
+        out.status.success(),
+        "{name} failed in its namespaces: {}\n{}",
+        out.status,
+        String::from_utf8_lossy(&said)
+    );
 }
 
 /// The parent of all cgroups that this test may make, as minke's configuration names it.

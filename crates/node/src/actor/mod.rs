@@ -32,6 +32,8 @@ pub(crate) struct Input {
     pub(crate) deleting: Option<i64>,
     pub(crate) gone: bool,
     pub(crate) verdict: Option<Verdict>,
+    /// UID of the mirror Pod that shows a static Pod's status.
+    pub(crate) mirror: Option<String>,
 }
 
 /// A running actor.
@@ -181,7 +183,7 @@ impl Body {
         self.save(&input, &step.memory);
         self.memory = step.memory;
         self.show(&input, &step.status);
-        self.publisher.publish(&input.pod, &step.status);
+        self.publisher.publish(&input.pod, input.mirror.as_deref(), &step.status);
         for action in step.actions {
             if action == Action::Forget {
                 self.forget(&input.pod);

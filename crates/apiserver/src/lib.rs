@@ -15,6 +15,7 @@ mod expiry;
 mod generic;
 mod http;
 mod inproc;
+mod nature;
 mod negotiate;
 mod object;
 pub mod pki;
@@ -23,5 +24,6 @@ pub mod server;
 mod sub;
 mod token;
 
+pub use nature::{Nature, Real};
 pub use pki::{Pair, Pki, PkiError};
 pub use server::{Config, Server};

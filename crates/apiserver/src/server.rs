@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base::Timestamp;
 use client::{Identity, Objects, Snapshots, Status};
 use store::Store;
 use tokio::net::TcpListener;
@@ -13,6 +14,7 @@ use crate::audit::{Audit, Event, Record};
 use crate::authz::{self, Attributes};
 use crate::generic::Ctx;
 use crate::inproc::{Handle, View};
+use crate::nature::{Nature, Real};
 use crate::pki::{Pki, PkiError};
 use crate::token::Tokens;
 use crate::{bootstrap, http};
@@ -26,13 +28,15 @@ pub struct Config {
     pub pki: Arc<Pki>,
     /// Who sees every request, if anybody.
     pub audit: Option<Arc<dyn Audit>>,
+    /// Time and chance of what is stored.
+    pub nature: Arc<dyn Nature>,
 }
 
 impl Config {
-    /// A server on a store, without an auditor.
+    /// A server on a store, without an auditor, on the machine's time.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, pki: Arc<Pki>) -> Self {
-        Self { store, pki, audit: None }
+        Self { store, pki, audit: None, nature: Arc::new(Real) }
     }
 }
 
@@ -114,6 +118,16 @@ impl Server {
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.config.store
+    }
+
+    /// The time that objects are dated with.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.nature.now()
+    }
+
+    /// Chance for UIDs and names.
+    pub(crate) fn random(&self) -> [u8; 16] {
+        self.config.nature.random()
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {

@@ -39,7 +39,7 @@ impl Plugin for ServiceAccount {
         };
         let spec_says = obj["spec"]["automountServiceAccountToken"].as_bool();
         if spec_says.or(account["automountServiceAccountToken"].as_bool()).unwrap_or(true) {
-            mount_token(obj);
+            mount_token(obj, &ctx.server.random()[..5]);
         }
         let has_secrets = obj["spec"]["imagePullSecrets"].as_array().is_some_and(|s| !s.is_empty());
         if !has_secrets && account["imagePullSecrets"].is_array() {
@@ -77,14 +77,13 @@ fn refuse_references(ctx: &Ctx<'_>, pod: &Value, name: &str) -> Result<(), Statu
     Ok(())
 }
 
-/// Adds the volume, and mounts it where nothing is mounted yet.
-fn mount_token(pod: &mut Value) {
+/// Adds the volume, and mounts it where nothing is mounted yet. `random` ends its name.
+fn mount_token(pod: &mut Value, random: &[u8]) {
     let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
     let existing =
         volumes.iter().filter_map(|v| v["name"].as_str()).find(|n| n.starts_with(VOLUME)).map(str::to_owned);
     let has_volume = existing.is_some();
-    let name =
-        existing.unwrap_or_else(|| format!("{VOLUME}{}", base::names::suffix(&rand::random::<[u8; 5]>())));
+    let name = existing.unwrap_or_else(|| format!("{VOLUME}{}", base::names::suffix(random)));
     let mount = json!({"name": name, "readOnly": true, "mountPath": MOUNT});
     let mut needed = false;
     for list in ["initContainers", "containers"] {

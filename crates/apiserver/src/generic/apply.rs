@@ -75,7 +75,7 @@ fn read(ctx: &Ctx<'_>, text: &[u8]) -> Result<Value, Status> {
 
 fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, Status> {
     let ty = body::schema_of(ctx.kind)?;
-    let (api_version, time) = (ctx.kind.api_version(), object::now().rfc3339());
+    let (api_version, time) = (ctx.kind.api_version(), ctx.server.now().rfc3339());
     let write = write(ctx, &api_version, &time);
     let new =
         rules::apply(live, config, ty, &write, ctx.params.force == Some(true)).map_err(|e| match e {
@@ -94,7 +94,7 @@ fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, 
 /// Sets `managedFields` of what a create, update or other patch is about to store.
 pub(crate) fn track(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value) -> Result<(), Status> {
     let ty = body::schema_of(ctx.kind)?;
-    let (api_version, time) = (ctx.kind.api_version(), object::now().rfc3339());
+    let (api_version, time) = (ctx.kind.api_version(), ctx.server.now().rfc3339());
     rules::track(old, new, ty, &write(ctx, &api_version, &time));
     Ok(())
 }

@@ -69,10 +69,11 @@ fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
     let has_generation = strategy.bumps_generation(&obj, &obj).is_some();
     let meta = object::meta_mut(&mut obj);
     if generated {
-        meta.insert("name".into(), base::names::generate(&generate, rand::random()).into());
+        let [a, b, c, d, e, ..] = ctx.server.random();
+        meta.insert("name".into(), base::names::generate(&generate, [a, b, c, d, e]).into());
     }
-    meta.insert("uid".into(), base::names::uid(rand::random()).into());
-    meta.insert("creationTimestamp".into(), object::now().rfc3339().into());
+    meta.insert("uid".into(), base::names::uid(ctx.server.random()).into());
+    meta.insert("creationTimestamp".into(), ctx.server.now().rfc3339().into());
     meta.remove("resourceVersion");
     meta.remove("generation");
     if has_generation {

@@ -67,7 +67,7 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Statu
         let old = object::parse(kind, &current.value);
         preconditions(ctx, name, &old, wish)?;
         admission::delete(ctx, name)?;
-        let (new, step) = decide(ctx, &old, wish, object::now());
+        let (new, step) = decide(ctx, &old, wish, ctx.server.now());
         if wish.dry_run || matches!(step, Step::Nothing) {
             return Ok(answer(ctx, current, new, step != Step::Remove, wish));
         }

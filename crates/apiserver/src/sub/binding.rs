@@ -2,6 +2,7 @@
 //!
 //! Invariant: a Pod is bound once; the check and the write are one compare-and-set.
 
+use base::Timestamp;
 use client::Status;
 use kinds::{ErrorList, Kind, Path};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         let current = ctx.server.store().get(&key).ok_or_else(|| Status::not_found("", "pods", &name))?;
         let mut pod = object::parse(kind, &current.value);
         check(&pod, &binding, &name)?;
-        apply(&mut pod, &binding);
+        apply(&mut pod, &binding, ctx.server.now());
         if ctx.params.dry_run {
             break;
         }
@@ -88,7 +89,7 @@ fn check(pod: &Value, binding: &Value, name: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn apply(pod: &mut Value, binding: &Value) {
+fn apply(pod: &mut Value, binding: &Value, now: Timestamp) {
     pod["spec"]["nodeName"] = binding["target"]["name"].clone();
     for field in ["annotations", "labels"] {
         if let Some(extra) = binding["metadata"][field].as_object().filter(|m| !m.is_empty()) {
@@ -97,16 +98,16 @@ fn apply(pod: &mut Value, binding: &Value) {
             pod["metadata"][field] = Value::Object(all);
         }
     }
-    set_condition(pod, json!({"type": "PodScheduled", "status": "True"}));
+    set_condition(pod, json!({"type": "PodScheduled", "status": "True"}), now);
 }
 
-/// Sets a condition, with the time of its change.
-pub(super) fn set_condition(obj: &mut Value, mut condition: Value) {
+/// Sets a condition, with `now` as the time of its change if it flips.
+pub(super) fn set_condition(obj: &mut Value, mut condition: Value, now: Timestamp) {
     let conditions = obj["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let before = conditions.iter().find(|c| c["type"] == condition["type"]);
     condition["lastTransitionTime"] = match before {
         Some(before) if before["status"] == condition["status"] => before["lastTransitionTime"].clone(),
-        _ => object::now().rfc3339().into(),
+        _ => now.rfc3339().into(),
     };
     let mut after: Vec<Value> = conditions.clone();
     match after.iter_mut().find(|c| c["type"] == condition["type"]) {

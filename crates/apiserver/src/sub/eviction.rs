@@ -27,6 +27,7 @@ pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
                 pod,
                 json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
                     "message": "Eviction API: evicting"}),
+                ctx.server.now(),
             );
         })
         .await?;

@@ -1,0 +1,135 @@
+//! A view of the store that lags behind it, as that of a second API server on a shared store does.
+//!
+//! Invariants: it shows one revision at a time, never an older one than before; `wait_for` returns only once it shows what
+//! was waited for. So stale reads happen here, which beside an embedded store never do, and what the controllers do
+//! against them (waiting for their own writes) is put to the test.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use store::{Entry, Event, Page, RangeQuery, Revision, Store, StoreError, Watcher, Write};
+use tokio::sync::watch;
+
+use crate::seed::Dice;
+
+/// See the module.
+pub struct LaggingStore {
+    inner: Arc<dyn Store>,
+    shown: watch::Sender<Revision>,
+    honest: bool,
+}
+
+impl LaggingStore {
+    /// A view of `inner` that follows it, up to `most` milliseconds late, for as long as its task runs. One that is not
+    /// `honest` says that it shows what it does not: to see that the checks notice.
+    #[must_use]
+    pub fn follow(inner: Arc<dyn Store>, most: u64, dice: Dice, honest: bool) -> Arc<Self> {
+        let shown = watch::Sender::new(inner.revision());
+        let lagging = Arc::new(Self { inner, shown, honest });
+        tokio::spawn(lagging.clone().advance(most, dice));
+        lagging
+    }
+
+    async fn advance(self: Arc<Self>, most: u64, dice: Dice) {
+        loop {
+            let shown = *self.shown.borrow();
+            self.inner.wait_for(shown + 1).await;
+            tokio::time::sleep(dice.millis(1..=most)).await;
+            let next = dice.within(shown + 1..=self.inner.revision());
+            self.shown.send_replace(next);
+        }
+    }
+
+    fn at(&self, query: &RangeQuery<'_>) -> Result<Page, StoreError> {
+        let at = query.at.unwrap_or_else(|| self.revision());
+        self.inner.range(&RangeQuery { at: Some(at), ..query.clone() })
+    }
+}
+
+#[async_trait]
+impl Store for LaggingStore {
+    fn revision(&self) -> Revision {
+        *self.shown.borrow()
+    }
+
+    async fn barrier(&self) -> Result<Revision, StoreError> {
+        let newest = self.inner.barrier().await?;
+        self.wait_for(newest).await;
+        Ok(newest)
+    }
+
+    async fn wait_for(&self, revision: Revision) {
+        if self.honest {
+            let mut shown = self.shown.subscribe();
+            shown.wait_for(|shown| *shown >= revision).await.expect("the sender is here");
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<Arc<Entry>> {
+        let page = self.at(&RangeQuery { prefix: key, ..RangeQuery::default() }).ok()?;
+        page.entries.into_iter().find(|entry| &*entry.key == key)
+    }
+
+    fn range(&self, query: &RangeQuery<'_>) -> Result<Page, StoreError> {
+        self.at(query)
+    }
+
+    fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>) {
+        let at = self.revision();
+        let set = |prefix: &&str| {
+            let query = RangeQuery { prefix, at: Some(at), ..RangeQuery::default() };
+            // "/" names no bucket: an empty set.
+            self.inner.range(&query).map(|page| page.entries).unwrap_or_default()
+        };
+        (at, prefixes.iter().map(set).collect())
+    }
+
+    async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError> {
+        self.inner.commit(write).await
+    }
+
+    fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
+        let inner = self.inner.watch(bucket, after)?;
+        let shown = self.shown.subscribe();
+        Ok(Box::new(LaggingWatcher { inner, shown, held: VecDeque::new(), told: after }))
+    }
+
+    async fn compact(&self, before: Revision) -> Result<(), StoreError> {
+        self.inner.compact(before).await
+    }
+}
+
+/// A cursor that holds back what the view does not show yet.
+struct LaggingWatcher {
+    inner: Box<dyn Watcher>,
+    shown: watch::Receiver<Revision>,
+    held: VecDeque<Event>,
+    told: Revision,
+}
+
+#[async_trait]
+impl Watcher for LaggingWatcher {
+    async fn next(&mut self) -> Result<Vec<Event>, StoreError> {
+        loop {
+            let shown = *self.shown.borrow_and_update();
+            let ready = self.held.iter().take_while(|event| event.entry.revision <= shown).count();
+            if ready > 0 {
+                let events: Vec<Event> = self.held.drain(..ready).collect();
+                self.told = events.last().map_or(self.told, |event| event.entry.revision);
+                return Ok(events);
+            }
+            tokio::select! {
+                biased;
+                events = self.inner.next() => self.held.extend(events?),
+                changed = self.shown.changed() => if changed.is_err() {
+                    return Err(StoreError::Unavailable("the view has ended".to_owned()));
+                },
+            }
+        }
+    }
+
+    fn position(&self) -> Revision {
+        self.told
+    }
+}

@@ -23,8 +23,11 @@ enum Command {
     Tidy,
     /// Plays the hello Job with the shipped binary.
     Run,
-    /// Runs the program on a pure cgroup v2 kernel under qemu.
-    Vm,
+    /// Runs the program on a pure cgroup v2 kernel under qemu, and the store through power cuts.
+    Vm {
+        /// Cases to run; all if none is named.
+        cases: Vec<String>,
+    },
     /// Derives the schema table.
     Schema {
         /// Compares the committed table with its sources.
@@ -38,7 +41,7 @@ fn main() -> Result<()> {
         Command::Ci { stages } => ci::run_stages(&stages),
         Command::Tidy => tidy::check(),
         Command::Run => xtask::demo::run(),
-        Command::Vm => xtask::vm::run(),
+        Command::Vm { cases } => xtask::vm::run(&cases),
         Command::Schema { check } => schema::run(check),
     }
 }

@@ -23,6 +23,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("depmod", "kmod"),
     ("mke2fs", "e2fsprogs"),
     ("strip", "binutils"),
+    ("dmsetup", "dmsetup"),
 ];
 
 /// The npm package that carries kubectl 1.36 and helm 4.

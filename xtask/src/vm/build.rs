@@ -26,24 +26,24 @@ const MODULES: &[&str] = &[
     "dm-flakey",
 ];
 
-/// A machine ready to boot; its files go with the value, but for the kernel, which is kept.
+/// What every machine boots; its files go with the value, but for the kernel, which is kept.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Built {
     /// Everything that is made anew each time.
     pub dir: tempfile::TempDir,
     /// bzImage.
     pub kernel: PathBuf,
     /// Compressed cpio.
     pub initramfs: PathBuf,
-    /// Raw ext4.
+    /// Raw ext4, the root; machines do not change it.
     pub disk: PathBuf,
 }
 
-/// Makes the machine around an init script.
+/// Makes what machines boot, around an init script.
 ///
 /// # Errors
 /// If the kernel cannot be fetched or a tool fails.
-pub fn machine(init: &str) -> Result<Machine> {
+pub fn build(init: &str) -> Result<Built> {
     let tree = kernel()?;
     let kernel = only(&tree.join("boot"), "vmlinuz-")?;
     let version = kernel
@@ -55,7 +55,7 @@ pub fn machine(init: &str) -> Result<Machine> {
     let dir = tempfile::tempdir_in(target())?;
     let initramfs = initramfs(dir.path(), &tree, &version)?;
     let disk = disk(dir.path(), init)?;
-    Ok(Machine { dir, kernel, initramfs, disk })
+    Ok(Built { dir, kernel, initramfs, disk })
 }
 
 /// Debian's cloud kernel, unpacked once under the target directory.
@@ -152,18 +152,51 @@ fn disk(dir: &Path, init: &str) -> Result<PathBuf> {
     }
     fs::copy("/bin/busybox", root.join("bin/busybox")).context("busybox-static")?;
     symlink("busybox", root.join("bin/sh"))?;
-    let program = root.join("bin/minke");
-    let built = target().join(format!("{}-unknown-linux-gnu/debug/minke", std::env::consts::ARCH));
     run("cargo", &["build", "--locked", "--quiet", "--package", "minke"])?;
-    run("strip", &["-o", text(&program)?, text(&built)?])?;
+    run("cargo", &["build", "--locked", "--quiet", "--package", "store", "--example", "powercut"])?;
+    let built = target().join(format!("{}-unknown-linux-gnu/debug", std::env::consts::ARCH));
+    for (program, from) in [("bin/minke", "minke"), ("bin/powercut", "examples/powercut")] {
+        run("strip", &["-o", text(&root.join(program))?, text(&built.join(from))?])?;
+    }
+    with_libraries("/usr/sbin/dmsetup", &root)?;
     image::save(&image::busybox()?, &["busybox:latest", "busybox:1.36"], &root.join("busybox.tar"))?;
     executable(&root.join("init.sh"), init)?;
+    fs::write(root.join("powercut.sh"), include_str!("powercut.sh"))?;
     for (name, manifest) in CASES {
         fs::write(root.join("cases").join(name), manifest)?;
     }
-    let image = dir.join("disk.img");
-    run("mke2fs", &["-q", "-t", "ext4", "-d", text(&root)?, text(&image)?, "512M"])?;
+    let image = blank(dir, "disk.img", 512 << 20)?;
+    run("mke2fs", &["-q", "-t", "ext4", "-d", text(&root)?, text(&image)?])?;
     Ok(image)
+}
+
+/// An empty ext4 disk for the store.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn data_disk(dir: &Path, name: &str) -> Result<PathBuf> {
+    let image = blank(dir, name, 64 << 20)?;
+    run("mke2fs", &["-q", "-t", "ext4", text(&image)?])?;
+    Ok(image)
+}
+
+/// A sparse file.
+fn blank(dir: &Path, name: &str, bytes: u64) -> Result<PathBuf> {
+    let image = dir.join(name);
+    fs::File::create(&image)?.set_len(bytes)?;
+    Ok(image)
+}
+
+/// Copies a program of this system to the root, as `/bin/NAME`, with the libraries that it loads.
+fn with_libraries(program: &str, root: &Path) -> Result<()> {
+    let name = Path::new(program).file_name().context("a program")?;
+    fs::copy(program, root.join("bin").join(name)).context(program.to_owned())?;
+    for library in output("ldd", &[program])?.split_whitespace().filter(|word| word.starts_with('/')) {
+        let to = root.join(library.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().context("a library in a directory")?)?;
+        fs::copy(library, &to).with_context(|| library.to_owned())?;
+    }
+    Ok(())
 }
 
 /// Manifests that the cases play.

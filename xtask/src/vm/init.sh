@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# PID 1 of the test machine, on its ext4 disk. Runs the cases below, then powers off.
+# PID 1 of the test machine, on its ext4 disk. Runs the cases below (or those that the kernel's command line names in
+# `cases=`), then powers off. With `killed=` it only does its part of the case in which the machine is killed.
 export PATH=/bin:/sbin HOME=/root
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
@@ -9,13 +10,15 @@ busybox mount -t tmpfs tmp /tmp
 busybox mount -t cgroup2 cgroup /sys/fs/cgroup
 busybox ip link set lo up
 busybox hostname vm
+busybox --install -s /bin
+. /powercut.sh
 
 play() { minke play --image-archive /busybox.tar --data-dir "/data-$1" "/cases/$1.yaml" >/tmp/out 2>/tmp/err; }
 
 limits() {
     play limits &&
-        busybox grep -q 'memory.max=67108864' /tmp/out &&
-        busybox grep -q 'pids=1$' /tmp/out
+        grep -q 'memory.max=67108864' /tmp/out &&
+        grep -q 'pids=1$' /tmp/out
 }
 
 oom() {
@@ -24,22 +27,31 @@ oom() {
 }
 
 nothing_left() {
-    ! busybox ls -d /sys/fs/cgroup/minke-* 2>/dev/null && ! busybox ip link | busybox grep -q ': mk'
+    ! ls -d /sys/fs/cgroup/minke-* 2>/dev/null && ! ip link | grep -q ': mk'
 }
 
 case_of() {
     if "$1"; then
         echo "VM-OK $1"
     else
-        busybox cat /tmp/out /tmp/err
+        cat /tmp/out /tmp/err /tmp/refused 2>/dev/null
         echo "VM-FAIL $1"
     fi
 }
 
-run_case() { case_of "$1" >/dev/console 2>&1; }
+run_case() {
+    case ",${cases:-$1}," in
+    *",$1,"*) case_of "$1" >/dev/console 2>&1 ;;
+    esac
+}
 
+if [ -n "$killed" ]; then
+    case_of killed >/dev/console 2>&1
+    poweroff -f
+fi
 run_case limits
 run_case oom
 run_case nothing_left
-busybox sync
-busybox poweroff -f
+run_case power_cuts
+sync
+poweroff -f

@@ -4,25 +4,19 @@
 //! opens the store and compares. What SQLite writes (log frames, checkpoints, headers, truncations) goes through
 //! system calls that the child counts, so "every phase" is literally every one of them.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use futures_util::future::join_all;
-use store::{Expect, Op, Options, RangeQuery, Revision, SqliteStore, Store, StoreError, Write};
+use store::{Expect, Op, Options, SqliteStore, Store, StoreError, Write};
 
-use crate::value::{number_of, object, put, sized};
+use crate::load::{self, Acknowledged};
+use crate::value::{put, sized};
 
 /// What the child does: `ROLE:DIRECTORY:KILL_AT:ROUNDS`. Absent in an ordinary run of the tests.
 const ROLE: &str = "MINKE_STORE_TEST_CHILD";
-const KEYS: u64 = 12;
-
-fn options() -> Options {
-    Options { retain_events: 40, garbage_rows: 8, checkpoint_pages: 6, ..Options::default() }
-}
 
 #[test]
 fn child() {
@@ -47,146 +41,29 @@ fn spawn(role: &str) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Groups of writes of all sorts, each acknowledged in a line `ack REVISION KEY NUMBER` (0: deleted).
+/// What dies prints its acknowledgements; an error would be the test's own.
 async fn write(dir: &Path, rounds: u64) {
-    let store = SqliteStore::open(&dir.join("db"), options()).unwrap();
-    let base = store.revision() * 100;
-    for round in 0..rounds {
-        let writes = (0..1 + round % 4).map(|member| {
-            let number = base + round * 10 + member + 1;
-            let key = format!("pods/a/{}", (number * 7) % KEYS);
-            let exists = store.get(&key).is_some();
-            let op = match number % 5 {
-                0 if exists => Op::Delete(None),
-                1 if exists => Op::Delete(Some(object(number))),
-                _ => Op::Put(sized(number, usize::try_from(number % 7).unwrap() * 900)),
-            };
-            let number = if matches!(op, Op::Put(_)) { number } else { 0 };
-            let write = Write { key: key.as_str().into(), expect: Expect::Any, op };
-            let store = &store;
-            async move {
-                match store.commit(write).await {
-                    Ok(entry) => {
-                        let mut out = std::io::stdout().lock();
-                        writeln!(out, "ack {} {key} {number}", entry.revision).unwrap();
-                        out.flush().unwrap();
-                    }
-                    // Another member deleted it first.
-                    Err(StoreError::Conflict { current: None }) if number == 0 => {}
-                    Err(other) => panic!("{other}"),
-                }
-            }
-        });
-        join_all(writes).await;
-        if round % 9 == 8 {
-            store.compact(store.revision() - 3).await.unwrap();
-        }
-    }
-    store.close().await.unwrap();
+    load::write(dir, rounds, &mut |error| panic!("{error}")).await;
 }
 
-/// Everything that was acknowledged, over several lives of one directory.
-#[derive(Default)]
-struct Acknowledged {
-    by_revision: BTreeMap<Revision, (String, u64)>,
+fn read(acknowledged: &mut Acknowledged, child: &mut Child, kill_after: Option<usize>) {
+    let newest = acknowledged.newest();
+    let mut read = 0;
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        // libtest's own output has no line feed before ours.
+        let line = line.unwrap();
+        let Some(at) = line.find("ack ") else { continue };
+        assert!(acknowledged.add(&line[at..]) > newest, "a revision of an earlier life is used again");
+        read += 1;
+        if Some(read) == kill_after {
+            child.kill().unwrap();
+        }
+    }
 }
 
-impl Acknowledged {
-    fn read(&mut self, child: &mut Child, kill_after: Option<usize>) {
-        let newest = self.newest();
-        let mut read = 0;
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            // libtest's own output has no line feed before ours.
-            let Some((_, ack)) = line.split_once("ack ") else { continue };
-            let mut words = ack.split(' ');
-            let mut word = || words.next().unwrap();
-            let revision: Revision = word().parse().unwrap();
-            assert!(revision > newest, "revision {revision} is used again");
-            let what = (word().to_owned(), word().parse().unwrap());
-            assert!(self.by_revision.insert(revision, what).is_none(), "revision {revision} is used twice");
-            read += 1;
-            if Some(read) == kill_after {
-                child.kill().unwrap();
-            }
-        }
-    }
-
-    fn newest(&self) -> Revision {
-        self.by_revision.keys().next_back().copied().unwrap_or(0)
-    }
-
-    /// Compares with what a new process finds.
-    fn check(&mut self, dir: &Path) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let store = SqliteStore::open(&dir.join("db"), options()).expect("the store opens after a kill");
-            assert!(store.revision() >= self.newest());
-            let mut last: BTreeMap<&str, (Revision, u64)> = BTreeMap::new();
-            for (revision, (key, number)) in &self.by_revision {
-                last.insert(key, (*revision, *number));
-            }
-            let page = store.range(&RangeQuery { prefix: "pods/", ..RangeQuery::default() }).unwrap();
-            page.entries.iter().for_each(|entry| assert_ne!(number_of(entry), 0));
-            for (key, (revision, number)) in last {
-                let found = store.get(key).map(|entry| (entry.revision, number_of(&entry)));
-                // An unacknowledged successor may have made it to the disk.
-                let later = match found {
-                    Some((found, _)) => found > revision,
-                    None => self.deleted_later(&store, key).await,
-                };
-                let expected = (number != 0).then_some((revision, number));
-                assert!(found == expected || later, "{key}: {found:?}, acknowledged {expected:?}");
-            }
-            self.check_history(&store).await;
-            self.go_on(&store).await;
-            store.close().await.unwrap();
-        });
-    }
-
-    /// Whether the history tells of a deletion that nobody was told of: at most the last group's, so it is there.
-    async fn deleted_later(&self, store: &SqliteStore, key: &str) -> bool {
-        let newest = self.newest();
-        if store.revision() == newest {
-            return false;
-        }
-        let events = store.watch("pods", newest).expect("just acknowledged").next().await.unwrap();
-        events.iter().any(|event| event.deleted && *event.entry.key == *key)
-    }
-
-    /// History has every acknowledged event after its floor, in order.
-    async fn check_history(&self, store: &SqliteStore) {
-        let floor = match store.watch("pods", 0) {
-            Ok(_) => 0,
-            Err(StoreError::Compacted { oldest, .. }) => oldest,
-            Err(other) => panic!("{other}"),
-        };
-        let mut expected: BTreeMap<_, _> = self.by_revision.range(floor + 1..).collect();
-        let mut watcher = store.watch("pods", floor).unwrap();
-        if store.stats().events == 0 {
-            assert!(expected.is_empty(), "history lost {expected:?}");
-            return;
-        }
-        let mut newest = floor;
-        for event in watcher.next().await.unwrap() {
-            let revision = event.entry.revision;
-            assert!(revision > newest, "history out of order");
-            newest = revision;
-            if let Some((key, number)) = expected.remove(&revision) {
-                assert_eq!(*event.entry.key, **key);
-                assert_eq!(event.deleted, *number == 0);
-                assert!(event.deleted || number_of(&event.entry) == *number);
-            }
-        }
-        assert!(expected.is_empty(), "history lost {expected:?}");
-    }
-
-    async fn go_on(&mut self, store: &SqliteStore) {
-        let before = store.revision();
-        let entry = store.commit(put("pods/a/0", 1, Expect::Any)).await.unwrap();
-        assert!(entry.revision > before);
-        self.by_revision.insert(entry.revision, ("pods/a/0".to_owned(), 1));
-    }
+fn check(acknowledged: &mut Acknowledged, dir: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    _ = runtime.block_on(acknowledged.check(dir));
 }
 
 #[test]
@@ -196,9 +73,9 @@ fn killed_at_every_write_to_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let mut acknowledged = Acknowledged::default();
         let mut child = spawn(&format!("write:{}:{number}:40", dir.path().display()));
-        acknowledged.read(&mut child, None);
+        read(&mut acknowledged, &mut child, None);
         let status = child.wait().unwrap();
-        acknowledged.check(dir.path());
+        check(&mut acknowledged, dir.path());
         if status.success() {
             assert!(number > 100, "only {number} writes were seen: the hooks do not work");
             return;
@@ -213,9 +90,9 @@ fn killed_again_and_again_in_one_directory() {
     let mut acknowledged = Acknowledged::default();
     for life in 0..25 {
         let mut child = spawn(&format!("write:{}:0:1000000", dir.path().display()));
-        acknowledged.read(&mut child, Some(1 + life * 13 % 97));
+        read(&mut acknowledged, &mut child, Some(1 + life * 13 % 97));
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
-        acknowledged.check(dir.path());
+        check(&mut acknowledged, dir.path());
     }
 }
 

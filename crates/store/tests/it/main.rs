@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
 mod crash;
+mod load;
 mod model;
 mod restart;
 mod suite;

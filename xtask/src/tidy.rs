@@ -22,7 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("controllers", &["base", "kinds", "client", "scheduler"]),
     ("images", &["base"]),
     ("net", &["base"]),
-    ("runtime", &["base"]),
+    ("runtime", &["base", "shim"]),
     ("shim", &[]),
     ("node", &["base", "kinds", "client", "lifecycle", "images", "net", "runtime"]),
     ("xtask", &["kinds"]),

@@ -8,6 +8,7 @@
 mod container;
 mod exec;
 mod init;
+mod output;
 mod process;
 mod rootfs;
 mod server;
@@ -18,6 +19,7 @@ mod sys;
 extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
     sys::close_from(shim::LISTEN_FD + 1);
     sys::ignore_signal(libc::SIGPIPE);
+    sys::keep_heap_small();
     sys::setsid();
     // Modes of what is made are meant as written.
     sys::umask(0);

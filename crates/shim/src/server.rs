@@ -5,23 +5,18 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use libc::{EPOLLIN, EPOLLOUT};
+use libc::EPOLLIN;
 use shim::{Exec, Hello, Reply, Request, Signal, Start};
 
-use crate::container::{Client, Container, Surroundings, exit_code};
+use crate::container::{Container, Surroundings, exit_code};
 use crate::exec::{self, Running};
 use crate::init::{self, Pause};
 use crate::process::{SAYS_FAILED, SAYS_TERMINAL};
 use crate::rootfs::fd_of;
 use crate::sys::{self, Errno};
 
-/// Bytes read at once from a container.
-const CHUNK: usize = 16 * 1024;
-/// Room asked for in an attached client's pipe.
-const CLIENT_PIPE: i32 = 256 * 1024;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub(crate) enum Source {
     Listener,
     Daemon,
     Children,
@@ -50,7 +45,7 @@ pub(crate) struct Shim {
     next_key: u32,
     stopping: bool,
     /// Room for output, kept so that reading does not allocate.
-    chunk: Vec<u8>,
+    pub(crate) chunk: Vec<u8>,
 }
 
 impl Shim {
@@ -105,7 +100,7 @@ impl Shim {
         }
     }
 
-    fn watch(&mut self, fd: RawFd, source: Source, events: i32) -> Result<(), Errno> {
+    pub(crate) fn watch(&mut self, fd: RawFd, source: Source, events: i32) -> Result<(), Errno> {
         let index = fd as usize;
         if self.sources.len() <= index {
             self.sources.resize(index + 1, None);
@@ -116,7 +111,7 @@ impl Shim {
         Ok(())
     }
 
-    fn unwatch(&mut self, fd: RawFd) {
+    pub(crate) fn unwatch(&mut self, fd: RawFd) {
         if self.sources.get_mut(fd as usize).and_then(Option::take).is_some() {
             // Still open, so this cannot fail; and a closed one would be gone from the set already.
             let _ = sys::watch(self.epoll.as_raw_fd(), fd, None, true);
@@ -155,7 +150,7 @@ impl Shim {
         self.early_fds.clear();
     }
 
-    fn reply(&mut self, request: u32, reply: &Reply, fds: &[RawFd]) {
+    pub(crate) fn reply(&mut self, request: u32, reply: &Reply, fds: &[RawFd]) {
         let Some(daemon) = &self.daemon else { return };
         let bytes = shim::frame(request, reply);
         let sent = if bytes.len() <= shim::INLINE_MAX {
@@ -324,11 +319,11 @@ impl Shim {
         }
     }
 
-    fn by_id(&mut self, id: &str) -> Option<&mut Container> {
+    pub(crate) fn by_id(&mut self, id: &str) -> Option<&mut Container> {
         self.containers.iter_mut().find(|container| container.id == id)
     }
 
-    fn by_key(&mut self, key: u32) -> Option<&mut Container> {
+    pub(crate) fn by_key(&mut self, key: u32) -> Option<&mut Container> {
         self.containers.iter_mut().find(|container| container.key == key)
     }
 
@@ -435,150 +430,6 @@ impl Shim {
             }
         }
     }
-
-    fn on_output(&mut self, key: u32, stream: usize) {
-        self.read_output(key, stream);
-    }
-
-    /// Moves one chunk to the log and the clients; false when there is nothing (more) to read now.
-    fn read_output(&mut self, key: u32, stream: usize) -> bool {
-        let Some(container) = self.by_key(key) else { return false };
-        let Some(output) = container.outputs[stream].as_ref().map(AsRawFd::as_raw_fd) else { return false };
-        let mut chunk = std::mem::take(&mut self.chunk);
-        chunk.reserve(CHUNK);
-        let read = sys::read_some(output, &mut chunk);
-        let Some(container) = self.by_key(key) else { return false };
-        let more = match read {
-            Ok(count) if count > 0 => {
-                container.record(stream, &chunk);
-                if !container.clients.is_empty() {
-                    for client in &mut container.clients {
-                        if client.ends[stream].is_some() {
-                            client.pending[stream].extend_from_slice(&chunk);
-                        }
-                    }
-                    self.flush_clients(key, stream);
-                }
-                true
-            }
-            Err(libc::EAGAIN | libc::EINTR) => false,
-            // The end: of a pipe 0 bytes, of a terminal EIO.
-            _ => {
-                self.close_output(key, stream);
-                false
-            }
-        };
-        chunk.clear();
-        self.chunk = chunk;
-        more
-    }
-
-    fn close_output(&mut self, key: u32, stream: usize) {
-        let Some(output) = self.by_key(key).and_then(|container| container.outputs[stream].take()) else {
-            return;
-        };
-        self.unwatch(output.as_raw_fd());
-        drop(output);
-        self.flush_clients(key, stream);
-    }
-
-    /// Writes what clients have not got yet. While one lags, the container's output waits for it.
-    fn flush_clients(&mut self, key: u32, stream: usize) {
-        let Some(container) = self.by_key(key) else { return };
-        let output = container.outputs[stream].as_ref().map(AsRawFd::as_raw_fd);
-        let (mut closed, mut lagging) = (Vec::new(), Vec::new());
-        for client in &mut container.clients {
-            let Some(end) = client.ends[stream].as_ref().map(AsRawFd::as_raw_fd) else { continue };
-            let pending = &mut client.pending[stream];
-            let gone = loop {
-                if pending.is_empty() {
-                    break output.is_none();
-                }
-                match sys::write(end, pending) {
-                    Ok(count) => drop(pending.drain(..count)),
-                    Err(libc::EINTR) => {}
-                    Err(libc::EAGAIN) => break false,
-                    Err(_) => break true,
-                }
-            };
-            if gone {
-                closed.extend(client.ends[stream].take());
-                pending.clear();
-            } else if !pending.is_empty() {
-                lagging.push(end);
-            }
-        }
-        container.clients.retain(|client| client.ends.iter().any(Option::is_some));
-        let ends: Vec<RawFd> = container
-            .clients
-            .iter()
-            .filter_map(|client| client.ends[stream].as_ref().map(AsRawFd::as_raw_fd))
-            .collect();
-        for end in closed {
-            self.unwatch(end.as_raw_fd());
-        }
-        for end in ends {
-            if lagging.contains(&end) {
-                // Without the watch it is tried again with the next output.
-                let _ = self.watch(end, Source::ClientEnd(key, stream), EPOLLOUT);
-            } else {
-                self.unwatch(end);
-            }
-        }
-        if let Some(output) = output {
-            let events = if lagging.is_empty() { EPOLLIN } else { 0 };
-            let _ = self.watch(output, Source::Output(key, stream), events);
-        }
-    }
-
-    fn attach(&mut self, request: u32, id: &str, stdin: bool) {
-        let Some(container) =
-            self.by_id(id).filter(|container| container.running() && container.failed.is_none())
-        else {
-            return self.reply(request, &Reply::Refused("the container is not running".into()), &[]);
-        };
-        match join_streams(container, stdin) {
-            Ok((reply, fds)) => {
-                let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-                self.reply(request, &reply, &raw);
-            }
-            Err(error) => self.reply(request, &Reply::Refused(sys::describe(error)), &[]),
-        }
-    }
-}
-
-/// A new client's ends of a container's streams.
-fn join_streams(container: &mut Container, stdin: bool) -> Result<(Reply, Vec<OwnedFd>), Errno> {
-    let mut client = Client { ends: [None, None], pending: [Vec::new(), Vec::new()] };
-    let mut fds = Vec::new();
-    let mut has = [false; 4];
-    let input = match (&container.terminal, &container.stdin) {
-        (Some(master), _) if stdin => Some(sys::dup(master.as_raw_fd())?),
-        // The only writer moves to the client, so that its end is the end of stdin.
-        (None, Some(_)) if stdin && container.stdin_once => container.stdin.take(),
-        (None, Some(pipe)) if stdin => Some(sys::dup(pipe.as_raw_fd())?),
-        _ => None,
-    };
-    has[0] = input.is_some();
-    fds.extend(input);
-    for stream in 0..2 {
-        if container.outputs[stream].is_none() {
-            continue;
-        }
-        let (read, write) = sys::pipe(true)?;
-        sys::set_nonblocking(write.as_raw_fd())?;
-        // A smaller pipe only means more waiting.
-        let _ = sys::set_pipe_size(write.as_raw_fd(), CLIENT_PIPE);
-        client.ends[stream] = Some(write);
-        has[stream + 1] = true;
-        fds.push(read);
-    }
-    if let Some(master) = &container.terminal {
-        has[3] = true;
-        fds.push(sys::dup(master.as_raw_fd())?);
-    }
-    container.clients.push(client);
-    Ok((Reply::Streams(has[0], has[1], has[2], has[3]), fds))
 }
 
 enum Said {

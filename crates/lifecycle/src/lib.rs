@@ -6,16 +6,20 @@
 //! Deliberately absent: tokio, clocks, files, randomness, and every detail of how an action is done.
 
 mod absorb;
+mod action;
 mod backoff;
 mod deletion;
 mod kill;
+mod memory;
 mod probe;
 mod restart;
+mod restart_all;
 mod start;
 mod status;
 mod step;
 mod sync;
 mod text;
+mod time;
 mod types;
 mod view;
 

@@ -110,6 +110,9 @@ impl Run<'_> {
     }
 
     fn sync_containers(&mut self, sandbox: &Sandbox) {
+        if self.restart_all(sandbox) {
+            return;
+        }
         let ctrs = self.ctrs.clone();
         for ctr in ctrs.iter().filter(|c| c.role == Role::Ephemeral) {
             let inst = newest(self.o, ctr.name());

@@ -8,13 +8,14 @@ use crate::types::Role;
 use crate::view::pod_spec;
 
 /// The conditions that the node writes.
-pub const OWNED: [&str; 6] = [
+pub const OWNED: [&str; 7] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
     "ContainersReady",
     "PodScheduled",
     "DisruptionTarget",
+    "AllContainersRestarting",
 ];
 
 /// Status, reason, message of a condition.
@@ -52,6 +53,19 @@ impl Run<'_> {
             for (kind, said) in said {
                 self.set(status, kind, &said);
             }
+        }
+        if self.may_restart_all() {
+            let said = (
+                true,
+                "RestartAllContainersStarted".into(),
+                "container exited with restart policy rule".into(),
+            );
+            let none = (false, String::new(), String::new());
+            self.set(
+                status,
+                "AllContainersRestarting",
+                if self.mem.restart_all.is_some() { &said } else { &none },
+            );
         }
         self.set(status, "PodScheduled", &yes());
         let disruption =

@@ -176,7 +176,8 @@ impl Run<'_> {
 
     /// No record of any instance: never made, or lost.
     fn without_record(&self, s: &mut ContainerStatus, ctr: &Ctr<'_>) {
-        if ctr.role == Role::Init && self.regular_started() {
+        let restarting = self.mem.restart_all.is_some();
+        if ctr.role == Role::Init && self.regular_started() && !restarting {
             let done = ContainerStateTerminated {
                 exit_code: 0,
                 reason: Some("Completed".into()),
@@ -187,12 +188,23 @@ impl Run<'_> {
         }
         let Some(old) = self.told(ctr.name()) else { return };
         let old_state = old.state.clone().unwrap_or_default();
+        if restarting {
+            s.state = Some(waiting("RestartingAllContainers", ""));
+            s.last_state =
+                if old_state.terminated.is_some() { Some(old_state) } else { old.last_state.clone() };
+            s.restart_count = old.restart_count;
+            s.container_id.clone_from(&old.container_id);
+            return;
+        }
         if old_state.terminated.is_some() {
             *s = old.clone();
             return;
         }
         s.restart_count = old.restart_count;
         s.last_state.clone_from(&old.last_state);
+        if old_state.waiting.is_some() {
+            s.container_id.clone_from(&old.container_id);
+        }
         if old_state.running.is_some() {
             s.last_state = Some(lost(LOST_WHILE_RUNNING));
             s.restart_count += 1;

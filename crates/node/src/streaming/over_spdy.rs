@@ -63,7 +63,7 @@ pub(super) async fn remote(
     let collecting = Streams::collect(&mut connection, &remote.options, resizes);
     let Ok(Some(streams)) = tokio::time::timeout(CREATION, collecting).await else {
         tracing::debug!("timed out waiting for client to create streams");
-        return;
+        return connection.close().await;
     };
     let Streams { error, stdin, stdout, stderr, resize } = streams;
     let (input, of_client) = mpsc::channel(4);

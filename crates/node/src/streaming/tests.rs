@@ -193,6 +193,7 @@ async fn by_spdy(protocol: &'static str, remote: Remote, input: &[u8]) -> Got {
         client.data(*id, b"", true).await;
     }
     let all = client.collect().await;
+    drop(client);
     serving.await.unwrap();
     let take = |name: &str| {
         let Some(id) = ids.get(name) else { return Vec::new() };

@@ -2,14 +2,18 @@
 //!
 //! Invariant: one task reads and one writes a socket; the reader stops when its session's queue is full.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::future::FusedFuture as _;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use super::channel::{ERROR, Protocol, RESIZE, Received, STDERR, STDIN, STDOUT};
 use super::remote::{Input, Output, Sizes};
@@ -23,6 +27,18 @@ async fn server<T: AsyncRead + AsyncWrite + Unpin>(io: T) -> WebSocketStream<T> 
         WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
     WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
 }
+
+/// Ends normally: any other code is an error to clients. An error here means that they left already.
+async fn goodbye<T: AsyncRead + AsyncWrite + Unpin>(sink: &mut SplitSink<WebSocketStream<T>, Message>) {
+    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    if let Err(error) = sink.send(Message::Close(Some(frame))).await {
+        tracing::debug!(%error, "closing a WebSocket");
+    }
+}
+
+/// How long the client's own goodbye is waited for: closing a socket with unread bytes would destroy what it has not
+/// read yet.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// exec and attach.
 pub(super) async fn remote<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
@@ -65,16 +81,19 @@ pub(super) async fn remote<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
                 break;
             }
         }
-        if let Err(error) = sink.close().await {
-            tracing::debug!(%error, "closing a WebSocket");
-        }
+        goodbye(&mut sink).await;
     };
-    let taking = take_remote(stream, protocol, input);
+    let taking = take_remote(stream, protocol, input).fuse();
+    tokio::pin!(taking);
     let session = remote.run(of_client, to_client);
     tokio::select! {
         () = async { tokio::join!(session, giving); } => (),
         // Ends the session, because its queue is dropped; but only after what it still says.
-        () = async { taking.await; std::future::pending().await } => (),
+        () = async { (&mut taking).await; std::future::pending().await } => (),
+    }
+    if !taking.is_terminated() {
+        // Elapsing is the client's affair.
+        let _ = tokio::time::timeout(FAREWELL, taking).await;
     }
 }
 
@@ -99,9 +118,8 @@ async fn take_remote<T: AsyncRead + AsyncWrite + Unpin>(
             }
         };
         for one in next {
-            if input.send(one).await.is_err() {
-                return;
-            }
+            // If the session is over it is dropped; the client's goodbye is still to come.
+            let _ = input.send(one).await;
         }
     }
     // If the session is over, nobody cares.
@@ -142,9 +160,7 @@ pub(super) async fn tunnel<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(i
                 _ => break,
             }
         }
-        if let Err(error) = sink.close().await {
-            tracing::debug!(%error, "closing a WebSocket");
-        }
+        goodbye(&mut sink).await;
     };
     tokio::join!(forward::spdy(theirs, target), inward, outward);
 }
@@ -191,9 +207,7 @@ pub(super) async fn forward<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         () = inward => (),
         () = send_all(&mut sink, outgoing, protocol) => (),
     }
-    if let Err(error) = sink.close().await {
-        tracing::debug!(%error, "closing a WebSocket");
-    }
+    goodbye(&mut sink).await;
 }
 
 async fn send_all<T: AsyncRead + AsyncWrite + Unpin>(

@@ -12,6 +12,7 @@ pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
@@ -23,6 +24,8 @@ pub(super) use headers::Headers;
 
 /// Pieces of data waiting for a stream's reader.
 const STREAM_QUEUE: usize = 32;
+/// How long the client's own end is waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
 const STREAMS_MAX: usize = 2048;
 /// `RST_STREAM` codes.
 const REFUSED_STREAM: u32 = 3;
@@ -96,16 +99,18 @@ impl Connection {
         self.opened.recv().await
     }
 
-    /// Says goodbye and returns once everything was written.
+    /// Says goodbye and returns once everything was written and the client left too, or a little later.
     pub(super) async fn close(self) {
-        let Self { opened, out, writer, reader } = self;
+        let Self { opened, out, writer, mut reader } = self;
         // If it is gone there is nobody to say goodbye to.
         let _ = out.send(Frame::GoAway).await;
         drop((opened, out));
-        reader.abort();
-        // The writer ends when the last sender is gone; the reader held one.
-        let _ = reader.await;
+        // It ends with the goodbye; a panic in it was reported already.
         let _ = writer.await;
+        // Closing a socket with unread bytes would destroy what the client has not read yet.
+        if tokio::time::timeout(FAREWELL, &mut reader).await.is_err() {
+            reader.abort();
+        }
     }
 }
 
@@ -121,12 +126,16 @@ async fn write_frames<T: AsyncWrite>(
 ) -> io::Result<()> {
     let mut encoder = Encoder::new();
     let mut buffer = BytesMut::new();
-    while let Some(frame) = commands.recv().await {
+    let mut last = false;
+    while !last && let Some(frame) = commands.recv().await {
         encoder.encode(&frame, &mut buffer)?;
-        while buffer.len() < 64 << 10
+        last = frame == Frame::GoAway;
+        while !last
+            && buffer.len() < 64 << 10
             && let Ok(frame) = commands.try_recv()
         {
             encoder.encode(&frame, &mut buffer)?;
+            last = frame == Frame::GoAway;
         }
         io.write_all(&buffer).await?;
         buffer.clear();
@@ -152,9 +161,7 @@ async fn read_frames<T: AsyncRead>(
     let mut reading = Reading { opening, out, streams: HashMap::new(), last: 0 };
     loop {
         while let Some(frame) = decoder.decode(&mut buffer)? {
-            if reading.frame(frame).await.is_err() {
-                return Ok(());
-            }
+            reading.frame(frame).await;
         }
         if io.read_buf(&mut buffer).await? == 0 {
             return Ok(());
@@ -163,7 +170,7 @@ async fn read_frames<T: AsyncRead>(
 }
 
 impl Reading {
-    async fn frame(&mut self, frame: Frame) -> Result<(), Gone> {
+    async fn frame(&mut self, frame: Frame) {
         match frame {
             Frame::Open { stream, headers, fin } => self.open(stream, headers, fin).await,
             Frame::Data { stream, fin, data } => {
@@ -177,29 +184,31 @@ impl Reading {
                 if fin {
                     self.streams.remove(&stream);
                 }
-                Ok(())
             }
-            Frame::Reset { stream, .. } => {
-                self.streams.remove(&stream);
-                Ok(())
-            }
-            Frame::Ping(id) if id % 2 == 1 => self.out.send(Frame::Ping(id)).await.map_err(|_| Gone),
-            Frame::Ping(_) | Frame::Reply { .. } | Frame::GoAway | Frame::Ignored => Ok(()),
+            Frame::Reset { stream, .. } => drop(self.streams.remove(&stream)),
+            Frame::Ping(id) if id % 2 == 1 => self.answer(Frame::Ping(id)).await,
+            Frame::Ping(_) | Frame::Reply { .. } | Frame::GoAway | Frame::Ignored => (),
         }
     }
 
-    async fn open(&mut self, id: u32, headers: Headers, fin: bool) -> Result<(), Gone> {
+    async fn open(&mut self, id: u32, headers: Headers, fin: bool) {
         self.streams.retain(|_, to| !to.is_closed());
         if id.is_multiple_of(2) || id <= self.last || self.streams.len() >= STREAMS_MAX {
-            return self.out.send(Frame::Reset { stream: id, code: REFUSED_STREAM }).await.map_err(|_| Gone);
+            return self.answer(Frame::Reset { stream: id, code: REFUSED_STREAM }).await;
         }
         self.last = id;
         let (to, input) = mpsc::channel(STREAM_QUEUE);
         if !fin {
             self.streams.insert(id, to);
         }
-        self.out.send(Frame::Reply { stream: id, headers: Headers::new() }).await.map_err(|_| Gone)?;
+        self.answer(Frame::Reply { stream: id, headers: Headers::new() }).await;
         let output = Output { id, out: self.out.clone() };
-        self.opening.send(Stream { headers, input, output }).await.map_err(|_| Gone)
+        // Nobody accepts streams of a connection that is being closed; its bytes are still read.
+        let _ = self.opening.send(Stream { headers, input, output }).await;
+    }
+
+    async fn answer(&self, frame: Frame) {
+        // The writer may be gone while the rest is still read.
+        let _ = self.out.send(frame).await;
     }
 }

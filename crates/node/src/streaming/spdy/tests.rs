@@ -85,8 +85,10 @@ async fn streams_are_answered_carry_data_and_end() {
     stream.output.data(Bytes::from_static(b"answer")).await.unwrap();
     stream.output.finish().await.unwrap();
     drop(stream);
-    connection.close().await;
+    let closing = tokio::spawn(connection.close());
     assert_eq!(client.collect().await[&id], (b"answer".to_vec(), true));
+    drop(client);
+    closing.await.unwrap();
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ pub trait Runtime: Send + Sync + 'static {
     async fn start_container(&self, id: &str) -> Result<(), RuntimeError>;
     /// Sends the stop signal, waits up to `grace`, then KILL; returns when the process is gone.
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError>;
-    /// Removes an ended container's files (its log file stays).
+    /// Removes a container's files (its log file stays); one that runs is killed first.
     async fn remove_container(&self, id: &str) -> Result<(), RuntimeError>;
     /// All containers of a sandbox, or of all.
     async fn containers(&self, sandbox: Option<&str>) -> Result<Vec<ContainerStatus>, RuntimeError>;

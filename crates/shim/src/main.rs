@@ -18,7 +18,10 @@ mod sys;
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
     sys::close_from(shim::LISTEN_FD + 1);
-    sys::ignore_signal(libc::SIGPIPE);
+    // When a machine shuts down everybody gets SIGTERM; ending at once would take the containers' grace away.
+    for signal in [libc::SIGPIPE, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        sys::ignore_signal(signal);
+    }
     sys::keep_heap_small();
     sys::setsid();
     // Modes of what is made are meant as written.

@@ -100,17 +100,27 @@ impl Shim {
             self.unwatch(end.as_raw_fd());
         }
         for end in ends {
-            if lagging.contains(&end) {
-                // Without the watch it is tried again with the next output.
-                let _ = self.watch(end, Source::ClientEnd(key, stream), EPOLLOUT);
-            } else {
-                self.unwatch(end);
-            }
+            // Errors (a closed other end) are reported in any case. Without the watch it is tried with the next output.
+            let events = if lagging.contains(&end) { EPOLLOUT } else { 0 };
+            let _ = self.watch(end, Source::ClientEnd(key, stream), events);
         }
         if let Some(output) = output {
             let events = if lagging.is_empty() { EPOLLIN } else { 0 };
             let _ = self.watch(output, Source::Output(key, stream), events);
         }
+    }
+
+    /// Forgets a client's stream whose other end was closed.
+    pub(crate) fn drop_client(&mut self, key: u32, stream: usize, end: RawFd) {
+        self.unwatch(end);
+        let Some(container) = self.by_key(key) else { return };
+        for client in &mut container.clients {
+            if client.ends[stream].as_ref().is_some_and(|fd| fd.as_raw_fd() == end) {
+                client.ends[stream] = None;
+                client.pending[stream].clear();
+            }
+        }
+        self.flush_clients(key, stream);
     }
 
     pub(crate) fn attach(&mut self, request: u32, id: &str, stdin: bool) {
@@ -119,10 +129,16 @@ impl Shim {
         else {
             return self.reply(request, &Reply::Refused("the container is not running".into()), &[]);
         };
+        let key = container.key;
         match join_streams(container, stdin) {
             Ok((reply, fds)) => {
                 let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
                 self.reply(request, &reply, &raw);
+                drop(fds);
+                // From now on their closing is noticed.
+                for stream in 0..2 {
+                    self.flush_clients(key, stream);
+                }
             }
             Err(error) => self.reply(request, &Reply::Refused(sys::describe(error)), &[]),
         }

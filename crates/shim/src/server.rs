@@ -5,15 +5,18 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use libc::EPOLLIN;
+use libc::{EPOLLERR, EPOLLIN};
 use shim::{Exec, Hello, Reply, Request, Signal, Start};
 
 use crate::container::{Container, Surroundings, exit_code};
 use crate::exec::{self, Running};
 use crate::init::{self, Pause};
-use crate::process::{SAYS_FAILED, SAYS_TERMINAL};
+use crate::process::{self, SAYS_FAILED, SAYS_TERMINAL};
 use crate::rootfs::fd_of;
 use crate::sys::{self, Errno};
+
+/// Nearly never chosen when memory is short: the Pod's containers go first.
+const OOM_SCORE: i32 = -998;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -79,7 +82,7 @@ impl Shim {
     /// Serves until told to end.
     pub(crate) fn run(&mut self) -> i32 {
         loop {
-            let (fd, _) = match sys::wait(self.epoll.as_raw_fd()) {
+            let (fd, events) = match sys::wait(self.epoll.as_raw_fd()) {
                 Ok(event) => event,
                 Err(libc::EINTR) => continue,
                 Err(error) => return error,
@@ -91,6 +94,9 @@ impl Shim {
                 Some(Source::Channel(key)) => self.on_channel(key),
                 Some(Source::ExecChannel(exec)) => self.on_exec_channel(exec),
                 Some(Source::Output(key, stream)) => self.on_output(key, stream),
+                Some(Source::ClientEnd(key, stream)) if events & EPOLLERR != 0 => {
+                    self.drop_client(key, stream, fd)
+                }
                 Some(Source::ClientEnd(key, stream)) => self.flush_clients(key, stream),
                 None => {}
             }
@@ -233,6 +239,8 @@ impl Shim {
 
     fn init(&mut self, init: &shim::Init, fds: &[OwnedFd]) -> Result<i64, String> {
         let log_dir = fd_of(fds, &init.log_dir).and_then(sys::dup).map_err(sys::describe)?;
+        // As containerd's shims; without CAP_SYS_RESOURCE it stays as it is.
+        let _ = process::set_oom_score(self.proc.as_raw_fd(), OOM_SCORE);
         self.pause = init::make_sandbox(init, fds, self.proc.as_raw_fd())?;
         self.log_dir = Some(log_dir);
         Ok(self.pause.as_ref().map_or(0, |pause| i64::from(pause.pid)))

@@ -341,11 +341,9 @@ async fn wait_ended(
     }
 }
 
-/// Removes an ended container's files and group.
+/// Removes a container's files and group; one that runs is killed, as CRI wants it.
 pub(super) async fn remove(shared: &Arc<Shared>, container: &Arc<Container>) -> Result<(), RuntimeError> {
-    if container.record().state == ContainerState::Running {
-        return Err(RuntimeError::State(format!("container {:?} is running", container.id)));
-    }
+    stop(shared, container, Duration::ZERO).await?;
     if let Ok(link) = container.sandbox.link() {
         // A shim that is gone has nothing to forget.
         let _ = link.call(&Request::Remove(container.id.clone()), &[]).await;

@@ -106,6 +106,44 @@ pub async fn attach_stdin_once(kit: Kit) {
     assert_eq!(kit.text("c/0.log", "stdout"), "hello\n");
 }
 
+pub async fn attach_leaves_nothing(kit: Kit) {
+    let sandbox = kit.sandbox().await;
+    let id = kit.start(&sandbox, container(&["sleep", "1000"])).await;
+    let shim = kit.rt().sandboxes().await.unwrap()[0].pid.unwrap();
+    let open = || std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
+    let before = open();
+    for _ in 0..20 {
+        drop(kit.rt().attach(&id, false).await.unwrap());
+    }
+    kit.until(async || (open() == before).then_some(())).await;
+    kit.rt().remove_container(&id).await.unwrap();
+    kit.until(async || (open() < before).then_some(())).await;
+}
+
+/// A client that does not read holds the container back; nothing is lost for it or the log.
+pub async fn attach_slowly(kit: Kit) {
+    let sandbox = kit.sandbox().await;
+    let mut spec = container(&["sh", "-c", "read go; seq 1 200000"]);
+    spec.stdin = true;
+    let id = kit.start(&sandbox, spec).await;
+    let mut session = kit.rt().attach(&id, true).await.unwrap();
+    session.stdin.take().unwrap().write_all(b"go\n").await.unwrap();
+    let mut seen = 0;
+    kit.until(async || {
+        let now = kit.log("c/0.log").len();
+        let stalled = now == seen && now > 0;
+        seen = now;
+        stalled.then_some(())
+    })
+    .await;
+    let mut text = String::new();
+    session.stdout.read_to_string(&mut text).await.unwrap();
+    assert_eq!(session.exit.await.unwrap(), 0);
+    let expect: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
+    assert!(text == expect, "{} of {} bytes", text.len(), expect.len());
+    assert!(kit.text("c/0.log", "stdout") == expect);
+}
+
 pub async fn attach_terminal(kit: Kit) {
     let sandbox = kit.sandbox().await;
     let mut spec = container(&["sh"]);

@@ -257,6 +257,15 @@ impl Shim {
     }
 
     fn start(&mut self, request: u32, start: &Start, fds: &[OwnedFd]) {
+        // Asked before by a daemon that did not live to hear the answer: it goes to the one that asks now.
+        if let Some(known) = self.by_id(&start.id) {
+            if known.channel.is_some() {
+                known.request = request;
+                return;
+            }
+            let reply = Reply::Started(known.pid, known.started_at);
+            return self.reply(request, &reply, &[]);
+        }
         let Some(with) = self.surroundings(fds).filter(|_| !self.stopping) else {
             return self.reply(request, &Reply::Refused("the sandbox is not ready".into()), &[]);
         };

@@ -137,6 +137,42 @@ pub async fn daemon_restart(mut kit: Kit) {
     kit.rt().remove_sandbox(&sandbox).await.unwrap();
 }
 
+/// The daemon dies at some moment of a start; the next one finds the container, or can start it, once.
+pub async fn restart_while_starting(mut kit: Kit) {
+    let sandbox = kit.sandbox().await;
+    for round in 0..20 {
+        let mut spec = container(&["sh", "-c", "echo once; exec sleep 1000"]);
+        spec.log_path = format!("round/{round}.log").into();
+        let id = kit.create(&sandbox, spec).await;
+        let runtime = kit.runtime.clone().unwrap();
+        let starting = tokio::spawn({
+            let id = id.clone();
+            async move { runtime.start_container(&id).await }
+        });
+        for _ in 0..round * round * 20 {
+            tokio::task::yield_now().await;
+        }
+        starting.abort();
+        // Ends it, and with it its hold on the runtime.
+        let _ = starting.await;
+        kit.restart().await;
+        match kit.rt().start_container(&id).await {
+            Ok(()) => {}
+            Err(RuntimeError::State(words)) => assert!(words.contains("started already"), "{words}"),
+            Err(other) => panic!("{other}"),
+        }
+        kit.until(async || {
+            let status = kit.rt().container(&id).await.unwrap();
+            (status.state == ContainerState::Running && status.pid.is_some()).then_some(())
+        })
+        .await;
+        let log = format!("round/{round}.log");
+        kit.until(async || (!kit.text(&log, "stdout").is_empty()).then_some(())).await;
+        kit.rt().remove_container(&id).await.unwrap();
+        assert_eq!(kit.text(&log, "stdout"), "once\n");
+    }
+}
+
 pub async fn exit_during_downtime(mut kit: Kit) {
     let sandbox = kit.sandbox().await;
     let shared = kit.dir.join("shared");

@@ -212,6 +212,12 @@ impl Snapshots for View {
         self.store.wait_for(revision).await;
     }
 
+    async fn barrier(&self) -> Result<(), Status> {
+        let revision = self.store.barrier().await.map_err(Status::internal)?;
+        self.store.wait_for(revision).await;
+        Ok(())
+    }
+
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
         let kinds = gvrs.iter().filter_map(|gvr| kind_of(gvr).map(|kind| (gvr.clone(), kind)));
         let sources =

@@ -251,6 +251,12 @@ pub trait Snapshots: Send + Sync + 'static {
     fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Object>;
     /// Returns once snapshots show `revision` or later.
     async fn wait_for(&self, revision: u64);
+    /// Returns once snapshots show every write that was done before this call, whoever did it and whether or not its
+    /// answer arrived. For the moment after a failure or a change of leader, when no revision is known to wait for.
+    ///
+    /// # Errors
+    /// If the store does not answer; then nothing is known.
+    async fn barrier(&self) -> Result<(), Status>;
     /// Wake-ups for these resources from now on, one for each present object first.
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes>;
 }

@@ -1,6 +1,6 @@
 //! The one driver of every controller: wake-ups fill a queue of keys, tasks work them off.
 //!
-//! Invariants: work on one key is serial; an error backs that key off and no other; idle means asleep on a wake-up or
+//! Invariants: work on one key is serial; a turn sees what the turns before it wrote; an error backs that key off and no other; idle means asleep on a wake-up or
 //! the next due time. All objects are woken anew every ten minutes in case a wake-up was ever lost.
 
 use std::sync::Arc;
@@ -92,6 +92,15 @@ pub(crate) async fn run(controller: Arc<dyn Controller>, context: Context, cance
     .await;
 }
 
+/// One turn. What a failed turn has written is unknown, and so is the revision to wait for: after it everything that was
+/// done so far must be seen first, or its successor would do it again.
+async fn turn(controller: &dyn Controller, context: &Context, key: &Key, doubtful: bool) -> Turn {
+    if doubtful {
+        context.snapshots.barrier().await?;
+    }
+    controller.sync(context, key).await
+}
+
 struct Driver {
     controller: Arc<dyn Controller>,
     context: Arc<Context>,
@@ -127,8 +136,9 @@ impl Driver {
         while self.tasks.len() < WORKERS {
             let Some(key) = self.queue.take() else { return };
             let (controller, context) = (self.controller.clone(), self.context.clone());
+            let doubtful = self.queue.has_failed(&key);
             self.tasks.spawn(async move {
-                let turn = controller.sync(&context, &key).await;
+                let turn = turn(&*controller, &context, &key, doubtful).await;
                 (key, turn)
             });
         }

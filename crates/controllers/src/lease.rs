@@ -1,13 +1,14 @@
 //! Leader election by a Lease in kube-system (`k8s.io/client-go/tools/leaderelection`).
 //!
-//! Invariants: work runs only between taking the lease and losing it; a lease of the same holder is taken over at once.
+//! Invariants: work runs only between taking the lease and losing it, and sees what was
+//! written before; a lease of the same holder is taken over at once.
 //! Absent: the LeaderElection event, coordinated election.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use client::{Objects, Status, Verb};
+use client::{Objects, Snapshots, Status, Verb};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// One lease and who wants it.
 pub(crate) struct Election {
     objects: Arc<dyn Objects>,
+    snapshots: Arc<dyn Snapshots>,
     clock: Arc<dyn Clock>,
     lease: &'static str,
     holder: String,
@@ -46,7 +48,13 @@ enum Claim {
 impl Election {
     pub(crate) fn new(config: &Config, lease: &'static str) -> Self {
         let objects = (config.connect)(&format!("system:{lease}"));
-        Self { objects, clock: config.clock.clone(), lease, holder: config.holder.clone() }
+        Self {
+            objects,
+            snapshots: config.snapshots.clone(),
+            clock: config.clock.clone(),
+            lease,
+            holder: config.holder.clone(),
+        }
     }
 
     /// Runs what `start` starts whenever the lease is held, until `shutdown`; then gives it back.
@@ -72,11 +80,11 @@ impl Election {
         }
     }
 
-    /// Whether the lease was taken (otherwise: shutdown).
+    /// Whether the lease was taken (otherwise: shutdown). What the former leader wrote is seen from then on.
     async fn acquire(&self, shutdown: &CancellationToken) -> bool {
         let mut delay = RETRY.0;
         loop {
-            match self.attempt().await {
+            match self.take().await {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(status) => tracing::debug!(lease = self.lease, "not taken: {status}"),
@@ -86,6 +94,14 @@ impl Election {
                 () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY.1),
             }
         }
+    }
+
+    async fn take(&self) -> Result<bool, Status> {
+        let taken = self.attempt().await?;
+        if taken {
+            self.snapshots.barrier().await?;
+        }
+        Ok(taken)
     }
 
     /// Renews until shutdown (true) or loss (false). A task that ends by itself has failed, which is a loss too.

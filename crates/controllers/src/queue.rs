@@ -45,6 +45,11 @@ impl Queue {
         Some(key)
     }
 
+    /// Whether the key's last turn failed.
+    pub(crate) fn has_failed(&self, key: &Key) -> bool {
+        self.backoff.contains_key(key)
+    }
+
     /// Work ended well; look again after `delay`, if there is one.
     pub(crate) fn succeeded(&mut self, key: Key, now: Instant, delay: Option<Duration>) {
         self.backoff.remove(&key);

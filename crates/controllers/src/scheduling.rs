@@ -357,7 +357,11 @@ async fn bind(context: &Context, id: Id, info: PodInfo, node: String) -> Bound {
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
     let place = target(&kinds::pod::KIND, &info.namespace, &info.name, "binding");
-    let result = context.call(plain(place, Verb::Create(binding))).await.map(|_| ());
+    let result = match context.call(plain(place, Verb::Create(binding))).await {
+        Ok(_) => Ok(()),
+        // It may be bound all the same: what is tried again is decided with that in view.
+        Err(status) => Err(context.snapshots.barrier().await.err().unwrap_or(status)),
+    };
     Bound { id, info, node, result }
 }
 

@@ -391,6 +391,10 @@ impl Snapshots for Cluster {
         self.revision.subscribe().wait_for(|now| *now >= revision).await.unwrap();
     }
 
+    async fn barrier(&self) -> Result<(), Status> {
+        Ok(())
+    }
+
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
         let gvrs: Vec<String> = gvrs.iter().map(|g| g.resource.clone()).collect();
         let state = self.state();

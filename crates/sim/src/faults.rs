@@ -154,6 +154,10 @@ impl Snapshots for Drowsy {
         self.inner.wait_for(revision).await;
     }
 
+    async fn barrier(&self) -> Result<(), Status> {
+        self.inner.barrier().await
+    }
+
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
         let inner = self.inner.wakes(gvrs);
         Box::new(DrowsyWakes { inner, dice: self.dice.clone(), held: None, last: VecDeque::new() })

@@ -3,7 +3,7 @@
 
 use crate::step::Run;
 use crate::text::warning;
-use crate::types::{Container, Failure, PullMemory, Time};
+use crate::types::{Container, Failure, Time};
 use crate::view::pod_label;
 
 const FIRST: i64 = 10;
@@ -64,7 +64,7 @@ impl Run<'_> {
     /// Counts a failed pull.
     pub(crate) fn image_backoff(&mut self, image: &str, reason: &str, message: &str) {
         let now = self.now;
-        let p = self.mem.images.entry(image.to_owned()).or_insert_with(PullMemory::default);
+        let p = self.mem.images.entry(image.to_owned()).or_default();
         let forgotten = p.backoff > 0 && now.secs_since(p.failed_at) > FORGOTTEN;
         p.backoff = if p.backoff == 0 || forgotten { FIRST } else { (p.backoff * 2).min(MOST) };
         p.failed_at = now;

@@ -51,10 +51,10 @@ async fn stop(runtime: &Arc<dyn Runtime>, entry: &PodEntry, container: &Containe
     let Some(status) = running(entry, &container.name) else { return };
     let left = || until.saturating_duration_since(Instant::now());
     let hook = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).and_then(|h| h.exec.as_ref());
-    if let Some(command) = hook.and_then(|exec| exec.command.clone()).filter(|_| !left().is_zero()) {
-        if let Err(error) = runtime.exec_sync(&status.id, command, Some(left())).await {
-            tracing::warn!(container = container.name, %error, "PreStopHook failed");
-        }
+    if let Some(command) = hook.and_then(|exec| exec.command.clone()).filter(|_| !left().is_zero())
+        && let Err(error) = runtime.exec_sync(&status.id, command, Some(left())).await
+    {
+        tracing::warn!(container = container.name, %error, "PreStopHook failed");
     }
     if let Err(error) = runtime.stop_container(&status.id, left()).await {
         tracing::warn!(container = container.name, %error, "cannot stop the container");

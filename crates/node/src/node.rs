@@ -111,6 +111,7 @@ impl Node {
                 name: shared.config.name.clone(),
                 ips: shared.config.node_ips.clone(),
                 port: shared.config.port,
+                pod_cidr: shared.config.network.pod_cidr().to_string(),
                 data_dir: shared.config.data_dir.clone(),
                 images: shared.config.images.clone(),
                 runtime: shared.config.runtime.version(),

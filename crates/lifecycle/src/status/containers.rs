@@ -37,7 +37,7 @@ impl Run<'_> {
         let insts = instances(self.o, ctr.name());
         let mut s = self.blank(ctr);
         match insts.first() {
-            Some(newest) => self.from_instance(&mut s, ctr, newest, insts.get(1).copied()),
+            Some(newest) => self.of_instance(&mut s, ctr, newest, insts.get(1).copied()),
             None => self.without_record(&mut s, ctr),
         }
         self.fill_end(&mut s, ctr);
@@ -51,21 +51,22 @@ impl Run<'_> {
             .peek(ctr.name())
             .and_then(|m| m.start_error.as_ref())
             .map_or((default, ""), |e| (&e.reason, &e.message));
-        let mounts: Vec<VolumeMountStatus> =
-            ctr.spec
-                .volume_mounts
-                .iter()
-                .flatten()
-                .map(|m| VolumeMountStatus {
-                    mount_path: m.mount_path.clone(),
-                    name: m.name.clone(),
-                    read_only: m.read_only,
-                    recursive_read_only: m.read_only.filter(|r| *r).and_then(|_| {
-                        Some(m.recursive_read_only.clone().unwrap_or_else(|| "Disabled".into()))
-                    }),
-                    ..VolumeMountStatus::default()
-                })
-                .collect();
+        let mounts: Vec<VolumeMountStatus> = ctr
+            .spec
+            .volume_mounts
+            .iter()
+            .flatten()
+            .map(|m| VolumeMountStatus {
+                mount_path: m.mount_path.clone(),
+                name: m.name.clone(),
+                read_only: m.read_only,
+                recursive_read_only: m
+                    .read_only
+                    .filter(|r| *r)
+                    .map(|_| m.recursive_read_only.clone().unwrap_or_else(|| "Disabled".into())),
+                ..VolumeMountStatus::default()
+            })
+            .collect();
         let resources = ctr.spec.resources.clone().filter(|r| r.limits.is_some() || r.requests.is_some());
         ContainerStatus {
             name: ctr.name().to_owned(),
@@ -80,7 +81,7 @@ impl Run<'_> {
         }
     }
 
-    fn from_instance(
+    fn of_instance(
         &self,
         s: &mut ContainerStatus,
         ctr: &Ctr<'_>,

@@ -90,10 +90,10 @@ impl Run<'_> {
                 Role::Ephemeral => {}
             }
         }
-        self.from_counts(&n, init_pending, init_failed)
+        self.by_counts(&n, init_pending, init_failed)
     }
 
-    fn from_counts(&self, n: &Count, init_pending: bool, init_failed: bool) -> &'static str {
+    fn by_counts(&self, n: &Count, init_pending: bool, init_failed: bool) -> &'static str {
         if init_failed {
             return "Failed";
         }

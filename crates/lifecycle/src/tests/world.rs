@@ -36,24 +36,49 @@ const RESTLESS: usize = 60;
 impl World {
     pub(super) fn command(&mut self, line: &str) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if self.arrange(word, rest) {
+            return;
+        }
         let args: Vec<&str> = rest.split_whitespace().collect();
         match word {
             "pod" => self.pod(rest),
+            "release" => self.release(rest),
+            "exit" => self.exit(args[0], args[1].parse().unwrap(), args.get(2).copied().unwrap_or_default()),
+            "lose-sandbox" => self.lose_sandbox(),
+            "lose-record" => self.observed.containers.retain(|c| c.name != rest),
+            "restart-node" => self.restart_node(),
+            "delete" => self.desired.deleting = Some(rest.parse().unwrap()),
+            "gone" => {
+                self.desired.gone = true;
+                self.desired.deleting.get_or_insert(1);
+            }
+            "evict" => {
+                let (reason, message) = rest.split_once(": ").unwrap();
+                let (reason, message) = (reason.into(), message.into());
+                self.desired.verdict = Some(Verdict::Evicted { reason, message, grace: 1, disruption: true });
+            }
+            "image" => {
+                let spec = Arc::make_mut(&mut self.desired.pod).spec.as_mut().unwrap();
+                spec.containers[0].image = Some(rest.into());
+            }
+            "sleep" => return self.sleep(rest.parse().unwrap()),
+            "conditions" => return self.conditions(),
+            "show" => return self.show(rest),
+            other => panic!("unknown command {other:?}"),
+        }
+        self.settle();
+    }
+
+    /// Commands that only set how later actions end; true if it was one.
+    fn arrange(&mut self, word: &str, rest: &str) -> bool {
+        match word {
             "fail" => {
                 let (what, text) = rest.split_once(": ").unwrap_or((rest, "it broke"));
                 let (reason, message) = text.split_once(" - ").unwrap_or(("", text));
                 self.fails.insert(what.into(), Failure { reason: reason.into(), message: message.into() });
-                return;
             }
-            "mend" => {
-                self.fails.remove(rest);
-                return;
-            }
-            "hold" => {
-                self.held.insert(rest.into());
-                return;
-            }
-            "release" => self.release(rest),
+            "mend" => drop(self.fails.remove(rest)),
+            "hold" => drop(self.held.insert(rest.into())),
             "probe" => {
                 let (what, verdict) = rest.split_once(": ").unwrap();
                 let verdict = match verdict.split_once(' ').unwrap_or((verdict, "")) {
@@ -63,62 +88,30 @@ impl World {
                     other => panic!("verdict {other:?}"),
                 };
                 self.verdicts.insert(what.into(), verdict);
-                return;
             }
-            "stopcode" => {
-                self.stop_code = rest.parse().unwrap();
-                return;
-            }
-            "absent" => {
-                self.observed.images.insert(rest.into(), ImageState::Absent);
-                return;
-            }
+            "stopcode" => self.stop_code = rest.parse().unwrap(),
+            "absent" => drop(self.observed.images.insert(rest.into(), ImageState::Absent)),
             "invalid" => {
-                self.observed
-                    .images
-                    .insert(rest.into(), ImageState::Invalid("invalid reference format".into()));
-                return;
-            }
-            "exit" => self.exit(args[0], args[1].parse().unwrap(), args.get(2).copied().unwrap_or_default()),
-            "lose-sandbox" => self.lose_sandbox(),
-            "lose-record" => self.observed.containers.retain(|c| c.name != rest),
-            "restart-node" => {
-                self.observed.in_flight.clear();
-                self.waiting.clear();
-                self.observed.mounted = false;
-                let json = serde_json::to_string(&self.memory).unwrap();
-                self.memory = serde_json::from_str(&json).unwrap();
-            }
-            "delete" => self.desired.deleting = Some(rest.parse().unwrap()),
-            "gone" => {
-                self.desired.gone = true;
-                self.desired.deleting.get_or_insert(1);
+                let state = ImageState::Invalid("invalid reference format".into());
+                self.observed.images.insert(rest.into(), state);
             }
             "reject" => {
                 let (reason, message) = rest.split_once(": ").unwrap();
-                self.desired.verdict =
-                    Some(Verdict::Rejected { reason: reason.into(), message: message.into() });
-                return;
+                let (reason, message) = (reason.into(), message.into());
+                self.desired.verdict = Some(Verdict::Rejected { reason, message });
             }
-            "evict" => {
-                let (reason, message) = rest.split_once(": ").unwrap();
-                self.desired.verdict = Some(Verdict::Evicted {
-                    reason: reason.into(),
-                    message: message.into(),
-                    grace: 1,
-                    disruption: true,
-                });
-            }
-            "image" => {
-                Arc::make_mut(&mut self.desired.pod).spec.as_mut().unwrap().containers[0].image =
-                    Some(rest.into())
-            }
-            "sleep" => return self.sleep(rest.parse().unwrap()),
-            "conditions" => return self.conditions(),
-            "show" => return self.show(rest),
-            other => panic!("unknown command {other:?}"),
+            _ => return false,
         }
-        self.settle();
+        true
+    }
+
+    /// What the node forgets when its daemon ends; memory goes through its file's form.
+    fn restart_node(&mut self) {
+        self.observed.in_flight.clear();
+        self.waiting.clear();
+        self.observed.mounted = false;
+        let json = serde_json::to_string(&self.memory).unwrap();
+        self.memory = serde_json::from_str(&json).unwrap();
     }
 
     fn pod(&mut self, json: &str) {
@@ -308,24 +301,7 @@ impl World {
                 return Outcome::Pulled { image_ref: "ref".into(), took, waited, size: 42 };
             }
             Action::CreateContainer { container, sandbox, restart_count, image_ref, .. } => {
-                self.ids += 1;
-                let image = containers(&self.desired.pod)
-                    .iter()
-                    .find(|c| c.name() == container)
-                    .unwrap()
-                    .image()
-                    .to_owned();
-                self.observed.containers.push(Container {
-                    id: format!("c{}", self.ids),
-                    sandbox_id: sandbox.clone(),
-                    name: container.clone(),
-                    attempt: *restart_count,
-                    image_spec: image.clone(),
-                    image,
-                    image_ref: image_ref.clone(),
-                    created_at: now.plus(Duration::from_nanos(u64::from(self.ids))),
-                    ..Container::default()
-                });
+                self.create(container, sandbox, *restart_count, image_ref);
             }
             Action::StartContainer { id, .. } => self.change(id, |c| {
                 c.state = ContainerState::Running;
@@ -349,6 +325,24 @@ impl World {
             _ => {}
         }
         Outcome::Done
+    }
+
+    fn create(&mut self, container: &str, sandbox: &str, restart_count: u32, image_ref: &str) {
+        let now = Time::from_secs(self.now);
+        self.ids += 1;
+        let image =
+            containers(&self.desired.pod).iter().find(|c| c.name() == container).unwrap().image().to_owned();
+        self.observed.containers.push(Container {
+            id: format!("c{}", self.ids),
+            sandbox_id: sandbox.to_owned(),
+            name: container.to_owned(),
+            attempt: restart_count,
+            image_spec: image.clone(),
+            image,
+            image_ref: image_ref.to_owned(),
+            created_at: now.plus(Duration::from_nanos(u64::from(self.ids))),
+            ..Container::default()
+        });
     }
 
     fn change(&mut self, id: &str, f: impl FnOnce(&mut Container)) {

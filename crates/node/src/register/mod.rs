@@ -36,6 +36,8 @@ pub struct Config {
     pub ips: Vec<IpAddr>,
     /// Where the node's HTTPS endpoints listen.
     pub port: u16,
+    /// The range of its Pods' addresses.
+    pub pod_cidr: String,
     /// Where Pods' files lie: the file system whose space is offered.
     pub data_dir: PathBuf,
     /// The image store.
@@ -65,7 +67,7 @@ pub async fn register(config: &Config, status: &Value) -> Result<Value, Status> 
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": config.name, "labels": status::labels(&config.name)},
-        "spec": {},
+        "spec": {"podCIDR": config.pod_cidr, "podCIDRs": [config.pod_cidr]},
         "status": status,
     });
     let target = target("", "v1", "nodes", "", "");

@@ -4,6 +4,12 @@
 //!
 //! Invariant: no test sleeps; each waits for a condition, up to a ceiling.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and tells by printing"
+)]
+
 mod kit;
 mod pods;
 

@@ -54,13 +54,11 @@ impl From<Error> for Failure {
     }
 }
 
-/// Everything about an image that precedes its layers.
+/// What a name stands for on this platform.
 struct Resolved {
     /// Of the manifest or index the name stands for.
     digest: Digest,
-    id: Digest,
-    config: ConfigFile,
-    config_size: u64,
+    config: Descriptor,
     layers: Vec<Descriptor>,
 }
 
@@ -161,18 +159,25 @@ impl<'a> Pull<'a> {
 
     async fn run(&self) -> Result<Image, Failure> {
         let resolved = self.resolve().await?;
-        let held = {
-            let images = Arc::clone(self.images);
-            blocking(move || images.hold_layers()).await?
-        };
-        let chain = chain_ids(&resolved.config.rootfs.diff_ids);
-        self.layers(&resolved, &chain).await?;
+        let tags = BTreeSet::from_iter(self.name.tagged().filter(|_| self.name.digest.is_none()));
+        let digests = BTreeSet::from([self.name.with_digest(resolved.digest.as_str())]);
+        let images = Arc::clone(self.images);
+        let (id, known_tags, known_digests) = (resolved.config.digest.clone(), tags.clone(), digests.clone());
+        if let Some(image) = blocking(move || images.rename(&id, known_tags, known_digests)).await? {
+            return Ok(image);
+        }
+        let (file, config_size) = self.config(&resolved.config, resolved.layers.len()).await?;
+        let images = Arc::clone(self.images);
+        let held = blocking(move || images.hold_layers()).await?;
+        let diff_ids = file.rootfs.diff_ids;
+        let chain = chain_ids(&diff_ids);
+        self.layers(&resolved.layers, &diff_ids, &chain).await?;
         let record = Record {
-            id: resolved.id,
-            tags: BTreeSet::from_iter(self.name.tagged().filter(|_| self.name.digest.is_none())),
-            digests: BTreeSet::from([self.name.with_digest(resolved.digest.as_str())]),
-            size: resolved.config_size + resolved.layers.iter().map(|layer| layer.size).sum::<u64>(),
-            config: resolved.config.config.unwrap_or_default(),
+            id: resolved.config.digest,
+            tags,
+            digests,
+            size: config_size + resolved.layers.iter().map(|layer| layer.size).sum::<u64>(),
+            config: file.config.unwrap_or_default(),
             layers: chain,
             last_used: 0,
         };
@@ -211,25 +216,7 @@ impl<'a> Pull<'a> {
                 }
             }
         };
-        if !is_config(&config.media_type) {
-            let message =
-                format!("media type {:?} is not an image config's: no container image", config.media_type);
-            return Err(Error::Metadata { what: format!("image config {}", config.digest), message }.into());
-        }
-        let bytes = self.config(&config).await?;
-        let file = ConfigFile::parse(&format!("image config {}", config.digest), &bytes)?;
-        if !file.fits(platform) {
-            return Err(self.wrong_platform());
-        }
-        if file.rootfs.diff_ids.len() != layers.len() {
-            let message = format!(
-                "{} diff ids but {} layers in the manifest",
-                file.rootfs.diff_ids.len(),
-                layers.len()
-            );
-            return Err(Error::Metadata { what: format!("image config {}", config.digest), message }.into());
-        }
-        Ok(Resolved { digest, id: config.digest, config: file, config_size: bytes.len() as u64, layers })
+        Ok(Resolved { digest, config, layers })
     }
 
     fn wrong_platform(&self) -> Failure {
@@ -258,7 +245,30 @@ impl<'a> Pull<'a> {
         }
     }
 
-    async fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Failure> {
+    /// The image config, checked, and its size.
+    async fn config(&self, descriptor: &Descriptor, layers: usize) -> Result<(ConfigFile, u64), Failure> {
+        let what = || format!("image config {}", descriptor.digest);
+        let fail = |message: String| Failure::Content(Error::Metadata { what: what(), message });
+        if !is_config(&descriptor.media_type) {
+            let message = format!(
+                "media type {:?} is not an image config's: no container image",
+                descriptor.media_type
+            );
+            return Err(fail(message));
+        }
+        let bytes = self.config_bytes(descriptor).await?;
+        let file = ConfigFile::parse(&what(), &bytes)?;
+        if !file.fits(&self.images.config.platform) {
+            return Err(self.wrong_platform());
+        }
+        let ids = file.rootfs.diff_ids.len();
+        if ids != layers {
+            return Err(fail(format!("{ids} diff ids but {layers} layers in the manifest")));
+        }
+        Ok((file, bytes.len() as u64))
+    }
+
+    async fn config_bytes(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Failure> {
         let what = || format!("image config {}", descriptor.digest);
         let fail = |message: String| Failure::Content(Error::Metadata { what: what(), message });
         let missing = what();
@@ -285,14 +295,19 @@ impl<'a> Pull<'a> {
     }
 
     /// Makes all layers present. Each is published after the one below it, downloads overlap.
-    async fn layers(&self, resolved: &Resolved, chain: &[Digest]) -> Result<(), Failure> {
+    async fn layers(
+        &self,
+        layers: &[Descriptor],
+        diff_ids: &[Digest],
+        chain: &[Digest],
+    ) -> Result<(), Failure> {
         let slots = Semaphore::new(self.images.config.parallel_layers.max(1));
         let mut below: Option<oneshot::Receiver<()>> = None;
         let mut all = Vec::with_capacity(chain.len());
-        for (n, layer) in resolved.layers.iter().enumerate() {
+        for (n, layer) in layers.iter().enumerate() {
             let (published, next) = oneshot::channel();
             let wait = below.replace(next);
-            let diff_id = &resolved.config.rootfs.diff_ids[n];
+            let diff_id = &diff_ids[n];
             all.push(Box::pin(self.layer(layer, diff_id, &chain[..=n], &slots, wait, published)));
         }
         try_join_all(all).await.map(drop)

@@ -175,7 +175,10 @@ async fn pulls_by_tag_digest_index_and_mirror() {
     let multi = images.pull(&format!("{name}:multi"), &[], silent()).await.unwrap();
     assert_eq!(multi.id, digest(&made.config));
     assert!(multi.digests.contains(&format!("{name}@{}", digest(index.as_bytes()))), "{:?}", multi.digests);
+    // What is there already costs its manifest only.
+    registry.damage(&digest(&made.config), b"gone");
     images.pull(&format!("{name}@{of_one}"), &[], silent()).await.unwrap();
+    registry.damage(&digest(&made.config), &made.config);
     assert_eq!(images.resolve(&format!("{name}@{of_one}")).unwrap().id, digest(&made.config));
     let error = images.pull(&format!("{name}:foreign"), &[], silent()).await.unwrap_err();
     assert!(

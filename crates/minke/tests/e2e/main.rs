@@ -1,5 +1,7 @@
 //! End-to-end tests: the real binary, real kubectl, real Pods, each test in namespaces of its own.
 
+#![expect(clippy::print_stderr, reason = "what the daemon says is evidence when a test fails")]
+
 mod api;
 mod bad_input;
 mod cluster;

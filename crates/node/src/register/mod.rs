@@ -133,10 +133,16 @@ async fn keep_status(config: &Config) {
 
 async fn keep_lease(config: &Config) {
     loop {
-        if let Err(error) = renew(config).await {
-            tracing::warn!(node = config.name, %error, "cannot renew the Lease");
-        }
-        tokio::time::sleep(PERIOD).await;
+        let pause = match renew(config).await {
+            Ok(()) => PERIOD,
+            // The Node itself, which owns the Lease, is just being made.
+            Err(error) if error.reason == "NotFound" => Duration::from_secs(1),
+            Err(error) => {
+                tracing::warn!(node = config.name, %error, "cannot renew the Lease");
+                PERIOD
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

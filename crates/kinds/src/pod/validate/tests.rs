@@ -1,3 +1,5 @@
+//! Tables: a Pod with one thing wrong, and the exact errors it gets.
+
 use serde_json::{Value, json};
 
 use super::*;

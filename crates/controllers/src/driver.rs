@@ -119,9 +119,11 @@ impl Driver {
             let next = self.queue.next_due().map(|at| self.start + Duration::from_nanos(at.0));
             let timer = next.map_or(self.rescan, |at| at.min(self.rescan));
             tokio::select! {
+                // In this order, so that a simulation can repeat it.
+                biased;
                 () = cancel.cancelled() => break,
-                wakes = self.wakes.next() => self.woken(&wakes),
                 Some(done) = self.tasks.join_next() => self.finished(done),
+                wakes = self.wakes.next() => self.woken(&wakes),
                 () = tokio::time::sleep_until(timer) => self.rescan_if_due(),
             }
         }

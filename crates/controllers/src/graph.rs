@@ -2,7 +2,7 @@
 //!
 //! Invariant: holds only objects with owners. Absent: the objects themselves.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use client::Owner;
 use kinds::Kind;
@@ -12,9 +12,9 @@ use crate::driver::Key;
 /// Owners and dependents by key; a key's bucket is its kind's.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    owners: HashMap<Key, Vec<Key>>,
+    owners: BTreeMap<Key, Vec<Key>>,
     /// Owner → dependent → the owner's UID as the dependent knows it.
-    dependents: HashMap<Key, HashMap<Key, String>>,
+    dependents: BTreeMap<Key, BTreeMap<Key, String>>,
 }
 
 impl Graph {

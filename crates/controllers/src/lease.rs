@@ -90,6 +90,7 @@ impl Election {
                 Err(status) => tracing::debug!(lease = self.lease, "not taken: {status}"),
             }
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return false,
                 () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY.1),
             }
@@ -110,6 +111,7 @@ impl Election {
         let mut pause = RENEW;
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return true,
                 Some(ended) = tasks.join_next() => {
                     report(ended);

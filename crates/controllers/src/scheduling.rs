@@ -113,8 +113,9 @@ impl Loop {
         loop {
             let next_try = self.next_try();
             let woken = tokio::select! {
+                // In this order, so that a simulation can repeat it.
+                biased;
                 () = cancel.cancelled() => break,
-                _ = self.wakes.next() => true,
                 Some(bound) = self.bindings.join_next() => {
                     match bound {
                         Ok(bound) => self.bound(bound),
@@ -123,6 +124,7 @@ impl Loop {
                     }
                     false
                 }
+                _ = self.wakes.next() => true,
                 () = tokio::time::sleep_until(next_try) => true,
             };
             if woken {

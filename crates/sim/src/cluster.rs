@@ -60,7 +60,7 @@ impl Cluster {
     /// # Panics
     /// If the temporary directory cannot be used.
     pub async fn seeded(seed: u64, pki: Arc<Pki>) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = scratch();
         let sqlite =
             SqliteStore::open(&dir.path().join("store.db"), Options::default()).expect("a new store");
         let store: Arc<dyn Store> = Arc::new(SteadyStore::new(sqlite));
@@ -104,6 +104,12 @@ impl Cluster {
             clock: Arc::new(self.clock),
         }
     }
+}
+
+/// In memory where there is a file system of that kind: what survives a power cut is the store's own tests' matter.
+fn scratch() -> TempDir {
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    dir.expect("a temporary directory")
 }
 
 /// A part of the control plane, with the groups that its account has.

@@ -6,17 +6,35 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use store::{Entry, Event, Page, RangeQuery, Revision, Store, StoreError, Watcher, Write};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::seed::Dice;
+
+/// The revision shown. Waiters go on in the order in which they came (those of tokio's `watch` do not).
+struct Shown {
+    revision: AtomicU64,
+    changed: Notify,
+}
+
+impl Shown {
+    fn get(&self) -> Revision {
+        self.revision.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, revision: Revision) {
+        self.revision.store(revision, Ordering::Relaxed);
+        self.changed.notify_waiters();
+    }
+}
 
 /// See the module.
 pub struct LaggingStore {
     inner: Arc<dyn Store>,
-    shown: watch::Sender<Revision>,
+    shown: Arc<Shown>,
     honest: bool,
 }
 
@@ -25,7 +43,8 @@ impl LaggingStore {
     /// `honest` says that it shows what it does not: to see that the checks notice.
     #[must_use]
     pub fn follow(inner: Arc<dyn Store>, most: u64, dice: Dice, honest: bool) -> Arc<Self> {
-        let shown = watch::Sender::new(inner.revision());
+        let shown = Shown { revision: AtomicU64::new(inner.revision()), changed: Notify::new() };
+        let shown = Arc::new(shown);
         let lagging = Arc::new(Self { inner, shown, honest });
         tokio::spawn(lagging.clone().advance(most, dice));
         lagging
@@ -33,11 +52,11 @@ impl LaggingStore {
 
     async fn advance(self: Arc<Self>, most: u64, dice: Dice) {
         loop {
-            let shown = *self.shown.borrow();
+            let shown = self.shown.get();
             self.inner.wait_for(shown + 1).await;
             tokio::time::sleep(dice.millis(1..=most)).await;
             let next = dice.within(shown + 1..=self.inner.revision());
-            self.shown.send_replace(next);
+            self.shown.set(next);
         }
     }
 
@@ -50,7 +69,7 @@ impl LaggingStore {
 #[async_trait]
 impl Store for LaggingStore {
     fn revision(&self) -> Revision {
-        *self.shown.borrow()
+        self.shown.get()
     }
 
     async fn barrier(&self) -> Result<Revision, StoreError> {
@@ -60,9 +79,8 @@ impl Store for LaggingStore {
     }
 
     async fn wait_for(&self, revision: Revision) {
-        if self.honest {
-            let mut shown = self.shown.subscribe();
-            shown.wait_for(|shown| *shown >= revision).await.expect("the sender is here");
+        while self.honest && self.shown.get() < revision {
+            self.shown.changed.notified().await;
         }
     }
 
@@ -91,7 +109,7 @@ impl Store for LaggingStore {
 
     fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
         let inner = self.inner.watch(bucket, after)?;
-        let shown = self.shown.subscribe();
+        let shown = self.shown.clone();
         Ok(Box::new(LaggingWatcher { inner, shown, held: VecDeque::new(), told: after }))
     }
 
@@ -103,7 +121,7 @@ impl Store for LaggingStore {
 /// A cursor that holds back what the view does not show yet.
 struct LaggingWatcher {
     inner: Box<dyn Watcher>,
-    shown: watch::Receiver<Revision>,
+    shown: Arc<Shown>,
     held: VecDeque<Event>,
     told: Revision,
 }
@@ -112,7 +130,7 @@ struct LaggingWatcher {
 impl Watcher for LaggingWatcher {
     async fn next(&mut self) -> Result<Vec<Event>, StoreError> {
         loop {
-            let shown = *self.shown.borrow_and_update();
+            let shown = self.shown.get();
             let ready = self.held.iter().take_while(|event| event.entry.revision <= shown).count();
             if ready > 0 {
                 let events: Vec<Event> = self.held.drain(..ready).collect();
@@ -122,9 +140,7 @@ impl Watcher for LaggingWatcher {
             tokio::select! {
                 biased;
                 events = self.inner.next() => self.held.extend(events?),
-                changed = self.shown.changed() => if changed.is_err() {
-                    return Err(StoreError::Unavailable("the view has ended".to_owned()));
-                },
+                () = self.shown.changed.notified() => {}
             }
         }
     }

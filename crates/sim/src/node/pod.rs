@@ -91,9 +91,12 @@ impl Node {
         observed.published = on.accepted.is_some() && on.accepted == on.memory.status;
         let next = step(now, &on.desired(), &observed, &on.memory);
         on.wake = next.wake_at;
-        on.memory = next.memory;
-        let memory = serde_json::to_string(&on.memory).expect("a memory is JSON");
-        host.disk.insert(uid.to_owned(), Saved { pod: on.pod.clone(), memory });
+        let saved = host.disk.get(uid).is_some_and(|saved| Arc::ptr_eq(&saved.pod, &on.pod));
+        if !saved || on.memory != next.memory {
+            on.memory = next.memory;
+            let memory = serde_json::to_string(&on.memory).expect("a memory is JSON");
+            host.disk.insert(uid.to_owned(), Saved { pod: on.pod.clone(), memory });
+        }
         for action in next.actions {
             match action {
                 Action::EmitEvent(_) => {}

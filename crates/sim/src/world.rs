@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use apiserver::{Config, Pki, Server};
 use client::{Gvr, Objects, Verb};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::lag::LaggingStore;
 use crate::machine::{Exit, Script};
 use crate::node::{Node, SharedHost};
 use crate::seed::Dice;
-use crate::talk::call;
+use crate::talk::{Feed, call};
 
 /// How long a world may take to come to rest, in simulated time. Back-offs of failing Pods reach minutes.
 const CEILING: Duration = Duration::from_secs(4 * 3600);
@@ -108,6 +108,8 @@ impl World {
             Node::register(&world.cluster.node(name), name).await.expect("a fresh API takes nodes");
         }
         world.start_everything();
+        // Without its account the namespace takes no Pods, and the controllers that make it may soon be dead.
+        Feed::open(&world.admin, &Gvr::of::<ServiceAccount>(), "").await.until(|_, _| true).await;
         world
     }
 

@@ -160,6 +160,8 @@ impl Run<'_> {
     /// Removes records nobody reads any more: of each container the newest ended one stays, of sandboxes the newest and
     /// those with containers.
     pub(crate) fn collect_garbage(&mut self) {
+        let known = self.o;
+        self.mem.stopped.retain(|id| known.sandboxes.iter().any(|s| s.id == *id));
         if self.d.gone {
             return;
         }

@@ -120,7 +120,8 @@ pub struct ProbeMemory {
     pub last: bool,
     /// How many of them in a row.
     pub streak: u32,
-    /// Not before.
+    /// Not before. Not kept over a restart of the node: a probe may then run at once, and no write follows each run.
+    #[serde(skip)]
     pub next_at: Time,
     /// No more until there is a new instance.
     pub hold: bool,

@@ -59,9 +59,11 @@ impl Run<'_> {
             ProbeVerdict::Success | ProbeVerdict::Warning(_) => true,
             ProbeVerdict::Failure(_) => false,
         };
-        p.streak = if p.last == good && p.streak > 0 { p.streak + 1 } else { 1 };
+        let needed = if good { successes } else { failures };
+        // Counted no further than it matters, so that memory rests while nothing changes.
+        p.streak = if p.last == good && p.streak > 0 { (p.streak + 1).min(needed) } else { 1 };
         p.last = good;
-        if p.streak < if good { successes } else { failures } {
+        if p.streak < needed {
             return;
         }
         p.result = Some(good);

@@ -73,6 +73,7 @@ impl Actor {
             ips: BTreeMap::new(),
             messages: HashMap::new(),
             saved_generation: None,
+            saved_memory: Vec::new(),
             seen: (None, BTreeMap::new()),
         };
         tokio::spawn(async move {
@@ -115,6 +116,7 @@ struct Body {
     /// Termination messages already read, by container id.
     messages: HashMap<String, String>,
     saved_generation: Option<i64>,
+    saved_memory: Vec<u8>,
     /// The usable sandbox and all instances by name, newest first, as last observed.
     seen: (Option<String>, BTreeMap<String, Vec<runtime::ContainerStatus>>),
 }
@@ -254,7 +256,12 @@ impl Body {
             write("pod.json", serde_json::to_vec(&*input.pod));
         }
         if *memory != self.memory {
-            write("memory.json", serde_json::to_vec(memory));
+            let json = serde_json::to_vec(memory);
+            // Not everything that changes in memory is kept.
+            if json.as_ref().map_or(true, |j| *j != self.saved_memory) {
+                self.saved_memory = json.as_ref().cloned().unwrap_or_default();
+                write("memory.json", json);
+            }
         }
     }
 

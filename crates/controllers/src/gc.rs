@@ -2,7 +2,7 @@
 //!
 //! Invariants: an object goes only after each of its owners was found absent, or another object of the same name, by a
 //! read through the API; what an owner still has is read from one snapshot, never from the graph. Events are not
-//! collected. Absent: breaking of circles of foreground deletions; owners of kinds that are not served keep their objects.
+//! collected. Absent: owners of kinds that are not served keep their objects.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -124,7 +124,16 @@ impl GarbageCollector {
         for owner in &meta.owner_references {
             found.push(look(context, meta, owner).await?);
         }
-        Ok(judge(kind, meta, &found, self.graph().has_dependents(key)))
+        let has_dependents = self.graph().has_dependents(key);
+        let mut plan = judge(kind, meta, &found, has_dependents);
+        if has_dependents && found.contains(&Found::Waiting) && !found.contains(&Found::Solid) {
+            // A dependent that waits for its own dependents, of which this may be one: a circle, perhaps.
+            let waits = |(_, d): &(_, Meta)| d.deleting() && d.has_finalizer(FOREGROUND);
+            if dependents(context, kind, meta)?.iter().any(waits) {
+                plan = unblock(kind, meta);
+            }
+        }
+        Ok(plan)
     }
 }
 
@@ -155,6 +164,21 @@ fn judge(kind: &'static Kind, meta: &Meta, found: &[Found], has_dependents: bool
             "preconditions": {"uid": meta.uid, "resourceVersion": meta.resource_version}}))
     };
     plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, action)]);
+    plan
+}
+
+/// Lets every owner go before this object does, then deletes it: what breaks a circle of foreground deletions.
+fn unblock(kind: &'static Kind, meta: &Meta) -> Plan {
+    let owners: Vec<OwnerRef> =
+        meta.owner_references.iter().map(|o| OwnerRef { block_owner_deletion: false, ..o.clone() }).collect();
+    let mut plan = Plan::default();
+    if meta.owner_references.iter().any(|o| o.block_owner_deletion) {
+        let all: Vec<&OwnerRef> = owners.iter().collect();
+        plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, without_owners(meta, &all))]);
+    }
+    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground",
+        "preconditions": {"uid": meta.uid}});
+    plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, Action::Delete(options))]);
     plan
 }
 

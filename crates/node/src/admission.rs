@@ -54,20 +54,38 @@ pub(crate) fn judge(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> 
     sysctls(pod).or_else(|| node_affinity(pod, room)).or_else(|| resources(pod, others, room))
 }
 
+/// A sysctl's name with dots between its parts, whichever separator was written (upstream: `NormalizeName`): in
+/// `net/ipv4/conf/eno2.100/rp_filter` the other one belongs to a part.
+fn dotted(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(at) if name.as_bytes()[at] == b'/' => name
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
 fn sysctls(pod: &Pod) -> Option<Verdict> {
     let spec = pod.spec.as_ref()?;
     for s in spec.security_context.iter().flat_map(|s| s.sysctls.iter().flatten()) {
-        match SAFE.iter().find(|(name, _)| *name == s.name) {
+        let name = dotted(&s.name);
+        match SAFE.iter().find(|(safe, _)| *safe == name) {
             None => {
-                return rejected(
-                    "SysctlForbidden",
-                    format!("forbidden sysctl: {:?} not allowlisted", s.name),
-                );
+                return rejected("SysctlForbidden", format!("forbidden sysctl: {:?} not allowlisted", name));
             }
             Some((_, true)) if spec.host_network == Some(true) => {
                 return rejected(
                     "SysctlForbidden",
-                    format!("forbidden sysctl: {:?} not allowed with host net enabled", s.name),
+                    format!("forbidden sysctl: {:?} not allowed with host net enabled", name),
                 );
             }
             Some(_) => {}
@@ -190,6 +208,11 @@ mod tests {
                     json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
                 ),
                 "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted",
+            ),
+            (
+                pod(json!({"containers": [], "securityContext": {
+                    "sysctls": [{"name": "kernel/shm_rmid_forced", "value": "1"}]}})),
+                "",
             ),
             (
                 pod(json!({"containers": [], "os": {"name": "windows"}})),

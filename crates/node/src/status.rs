@@ -175,6 +175,9 @@ fn difference(old: Option<&PodStatus>, new: &PodStatus) -> Option<Value> {
         let mut value = b.cloned().unwrap_or(Value::Null);
         if key == "conditions" {
             value.as_array_mut().into_iter().flatten().for_each(complete);
+            order(&mut value);
+            let types = value.as_array().into_iter().flatten().map(|c| json!({"type": c["type"]}));
+            out.insert("$setElementOrder/conditions".to_owned(), types.collect());
         }
         if key.ends_with("IPs")
             && let (Some(Value::Array(old)), Value::Array(new)) = (a, &mut value)
@@ -185,6 +188,14 @@ fn difference(old: Option<&PodStatus>, new: &PodStatus) -> Option<Value> {
         out.insert(key.to_owned(), value);
     }
     (!out.is_empty()).then_some(Value::Object(out))
+}
+
+/// Brings conditions into the order in which upstream writes them, whoever wrote them first.
+fn order(conditions: &mut Value) {
+    let place = |c: &Value| lifecycle::OWNED_CONDITIONS.iter().position(|kind| c["type"] == *kind);
+    if let Some(list) = conditions.as_array_mut() {
+        list.sort_by_key(place);
+    }
 }
 
 /// Names the optional fields that a condition does not have: it merges with the one before, whose would stay.
@@ -222,6 +233,8 @@ mod tests {
         assert_eq!(difference(Some(&new), &new), None);
         let flipped = status(json!({"conditions": [{"type": "Ready", "status": "True"}]}));
         let want = json!([{"type": "Ready", "status": "True", "reason": null, "message": null}]);
-        assert_eq!(difference(Some(&new), &flipped).unwrap()["conditions"], want);
+        let change = difference(Some(&new), &flipped).unwrap();
+        assert_eq!(change["conditions"], want);
+        assert_eq!(change["$setElementOrder/conditions"], json!([{"type": "Ready"}]));
     }
 }

@@ -258,6 +258,8 @@ async fn resource(
     let offered = [Transform::Table, Transform::Partial, Transform::PartialList];
     let offered = match info.verb {
         "list" | "deletecollection" => &[Transform::Table, Transform::PartialList][..],
+        // A review's answer is not an object that anybody could list: it has no columns.
+        _ if !kind.verbs.contains(&"list") => &offered[1..2],
         _ => &offered[..2],
     };
     match negotiate::accept(&accept_header(request.headers()), offered) {

@@ -234,8 +234,10 @@ fn check(config: &Value, ty: TypeRef<'_>, write: &Write<'_>) -> Result<(), Apply
     let (namespace, name) = (text(&meta["namespace"]), text(&meta["name"]));
     let place = if namespace.is_empty() { format!("/{name}") } else { format!("{namespace}/{name}") };
     let kind = text(&config["kind"]);
+    // Go prints the empty group's name too.
+    let group_version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
     Err(ApplyError::Untyped(format!(
-        "failed to create typed patch object ({place}; {version}, Kind={kind}): {list}"
+        "failed to create typed patch object ({place}; {group_version}, Kind={kind}): {list}"
     )))
 }
 

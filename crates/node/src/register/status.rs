@@ -9,6 +9,9 @@ use super::facts::Facts;
 
 /// `memory.available` below which memory is under pressure and which Pods cannot have, in bytes.
 const MEMORY_RESERVE: u64 = 100 << 20;
+/// Free bytes of the data directory's disk from which on it is never under pressure. Upstream looks at the tenth
+/// alone; tens of free gigabytes of a large or shared disk are no reason for one machine's only node to take no Pods.
+const DISK_PLENTY: u64 = 2 << 30;
 /// Pods per node.
 const MAX_PODS: u64 = 110;
 /// Images listed.
@@ -127,7 +130,8 @@ pub fn allocatable(facts: &Facts) -> Value {
 
 fn conditions(now: i64, facts: &Facts, last: Option<&Value>) -> Vec<Value> {
     let short = |free: u64, all: u64, percent: u64| all > 0 && free * 100 < all * percent;
-    let disk = short(facts.disk_available, facts.disk, 10) || short(facts.inodes_free, facts.inodes, 5);
+    let disk = facts.disk_available < DISK_PLENTY && short(facts.disk_available, facts.disk, 10)
+        || short(facts.inodes_free, facts.inodes, 5);
     let memory = facts.memory_available < MEMORY_RESERVE;
     let pids = facts.pids > 0 && facts.pids_used * 10 >= facts.pids * 9;
     let pressure = |kind: &str, bad: bool, (yes, yes_text): (&str, &str), (no, no_text): (&str, &str)| {
@@ -224,6 +228,8 @@ mod tests {
         assert_eq!(third["conditions"][1]["reason"], "KubeletHasDiskPressure");
         assert_eq!(third["conditions"][1]["lastTransitionTime"], "1970-01-01T00:05:00Z");
         assert_eq!(third["conditions"][0]["lastTransitionTime"], "1970-01-01T00:01:40Z");
+        let large = Facts { disk: 250 << 30, disk_available: 20 << 30, ..facts() };
+        assert_eq!(status(0, &large, &known, None)["conditions"][1]["reason"], "KubeletHasNoDiskPressure");
     }
 
     #[test]

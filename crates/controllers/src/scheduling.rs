@@ -2,7 +2,8 @@
 //!
 //! Invariants: a Pod is decided once at a time; a placement counts on its node from the decision on (assumed) until a
 //! snapshot shows it or the binding is refused; Pods of other schedulers, gated and terminating ones are left alone. A
-//! refused Pod is tried again when something changed that could help, and not before its back-off has passed. Absent:
+//! refused Pod is tried again when something changed that could help. While it backs off, other Pods go first, but if
+//! there are none it does not wait (upstream: `SchedulerPopFromBackoffQ`); only after a failed binding it does. Absent:
 //! preemption, priorities between waiting Pods other than by priority and age.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -55,11 +56,13 @@ impl PodState {
     }
 }
 
-/// A Pod that did not fit.
+/// A Pod that did not fit, or whose binding failed.
 struct Waiting {
     info: PodInfo,
     world: u64,
     backoff: Backoff,
+    /// The binding failed: time alone is reason enough to try again, and nothing else is.
+    failed: bool,
 }
 
 /// What became of a binding.
@@ -144,7 +147,7 @@ impl Loop {
 
     /// When the first refused Pod that has a reason to be tried again may be.
     fn next_try(&self) -> tokio::time::Instant {
-        let stale = self.waiting.values().filter(|w| w.world != self.world);
+        let stale = self.waiting.values().filter(|w| w.failed || w.world != self.world);
         let first = stale.filter_map(|w| w.backoff.until()).min();
         first.map_or(self.retry_all, |at| (self.start + Duration::from_nanos(at.0)).min(self.retry_all))
     }
@@ -152,10 +155,17 @@ impl Loop {
     /// One snapshot, a decision for every Pod that can be decided now.
     async fn cycle(&mut self) {
         self.refresh();
-        let queue = self.queue();
-        if queue.is_empty() {
-            return;
+        loop {
+            let queue = self.queue();
+            if queue.is_empty() {
+                return;
+            }
+            // Whoever is decided here is not in the next queue: nothing but a refresh changes the world.
+            self.decide_all(queue).await;
         }
+    }
+
+    async fn decide_all(&mut self, queue: Vec<Id>) {
         let mut snapshot = self.snapshot();
         for id in queue {
             let Some(state) = self.pods.get(&id) else { continue };
@@ -228,25 +238,36 @@ impl Loop {
         self.nodes = fresh;
     }
 
-    /// Pods to decide now: by priority, then age.
+    /// Pods to decide now: by priority, then age. Those that back off only if there are no others.
     fn queue(&self) -> Vec<Id> {
         let now = self.now();
-        let mut due: Vec<(&Id, &PodState)> = self
+        let due = self.open(|waiting| {
+            let reason = waiting.failed || waiting.world != self.world;
+            reason && !waiting.backoff.is_active(now)
+        });
+        if !due.is_empty() {
+            return due;
+        }
+        self.open(|waiting| !waiting.failed && waiting.world != self.world)
+    }
+
+    /// Undecided Pods in order; those that were refused before if `again` says so.
+    fn open(&self, again: impl Fn(&Waiting) -> bool) -> Vec<Id> {
+        let mut open: Vec<(&Id, &PodState)> = self
             .pods
             .iter()
             .map(|(id, cached)| (id, &cached.value))
             .filter(|(_, state)| state.is_open() && !self.assumed.contains_key(&state.info.uid))
             .filter(|(_, state)| match self.waiting.get(&state.info.uid) {
-                None => true,
-                Some(waiting) if waiting.info != state.info => true,
-                Some(waiting) => waiting.world != self.world && !waiting.backoff.is_active(now),
+                Some(waiting) if waiting.info == state.info => again(waiting),
+                _ => true,
             })
             .collect();
-        due.sort_by(|(a_id, a), (b_id, b)| {
+        open.sort_by(|(a_id, a), (b_id, b)| {
             let by_priority = b.info.priority.cmp(&a.info.priority);
             by_priority.then_with(|| a.created.cmp(&b.created)).then_with(|| a_id.cmp(b_id))
         });
-        due.into_iter().map(|(id, _)| id.clone()).collect()
+        open.into_iter().map(|(id, _)| id.clone()).collect()
     }
 
     /// The nodes with the Pods bound to them and those assumed to be.
@@ -272,8 +293,10 @@ impl Loop {
             info: info.clone(),
             world: self.world,
             backoff: Backoff::new(FIRST_BACKOFF, MAX_BACKOFF),
+            failed: false,
         };
         let waiting = self.waiting.entry(info.uid.clone()).or_insert_with(fresh);
+        waiting.failed = false;
         waiting.backoff.next(now);
         waiting.world = self.world;
         waiting.info = info.clone();
@@ -307,9 +330,8 @@ impl Loop {
                 self.context.event(&about, Notice::warning("FailedScheduling", message));
                 let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF);
                 backoff.next(self.now());
-                // An older world: the time alone is reason enough to try again.
-                let world = self.world.wrapping_sub(1);
-                self.waiting.insert(info.uid.clone(), Waiting { info, world, backoff });
+                let waiting = Waiting { info, world: self.world, backoff, failed: true };
+                self.waiting.insert(waiting.info.uid.clone(), waiting);
             }
         }
     }

@@ -75,7 +75,7 @@ impl Run<'_> {
             last_state: Some(State::default()),
             started: Some(false),
             allocated_resources: resources.as_ref().and_then(|r| r.requests.clone()),
-            resources,
+            resources: Some(resources.unwrap_or_default()),
             volume_mounts: (!mounts.is_empty()).then_some(mounts),
             ..ContainerStatus::default()
         }

@@ -64,9 +64,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.log_format);
     let outcome = match cli.command {
-        Command::Up(args) => up::run(&args),
-        Command::Down(dir) => down::run(&dir.data_dir).map(|()| ExitCode::SUCCESS),
-        Command::Play(args) => play::run(&args),
+        Command::Up(args) => as_root("up").and_then(|()| up::run(&args)),
+        Command::Down(dir) => {
+            as_root("down").and_then(|()| down::run(&dir.data_dir)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Play(args) => as_root("play").and_then(|()| play::run(&args)),
         Command::Image(args) => image::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(dir) => check::run(&dir.data_dir),
         Command::Version => {
@@ -78,6 +80,15 @@ fn main() -> ExitCode {
         complain(&format!("minke: {error:#}"));
         ExitCode::FAILURE
     })
+}
+
+/// Namespaces, mounts and links need root; saying so first beats the first system call that is refused.
+fn as_root(command: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        rustix::process::geteuid().is_root(),
+        "`minke {command}` needs root, to make namespaces, mounts and links: run it with sudo"
+    );
+    Ok(())
 }
 
 /// A line on stdout. A closed pipe is the reader's choice, not an error.

@@ -81,3 +81,24 @@ fn images_and_registries() {
         assert!(words.contains("bad.tar"), "{words}");
     });
 }
+
+#[test]
+fn unknown_fields_are_warned_of_or_dropped() {
+    isolated("bad_input::unknown_fields_are_warned_of_or_dropped", || {
+        let cluster = Cluster::up(&[]);
+        let manifest = cluster.dir.path().join("extra.yaml");
+        std::fs::write(&manifest, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ncolour: red\n")
+            .expect("a file");
+        let apply = |how: &str| {
+            let out = cluster.try_kubectl(&["apply", how, "-f", manifest.to_str().expect("UTF-8")]);
+            (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+        };
+        let (done, said) = apply("--validate=strict");
+        assert!(!done && said.contains("unknown field \"colour\""), "{said}");
+        let (done, said) = apply("--validate=warn");
+        assert!(done && said.contains("Warning: unknown field \"colour\""), "{said}");
+        let (done, said) = apply("--validate=ignore");
+        assert!(done && !said.contains("colour"), "{said}");
+        assert!(!cluster.kubectl(&["get", "cm", "m", "-o", "jsonpath={.colour}"]).contains("red"));
+    });
+}

@@ -5,6 +5,7 @@
 mod api;
 mod bad_input;
 mod cluster;
+mod commands;
 mod examples;
 mod instances;
 mod isolate;

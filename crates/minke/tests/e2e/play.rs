@@ -57,3 +57,40 @@ fn the_exit_code_is_the_containers() {
         assert!(String::from_utf8_lossy(&out.stdout).contains("[p/c] failing"));
     });
 }
+
+#[test]
+fn an_interrupt_leaves_nothing() {
+    use std::io::{BufRead, BufReader};
+    isolated("play::an_interrupt_leaves_nothing", || {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+        let (config, tar, manifest) = (path("minke.yaml"), path("busybox.tar"), path("pods.yaml"));
+        let image = busybox().expect("busybox-static");
+        xtask::kit::image::save(&image, &["busybox:1.36"], tar.as_ref()).expect("an archive");
+        let text = format!("apiVersion: minke.dev/v1alpha1\nkind: Config\ncgroupRoot: {}\n", cgroup_root());
+        std::fs::write(&config, text).expect("a file");
+        let pod = |name: &str| {
+            format!(
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers: [{{name: c, image: 'busybox:1.36', command: [sh, -c, 'echo up; exec sleep 1000']}}]\n"
+            )
+        };
+        std::fs::write(&manifest, pod("one") + &pod("two")).expect("a file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_minke"))
+            .args(["play", "--config", &config, "--image-archive", &tar, &manifest])
+            .env("TMPDIR", dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("minke");
+        let mut wanted = vec!["[one/c] up", "[two/c] up"];
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        while !wanted.is_empty() {
+            let line = lines.next().expect("more lines").expect("a line");
+            wanted.retain(|w| !line.contains(w));
+        }
+        super::isolate::sh(&format!("kill -INT {}", child.id()));
+        assert_eq!(child.wait().expect("wait").code(), Some(130));
+        super::instances::nothing_left(std::path::Path::new("minke-play-"));
+        let left = std::fs::read_dir(dir.path()).expect("the directory").flatten();
+        assert!(!left.map(|e| e.file_name()).any(|n| n.to_string_lossy().starts_with("minke-play-")));
+    });
+}

@@ -77,3 +77,28 @@ fn down_leaves_nothing() {
         super::instances::nothing_left(&data);
     });
 }
+
+#[test]
+fn a_deletion_and_the_port_survive_kill_9() {
+    isolated("restart::a_deletion_and_the_port_survive_kill_9", || {
+        let mut cluster = Cluster::up(&[]);
+        cluster.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: slow}\nspec:\n  terminationGracePeriodSeconds: 4\n  containers: [{name: c, image: 'busybox:1.36', command: [sh, -c, \"trap '' TERM; while true; do sleep 1; done\"]}]\n");
+        cluster.wait("condition=Ready", "pod/slow");
+        let server = |cluster: &Cluster| {
+            cluster.kubectl(&["config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"])
+        };
+        let before = server(&cluster);
+        cluster.kubectl(&["delete", "pod", "slow", "--wait=false"]);
+        cluster.kill();
+        cluster.start();
+        assert_eq!(server(&cluster), before, "port 0 is chosen once");
+        cluster.kubectl(&["wait", "--for=delete", "pod/slow", "--timeout=60s"]);
+        cluster.kill();
+        // Without a daemon `down` does everything itself.
+        let data = cluster.data();
+        let status =
+            cluster.minke(&["down", "--data-dir", data.to_str().expect("UTF-8")]).status().expect("minke");
+        assert!(status.success());
+        super::instances::nothing_left(&data);
+    });
+}

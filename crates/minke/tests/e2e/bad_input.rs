@@ -102,3 +102,37 @@ fn unknown_fields_are_warned_of_or_dropped() {
         assert!(!cluster.kubectl(&["get", "cm", "m", "-o", "jsonpath={.colour}"]).contains("red"));
     });
 }
+
+#[test]
+fn a_full_disk() {
+    isolated("bad_input::a_full_disk", || {
+        let mut cluster = Cluster::new(&["--disable", "node"]);
+        let data = cluster.data();
+        std::fs::create_dir(&data).expect("a directory");
+        let shown = data.to_str().expect("UTF-8");
+        super::isolate::sh(&format!("mount -t tmpfs -o size=24m,mode=700 tmpfs {shown}"));
+        cluster.start();
+        // Fails at the end of the space, and that is what is wanted.
+        super::isolate::sh(&format!("cat /dev/zero > {shown}/filler 2>/dev/null || true"));
+        let big = cluster.dir.path().join("big");
+        std::fs::write(&big, "x".repeat(900_000)).expect("a file");
+        let from = format!("--from-file={}", big.display());
+        let mut refused = None;
+        for n in 0..12 {
+            let name = format!("m{n}");
+            let out = cluster.try_kubectl(&["create", "configmap", &name, &from]);
+            if !out.status.success() {
+                refused = Some((name, String::from_utf8_lossy(&out.stderr).into_owned()));
+                break;
+            }
+        }
+        let (name, said) = refused.expect("the disk is full");
+        assert!(said.contains("full"), "{said}");
+        assert!(!cluster.try_kubectl(&["get", "configmap", &name]).status.success(), "half-written");
+        std::fs::remove_file(data.join("filler")).expect("the filler");
+        cluster.kubectl(&["create", "configmap", &name, &from]);
+        cluster.kill();
+        cluster.start();
+        cluster.kubectl(&["get", "configmap", &name]);
+    });
+}

@@ -136,6 +136,9 @@ pub enum StoreError {
     /// The write is malformed: a caller's mistake, not a state of the store.
     #[error("store: {0}")]
     Invalid(&'static str),
+    /// The disk has no room for the write; nothing was changed, and later writes work once there is room.
+    #[error("store: {0}")]
+    Full(String),
     /// The engine could not write or read; nothing was acknowledged.
     #[error("store: {0}")]
     Unavailable(String),

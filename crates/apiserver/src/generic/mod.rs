@@ -83,6 +83,10 @@ impl Ctx<'_> {
             StoreError::Future { asked, current } => Status::too_large_rv(*asked, *current),
             StoreError::Conflict { .. } => Status::modified(self.kind.group, self.kind.plural, &self.name),
             StoreError::Invalid(why) => Status::internal(why),
+            StoreError::Full(why) => {
+                tracing::error!(why, operation, resource = self.kind.plural, "the disk is full");
+                Status::internal(format_args!("{why}: free space on the disk that holds the data directory"))
+            }
             StoreError::Unavailable(why) => {
                 tracing::error!(why, operation, resource = self.kind.plural, "store");
                 Status::server_timeout(self.kind.group, self.kind.plural, operation)

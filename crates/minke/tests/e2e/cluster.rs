@@ -113,11 +113,6 @@ impl Cluster {
         child.wait().expect("wait");
     }
 
-    /// The daemon's PID.
-    pub fn pid(&self) -> u32 {
-        self.daemon.as_ref().expect("a running daemon").id()
-    }
-
     /// Waits for the daemon to end by itself and returns whether it ended with 0.
     pub fn ended(&mut self) -> bool {
         self.daemon.take().expect("a running daemon").wait().expect("wait").success()

@@ -190,7 +190,8 @@ impl Writer {
         }
         for (answer, decision) in group.answers {
             let decision = match &failure {
-                Some(message) => Err(StoreError::Unavailable(message.clone())),
+                Some(Failure { full: true, message }) => Err(StoreError::Full(message.clone())),
+                Some(Failure { message, .. }) => Err(StoreError::Unavailable(message.clone())),
                 None => decision,
             };
             // A caller that no longer waits is not an error.
@@ -203,7 +204,7 @@ impl Writer {
         let before = before.min(self.view.revision());
         self.log
             .sweep(&[("", before.max(self.view.floor("")))], &[])
-            .map_err(|error| StoreError::Unavailable(self.failed_to("compact", &error)))?;
+            .map_err(|error| StoreError::Unavailable(self.failed_to("compact", &error).message))?;
         self.garbage.add(&self.view.compact(before));
         self.sweeping = true;
         Ok(())
@@ -244,13 +245,21 @@ impl Writer {
     }
 
     /// Records a failure of the engine and words it for callers.
-    fn failed_to(&mut self, what: &str, error: &rusqlite::Error) -> String {
+    fn failed_to(&mut self, what: &str, error: &rusqlite::Error) -> Failure {
         self.failed = true;
         tracing::error!(%error, "the store cannot {what}");
         // A full disk often has room in the log that only a checkpoint frees.
         if let Err(error) = self.log.checkpoint() {
             tracing::warn!(%error, "the store cannot checkpoint either");
         }
-        format!("cannot {what}, nothing was changed: {error}")
+        let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+        Failure { full, message: format!("cannot {what}, nothing was changed: {error}") }
     }
+}
+
+/// Why the engine did not do something.
+struct Failure {
+    /// The disk has no room.
+    full: bool,
+    message: String,
 }

@@ -135,7 +135,7 @@ async fn full_disk(dir: &Path) {
             }
             assert!(number < 100 * round + 99, "the disk never got full");
         };
-        let StoreError::Unavailable(message) = error else { panic!("{error}") };
+        let (StoreError::Full(message) | StoreError::Unavailable(message)) = error else { panic!("{error}") };
         assert!(message.starts_with("cannot write, nothing was changed: "), "{message}");
         assert_eq!(store.get("pods/a/x").unwrap().revision, last.revision);
         assert_eq!(store.revision(), last.revision);

@@ -3,6 +3,7 @@
 //!
 //! Invariant: `ci` runs exactly what CI runs. Deliberately absent: anything that ships.
 
+pub mod bench;
 pub mod ci;
 pub mod demo;
 pub mod kit;

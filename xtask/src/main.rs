@@ -1,8 +1,10 @@
 //! `cargo xtask`: the project's own commands. Each does one thing that CI or a developer needs.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{ci, schema, tidy};
+use xtask::{bench, ci, schema, tidy};
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -28,6 +30,14 @@ enum Command {
         /// Cases to run; all if none is named.
         cases: Vec<String>,
     },
+    /// Measures how fast and how small the shipped binary is.
+    Bench {
+        /// The program to measure [default: dist/minke, which `make` builds].
+        program: Option<PathBuf>,
+        /// Prints JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Derives the schema table.
     Schema {
         /// Compares the committed table with its sources.
@@ -42,6 +52,7 @@ fn main() -> Result<()> {
         Command::Tidy => tidy::check(),
         Command::Run => xtask::demo::run(),
         Command::Vm { cases } => xtask::vm::run(&cases),
+        Command::Bench { program, json } => bench::run(program.as_deref(), json),
         Command::Schema { check } => schema::run(check),
     }
 }

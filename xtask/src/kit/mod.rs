@@ -2,5 +2,6 @@
 
 pub mod http;
 pub mod image;
+pub mod isolation;
 pub mod packages;
 pub mod registry;

@@ -1,0 +1,80 @@
+//! Namespaces of their own for tests and benchmarks that make links, mounts and cgroups, so that nothing on the host
+//! is touched: links, rules, mounts, ports and stray processes vanish with the namespaces, cgroups with [`Cgroups`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A command in new network, mount, PID, IPC and UTS namespaces, killed after `ceiling` seconds. A shell is PID 1: it
+/// reaps orphans. `/run` is empty, `lo` is up.
+#[must_use]
+pub fn command(program: &Path, ceiling: u32) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"])
+        .args(["--propagation", "private", "sh", "-c"])
+        .arg(format!(
+            "ip link set lo up && mount -t tmpfs -o mode=755 run /run && hostname isolated || exit 125\n\
+             timeout --signal=KILL {ceiling} \"$0\" \"$@\"; exit $?"
+        ))
+        .arg(program)
+        .stdin(Stdio::null());
+    command
+}
+
+/// A parent for cgroups, removed from every hierarchy when dropped.
+#[derive(Debug)]
+pub struct Cgroups(String);
+
+impl Cgroups {
+    /// Names the parent; nothing is made.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// The parent as minke's configuration names it.
+    #[must_use]
+    pub fn root(&self) -> String {
+        format!("/{}", self.0)
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        for hierarchy in hierarchies() {
+            remove(&hierarchy.join(&self.0));
+        }
+    }
+}
+
+/// Mount points of all cgroup hierarchies.
+fn hierarchies() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let (at, kind) = (words.nth(1)?, words.next()?);
+            kind.starts_with("cgroup").then(|| PathBuf::from(at))
+        })
+        .collect()
+}
+
+/// Removes a cgroup and its children. The PID namespace is gone, so only dying processes can still be inside.
+fn remove(group: &Path) {
+    for child in fs::read_dir(group).into_iter().flatten().flatten() {
+        if child.path().is_dir() {
+            remove(&child.path());
+        }
+    }
+    for _ in 0..200 {
+        match fs::remove_dir(group) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            _ => return,
+        }
+    }
+}

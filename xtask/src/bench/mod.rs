@@ -96,7 +96,7 @@ fn examples() -> Result<PathBuf> {
             "--example",
             "pod_start",
             "--example",
-            "bench",
+            "commits",
         ],
     )?;
     Ok(target().join(format!("{}-unknown-linux-gnu/release/examples", std::env::consts::ARCH)))

@@ -152,8 +152,9 @@ fn disk(dir: &Path, init: &str) -> Result<PathBuf> {
     }
     fs::copy("/bin/busybox", root.join("bin/busybox")).context("busybox-static")?;
     symlink("busybox", root.join("bin/sh"))?;
-    run("cargo", &["build", "--locked", "--quiet", "--package", "minke"])?;
-    run("cargo", &["build", "--locked", "--quiet", "--package", "store", "--example", "powercut"])?;
+    // The whole workspace's features, as everywhere: what CI has built already is not built again.
+    let only = ["--bin", "minke", "--example", "powercut"];
+    run("cargo", &[&["build", "--locked", "--quiet", "--workspace"][..], &only].concat())?;
     let built = target().join(format!("{}-unknown-linux-gnu/debug", std::env::consts::ARCH));
     for (program, from) in [("bin/minke", "minke"), ("bin/powercut", "examples/powercut")] {
         run("strip", &["-o", text(&root.join(program))?, text(&built.join(from))?])?;

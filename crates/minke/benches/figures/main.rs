@@ -137,7 +137,7 @@ async fn many(cluster: &Cluster<'_>, figures: &mut Vec<Figure>) -> Result<()> {
 fn alone(examples: &Path) -> Result<Vec<Figure>> {
     let start = output(Command::new(examples.join("pod_start")).arg("100"))?;
     let dir = tempfile::tempdir()?;
-    let store = output(Command::new(examples.join("bench")).arg(dir.path()))?;
+    let store = output(Command::new(examples.join("commits")).arg(dir.path()))?;
     Ok(vec![
         figure(
             "runtime alone: sandbox and first container",

@@ -90,5 +90,5 @@ fn e2e() -> Result<()> {
 }
 
 fn vm() -> Result<()> {
-    crate::vm::run()
+    crate::vm::run(&[])
 }

@@ -82,7 +82,10 @@ fn schema() -> Result<()> {
 
 /// Always the whole workspace: another selection of packages would mean other features and a build of its own.
 fn unit() -> Result<()> {
-    run("cargo", &["test", "--locked", "--workspace", "--lib", "--bins", "--test", "it", "--test", "one_pod"])
+    run(
+        "cargo",
+        &["test", "--locked", "--workspace", "--lib", "--bin", "minke", "--test", "it", "--test", "one_pod"],
+    )
 }
 
 fn e2e() -> Result<()> {

@@ -162,6 +162,14 @@ impl Cluster {
         self.kubectl(&["wait", &format!("--for={condition}"), object, "--timeout=60s"]);
     }
 
+    /// GET / of `address` (`HOST PORT`) from inside a container; the body is what follows the headers. With nc, because
+    /// the wget of a static busybox looks names up through libraries that an image does not have, and may crash.
+    pub fn get_from(&self, pod: &str, container: &str, address: &str) -> String {
+        let line = format!("printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {address}");
+        let answer = self.kubectl(&["exec", pod, "-c", container, "--", "sh", "-c", &line]);
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(answer)
+    }
+
     /// What helps to understand a failure.
     fn evidence(&self) -> String {
         ["get", "describe"]

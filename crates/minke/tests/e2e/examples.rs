@@ -13,18 +13,7 @@ fn web_with_refresher() {
         let cluster = Cluster::up(&[]);
         cluster.kubectl(&["apply", "-f", &example("web-with-refresher.yaml")]);
         cluster.wait("condition=Ready", "pod/web");
-        let page = cluster.kubectl(&[
-            "exec",
-            "web",
-            "-c",
-            "server",
-            "--",
-            "wget",
-            "-q",
-            "-O",
-            "-",
-            "http://127.0.0.1:8080/",
-        ]);
+        let page = cluster.get_from("web", "server", "127.0.0.1 8080");
         assert!(page.starts_with("page "), "{page}");
     });
 }

@@ -37,10 +37,9 @@ fn pod_host_and_host_port() {
             cluster.kubectl(&["get", "pod", pod, "-o", &format!("jsonpath={{{path}}}")])
         };
         let (ip, host) = (field("web", ".status.podIP"), field("web", ".status.hostIP"));
-        let get =
-            |url: &str| cluster.kubectl(&["exec", "client", "--", "wget", "-q", "-O", "-", "-T", "5", url]);
-        assert_eq!(get(&format!("http://{ip}:8080/")), "hi\n", "Pod to Pod");
-        assert_eq!(get(&format!("http://{host}:18080/")), "hi\n", "Pod to hostPort");
+        let get = |address: &str| cluster.get_from("client", "c", address);
+        assert_eq!(get(&format!("{ip} 8080")), "hi\n", "Pod to Pod");
+        assert_eq!(get(&format!("{host} 18080")), "hi\n", "Pod to hostPort");
         assert!(TcpStream::connect((ip.as_str(), 8080)).is_ok(), "host to Pod");
         assert!(TcpStream::connect(("127.0.0.1", 18080)).is_ok(), "hostPort on loopback");
         let listener = TcpListener::bind((host.as_str(), 0)).expect("a port");

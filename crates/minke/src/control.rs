@@ -52,6 +52,12 @@ pub fn path(run_dir: &Path) -> PathBuf {
     run_dir.join("control.sock")
 }
 
+/// Whether a daemon answers; a socket alone may be left of one that was killed.
+#[must_use]
+pub fn answers(run_dir: &Path) -> bool {
+    UnixStream::connect(path(run_dir)).is_ok()
+}
+
 /// Asks a running daemon. `Ok(None)` means that none runs.
 ///
 /// # Errors

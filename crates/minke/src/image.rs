@@ -58,7 +58,15 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Rm { reference } => Request::ImageRemove { reference: reference.clone() },
     };
     let answered = match instance::id_of(&args.dir.data_dir) {
-        Ok(id) => control::ask(&instance::run_dir(id), &request, complain)?,
+        Ok(id) => {
+            let run_dir = instance::run_dir(id);
+            if control::answers(&run_dir) {
+                refuse_mirrors(&args.command)?;
+            }
+            control::ask(&run_dir, &request, complain)?
+        }
+        // Importing and pulling make an instance; there is nothing to list or to remove without one.
+        Err(error) if matches!(args.command, Command::Ls | Command::Rm { .. }) => return Err(error),
         Err(_) => None,
     };
     let lines = match answered {
@@ -67,6 +75,18 @@ pub fn run(args: &Args) -> Result<()> {
     };
     lines.iter().for_each(|line| say(line));
     Ok(())
+}
+
+/// A running daemon pulls as it was configured; a flag that it would not see must not be dropped silently.
+fn refuse_mirrors(command: &Command) -> Result<()> {
+    match command {
+        Command::Pull { registry_mirror, .. } if !registry_mirror.is_empty() => {
+            bail!(
+                "a daemon runs on this data dir and pulls with its own mirrors: give --registry-mirror to `minke up`"
+            )
+        }
+        _ => Ok(()),
+    }
 }
 
 fn directly(args: &Args, request: Request) -> Result<Vec<String>> {

@@ -62,3 +62,35 @@ fn without_root() {
         }
     });
 }
+
+#[test]
+fn images_with_and_without_a_daemon() {
+    isolated("commands::images_with_and_without_a_daemon", || {
+        let registry = xtask::kit::registry::Registry::start().expect("docker-registry");
+        let busybox = xtask::kit::image::busybox().expect("busybox-static");
+        registry.push(&busybox, "library/tool", "1").expect("push");
+        let mirror = format!("docker.io={}", registry.url());
+        let mut cluster = super::cluster::Cluster::new(&["--registry-mirror", &mirror]);
+        let data = cluster.data();
+        let image = |cluster: &super::cluster::Cluster, args: &[&str]| {
+            let mut all = vec!["image", "--data-dir", data.to_str().expect("UTF-8")];
+            all.extend(args);
+            let out = cluster.minke(&all).output().expect("minke");
+            let said = [out.stdout, out.stderr].concat();
+            (out.status.success(), String::from_utf8_lossy(&said).into_owned())
+        };
+        let (good, said) = image(&cluster, &["ls"]);
+        assert!(!good && said.contains("is no data dir of minke") && !data.exists(), "{said}");
+        let (good, said) = image(&cluster, &["pull", "tool:1", "--registry-mirror", &mirror]);
+        assert!(good, "{said}");
+        assert!(image(&cluster, &["ls"]).1.contains("docker.io/library/tool:1"));
+        cluster.start();
+        assert!(image(&cluster, &["ls"]).1.contains("docker.io/library/tool:1"));
+        let (good, said) = image(&cluster, &["rm", "tool:1"]);
+        assert!(good && !image(&cluster, &["ls"]).1.contains("tool:1"), "{said}");
+        let (good, said) = image(&cluster, &["pull", "tool:1", "--registry-mirror", &mirror]);
+        assert!(!good && said.contains("give --registry-mirror to `minke up`"), "{said}");
+        let (good, said) = image(&cluster, &["pull", "tool:1"]);
+        assert!(good, "{said}");
+    });
+}

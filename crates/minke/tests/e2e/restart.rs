@@ -102,3 +102,23 @@ fn a_deletion_and_the_port_survive_kill_9() {
         super::instances::nothing_left(&data);
     });
 }
+
+#[test]
+fn a_watch_resumes() {
+    isolated("restart::a_watch_resumes", || {
+        let mut cluster = Cluster::up(&["--disable", "node"]);
+        cluster.kubectl(&["create", "configmap", "a", "--from-literal=x=1"]);
+        let revision =
+            cluster.kubectl(&["get", "configmap", "a", "-o", "jsonpath={.metadata.resourceVersion}"]);
+        cluster.kubectl(&["create", "configmap", "b", "--from-literal=x=1"]);
+        cluster.kubectl(&["delete", "configmap", "b"]);
+        cluster.kill();
+        cluster.start();
+        let path = format!(
+            "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&resourceVersion={revision}"
+        );
+        let seen = cluster.kubectl(&["get", "--raw", &path]);
+        let kinds: Vec<&str> = seen.lines().filter_map(|l| l.split('"').nth(3)).collect();
+        assert_eq!(kinds, ["ADDED", "DELETED"], "{seen}");
+    });
+}

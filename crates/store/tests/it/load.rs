@@ -112,7 +112,13 @@ impl Acknowledged {
         if store.revision() == newest {
             return false;
         }
-        let events = store.watch("pods", newest).expect("just acknowledged").next().await.unwrap();
+        let mut later = match store.watch("pods", newest) {
+            Ok(later) => later,
+            // A compaction that nobody was told of forgot it with the deletion that must have been there.
+            Err(StoreError::Compacted { .. }) => return true,
+            Err(error) => panic!("{error}"),
+        };
+        let events = later.next().await.unwrap();
         events.iter().any(|event| event.deleted && *event.entry.key == *key)
     }
 

@@ -185,8 +185,7 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
         DEFAULT_COLUMNS
     }
     /// Table cells of one object, as many as columns; `now` is Unix seconds.
-    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
-        let _ = now;
+    fn cells(&self, obj: &Value, _now: i64) -> Vec<Value> {
         let meta = &obj["metadata"];
         vec![json!(meta["name"]), json!(meta["creationTimestamp"])]
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A command in new network, mount, PID, IPC and UTS namespaces, killed after `ceiling` seconds. A shell is PID 1: it
-/// reaps orphans. `/run` is empty, `lo` is up.
+/// reaps orphans. `/run` is empty, `lo` is up, the hostname is `e2e`.
 #[must_use]
 pub fn command(program: &Path, ceiling: u32) -> Command {
     let mut command = Command::new("unshare");
@@ -15,7 +15,7 @@ pub fn command(program: &Path, ceiling: u32) -> Command {
         .args(["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"])
         .args(["--propagation", "private", "sh", "-c"])
         .arg(format!(
-            "ip link set lo up && mount -t tmpfs -o mode=755 run /run && hostname isolated || exit 125\n\
+            "ip link set lo up && mount -t tmpfs -o mode=755 run /run && hostname e2e || exit 125\n\
              timeout --signal=KILL {ceiling} \"$0\" \"$@\"; exit $?"
         ))
         .arg(program)

@@ -178,8 +178,7 @@ fn check(ctx: &Ctx<'_>) -> Result<(), Status> {
     let p = &ctx.params;
     let mut errors = ErrorList::default();
     let path = Path::new("resourceVersionMatch");
-    if let Some(asked) = p.send_initial_events {
-        let _ = asked;
+    if p.send_initial_events.is_some() {
         errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
     }
     if !p.resource_version_match.is_empty() {

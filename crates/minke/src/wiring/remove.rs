@@ -21,8 +21,13 @@ pub async fn remove(instance: &Instance) -> Result<()> {
     let sandboxes = sandboxes(instance).await;
     let network = network(instance).await;
     let volumes = unmount_below(&instance.dir);
-    let _ = fs::remove_dir_all(instance.run_dir());
-    sandboxes.and(network).and(volumes)
+    let sockets = match fs::remove_dir_all(instance.run_dir()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", instance.run_dir().display()))
+        }
+        _ => Ok(()),
+    };
+    sandboxes.and(network).and(volumes).and(sockets)
 }
 
 async fn sandboxes(instance: &Instance) -> Result<()> {

@@ -63,7 +63,7 @@ pub fn environment(
     facts: &Facts,
 ) -> Result<BTreeMap<String, String>, ConfigError> {
     let services = service_variables(facts);
-    let mut env = from_whole_objects(pod, container, sources)?;
+    let mut env = from_whole_objects(container, sources)?;
     for variable in container.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
             (_, Some(source)) => match from_source(pod, container, source, sources, facts)? {
@@ -88,7 +88,6 @@ fn namespace(pod: &Pod) -> &str {
 }
 
 fn from_whole_objects(
-    pod: &Pod,
     container: &Container,
     sources: &Sources,
 ) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -108,7 +107,6 @@ fn from_whole_objects(
             None => return Err(ConfigError::config(format!("{kind} \"{name}\" not found"))),
         }
     }
-    let _ = pod;
     Ok(env)
 }
 

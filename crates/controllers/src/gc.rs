@@ -7,7 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use client::{Gvr, Object, Verb, Wake, Want};
+use client::{Gvr, Object, Owner, Verb, Wake, Want};
 use kinds::Kind;
 use kinds::plan::{Action, Plan, Write};
 use kinds::view::{Any, Meta, OwnerRef};
@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::context::{Context, gvr, plain, target};
 use crate::driver::{Controller, Failure, Key, Turn};
-use crate::graph::Graph;
+use crate::graph::{Graph, owner_key};
 use crate::job::mentions;
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -50,6 +50,13 @@ fn collected() -> impl Iterator<Item = &'static Kind> {
     .map(|(_, kind)| kind)
 }
 
+/// The owner's key, if it is being deleted and waits for its dependents.
+fn waiting_owner(context: &Context, dependent: &Key, owner: &Owner) -> Option<Key> {
+    let key = owner_key(dependent, &owner.kind, &owner.name)?;
+    let object = context.get(kind_of(&key)?, &key.namespace, &key.name)?;
+    mentions(&object, FOREGROUND).then_some(key)
+}
+
 fn kind_of(key: &Key) -> Option<&'static Kind> {
     kinds::KINDS.iter().copied().find(|k| k.bucket == key.bucket)
 }
@@ -72,8 +79,9 @@ impl Controller for GarbageCollector {
         let object = context.get(kind, &wake.namespace, &wake.name);
         let mut graph = self.graph();
         let owners = if object.is_some() { &wake.owners[..] } else { &[] };
-        // An owner deleted in the foreground may have waited for this one.
+        // An owner deleted in the foreground may have waited for this one, or waits and is no longer blocked by it.
         let mut keys = graph.note(&key, owners);
+        keys.extend(owners.iter().filter_map(|o| waiting_owner(context, &key, o)));
         match object {
             None => keys.extend(graph.dependents(&key, None)),
             Some(object) => {

@@ -197,6 +197,34 @@ async fn owners_take_their_dependents_along_or_not() {
 }
 
 #[tokio::test]
+async fn a_circle_of_owners_goes_as_a_whole() {
+    let cluster = cluster_with_node().await;
+    let names = ["c1", "c2", "c3"];
+    let mut made = Vec::new();
+    for name in names {
+        let map = json!({"metadata": {"name": name, "namespace": "default"}});
+        made.push(cluster.create("configmaps", map).await);
+    }
+    for (dependent, owner) in [(0, 2), (1, 0), (2, 1)] {
+        let owner: &Value = &made[owner];
+        let refs = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": name(owner),
+            "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true}]);
+        cluster
+            .patch("configmaps", "default", names[dependent], json!({"metadata": {"ownerReferences": refs}}))
+            .await;
+    }
+    // Two of them wait for their dependents already, whatever the third then does.
+    for name in &names[..2] {
+        cluster.delete("configmaps", "default", name, json!({"propagationPolicy": "Foreground"})).await;
+    }
+    let (token, running) = cluster.start("h");
+    let gone = |c: &Cluster| names.iter().all(|n| c.find("configmaps", "default", n).is_none()).then_some(());
+    cluster.until("no circle", gone).await;
+    token.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_pod_waits_for_a_node_that_fits() {
     let cluster = cluster_with_node().await;
     let (token, running) = cluster.start("h");

@@ -8,6 +8,7 @@ mod route;
 mod table;
 mod unversioned;
 mod watch;
+mod websocket;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

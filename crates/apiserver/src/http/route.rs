@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use kinds::{Kind, Subresource};
 
 use super::respond::{self, Form};
+use super::websocket::{Content, Upgrade};
 use super::{Reply, node, table, unversioned, watch};
 use crate::audit::{Record, Stage};
 use crate::authz::{self, Attributes};
@@ -243,7 +244,7 @@ async fn resource(
     info: Info,
     mut params: Params,
     mut form: Form,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Reply {
     if !discovery::is_served(&info.group, &info.version) {
         return respond::text(StatusCode::NOT_FOUND, "404 page not found\n");
@@ -253,7 +254,12 @@ async fn resource(
         Err(status) => return respond::error(&form, &status),
     };
     if let Some(streaming) = sub.filter(|s| node::STREAMS.contains(&s.name)) {
-        return node::serve(server, &info, &params, &form, streaming.name, request).await;
+        let socket = if streaming.name == "log" { Upgrade::of(&mut request) } else { None };
+        let reply = node::serve(server, &info, &params, &form, streaming.name, request).await;
+        return match socket {
+            Some(socket) => socket.carry(reply, Content::Bytes, server.closing()),
+            None => reply,
+        };
     }
     let offered = [Transform::Table, Transform::Partial, Transform::PartialList];
     let offered = match info.verb {
@@ -295,7 +301,7 @@ async fn resource(
     };
     server.audit(&Record { stage: Stage::Received, who: &who, info: &info, code: None });
     let mut reply = match info.verb {
-        "watch" => begin_watch(&ctx, form).await,
+        "watch" => begin_watch(&ctx, form, &mut request).await,
         _ => match tokio::time::timeout(TIMEOUT, perform(&ctx, &info, request)).await {
             Ok(Ok(answer)) => respond::answer(&form, answer, kind),
             Ok(Err(status)) => respond::error(&form, &status),
@@ -309,12 +315,17 @@ async fn resource(
     reply
 }
 
-async fn begin_watch(ctx: &Ctx<'_>, form: Form) -> Reply {
-    match Stream::open(ctx).await {
-        Ok(stream) => {
-            watch::reply(ctx.server, stream, form, ctx.params.allow_bookmarks, ctx.params.timeout_seconds)
-        }
-        Err(status) => respond::error(&form, &status),
+async fn begin_watch(ctx: &Ctx<'_>, form: Form, request: &mut Request<Incoming>) -> Reply {
+    let stream = match Stream::open(ctx).await {
+        Ok(stream) => stream,
+        Err(status) => return respond::error(&form, &status),
+    };
+    let content = if form.accepted.format == Format::Protobuf { Content::Frames } else { Content::Lines };
+    let reply =
+        watch::reply(ctx.server, stream, form, ctx.params.allow_bookmarks, ctx.params.timeout_seconds);
+    match Upgrade::of(request) {
+        Some(socket) => socket.carry(reply, content, ctx.server.closing()),
+        None => reply,
     }
 }
 

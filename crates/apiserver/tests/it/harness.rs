@@ -7,6 +7,7 @@ use bytes::Bytes;
 use client::{Call, Credential, Gvr, Https, Identity, Objects, Options, Status, Target, Verb};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 use store::{SqliteStore, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// A running server; ends with the test.
 pub(crate) struct Cluster {
@@ -86,6 +89,33 @@ impl Cluster {
         let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         (parts.status, parts.headers, body.collect().await.unwrap().to_bytes())
+    }
+
+    /// A WebSocket of the administrator, and the protocol that the server chose; or the code of a refusal.
+    pub(crate) async fn socket(
+        &self,
+        path: &str,
+        protocol: &str,
+    ) -> Result<(WebSocketStream<TokioIo<Upgraded>>, String), StatusCode> {
+        let mut request = http::Request::get(path)
+            .header("host", "test")
+            .header("connection", "Upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        if !protocol.is_empty() {
+            request = request.header("sec-websocket-protocol", protocol);
+        }
+        let mut response =
+            self.connect().await.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(response.status());
+        }
+        let headers = response.headers();
+        assert_eq!(headers["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let chosen = headers.get("sec-websocket-protocol").map_or("", |v| v.to_str().unwrap()).to_owned();
+        let io = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+        Ok((WebSocketStream::from_raw_socket(io, Role::Client, None).await, chosen))
     }
 
     /// A connection of the administrator, ready for upgrades.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -11,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{Client, Cluster, default_account, pod};
 
@@ -93,6 +95,33 @@ async fn logs() {
         };
         assert_eq!((code.as_u16(), text.as_str()), (want_code, want), "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_over_a_websocket() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    default_account(&api).await;
+    node(&cluster, &api).await;
+    let mut bound = pod("p");
+    bound["spec"]["nodeName"] = "n1".into();
+    api.create("pods/default", bound).await.unwrap();
+    let path = "/api/v1/namespaces/default/pods/p/log?container=c";
+    let (plain, encoded) = ("/containerLogs/default/p/c", "L2NvbnRhaW5lckxvZ3MvZGVmYXVsdC9wL2M=");
+    for (protocol, first, want) in [
+        ("", Message::binary(b"".to_vec()), Message::binary(plain.as_bytes().to_vec())),
+        ("binary.k8s.io", Message::binary(b"".to_vec()), Message::binary(plain.as_bytes().to_vec())),
+        ("base64.binary.k8s.io", Message::text(""), Message::text(encoded)),
+    ] {
+        let (mut socket, chosen) = cluster.socket(path, protocol).await.unwrap();
+        assert_eq!(chosen, protocol);
+        assert_eq!(socket.next().await.unwrap().unwrap(), first);
+        assert_eq!(socket.next().await.unwrap().unwrap(), want);
+        assert!(socket.next().await.unwrap().unwrap().is_close());
+    }
+    assert_eq!(cluster.socket(path, "another").await.err(), Some(StatusCode::FORBIDDEN));
+    let path = path.replace("=c", "=z");
+    assert_eq!(cluster.socket(&path, "").await.err(), Some(StatusCode::BAD_REQUEST));
 }
 
 #[tokio::test(flavor = "multi_thread")]

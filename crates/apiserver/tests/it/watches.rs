@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use client::{Change, Gvr, Options, Want, Watch, WatchEvent};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Cluster, config_map, said, target};
@@ -70,6 +71,18 @@ async fn too_old_is_said_inside_the_stream() {
     let old = Options { resource_version: "1".into(), ..Options::default() };
     let mut watch = api.0.watch(target("configmaps"), old).await.unwrap();
     assert!(said(watch.next().await).starts_with("410 Expired too old resource version: 1 ("));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_over_a_websocket() {
+    let cluster = Cluster::start().await;
+    let path = "/api/v1/namespaces?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Ddefault";
+    let (mut socket, chosen) = cluster.socket(path, "").await.unwrap();
+    assert_eq!(chosen, "");
+    let first = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    let event: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("default")));
+    assert!(socket.next().await.unwrap().unwrap().is_close());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 /// A command in new network, mount, PID, IPC and UTS namespaces, killed after `ceiling` seconds. A shell is PID 1: it
@@ -21,6 +21,23 @@ pub fn command(program: &Path, ceiling: u32) -> Command {
         .arg(program)
         .stdin(Stdio::null());
     command
+}
+
+/// Runs this program again, with the same arguments, in such namespaces; `inner` is set there to the parent of all
+/// cgroups, which is called `name` and this process's number, and is gone afterwards.
+///
+/// # Panics
+/// Where there is no `unshare` of util-linux.
+#[must_use]
+pub fn again(inner: &str, name: &str, ceiling: u32) -> ExitCode {
+    let group = Cgroups::new(&format!("{name}-{}", std::process::id()));
+    let own = std::env::current_exe().expect("a running program has a file");
+    let status = command(&own, ceiling)
+        .args(std::env::args_os().skip(1))
+        .env(inner, group.root())
+        .status()
+        .expect("unshare is installed");
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// A parent for cgroups, removed from every hierarchy when dropped.

@@ -16,37 +16,6 @@ use tokio_util::sync::CancellationToken;
 pub const INNER: &str = "MINKE_NODE_IT";
 const PLACE: &str = "/tmp/minke-node-it";
 
-fn trees() -> Vec<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let cgroup = |line: &&str| line.contains(" - cgroup");
-    mounts.lines().filter(cgroup).filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
-}
-
-fn remove_tree(path: &Path) {
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            remove_tree(&entry.path());
-        }
-    }
-    // Fails while a process is still dying; the caller tries again.
-    drop(std::fs::remove_dir(path));
-}
-
-/// Everything below the parent; its processes died with the PID namespace.
-pub fn remove_cgroups(root: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let left: Vec<PathBuf> =
-            trees().into_iter().map(|tree| tree.join(&root[1..])).filter(|path| path.exists()).collect();
-        if left.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "cgroups left: {left:?}");
-        left.iter().for_each(|path| remove_tree(path));
-        std::thread::yield_now();
-    }
-}
-
 /// A place for files that vanishes with the mount namespace, and an image archive in it.
 pub fn prepare_machine() {
     std::fs::create_dir_all(PLACE).unwrap();

@@ -13,13 +13,16 @@
 mod kit;
 mod pods;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kit::{INNER, Kit};
 
 /// No test takes longer.
 const CEILING: Duration = Duration::from_secs(90);
+
+/// Seconds that all tests together may take.
+const CEILING_OF_ALL: u32 = 600;
 
 type Body = fn(Kit) -> futures_util::future::LocalBoxFuture<'static, ()>;
 
@@ -39,27 +42,7 @@ fn main() -> ExitCode {
     if std::env::var_os(INNER).is_some() {
         return inner();
     }
-    let root = format!("/minke-node-it-{}", std::process::id());
-    let own = std::env::current_exe().expect("a running program has a file");
-    let status = Command::new("unshare")
-        .args([
-            "--mount",
-            "--pid",
-            "--net",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation",
-            "private",
-            "--",
-        ])
-        .arg(own)
-        .args(std::env::args_os().skip(1))
-        .env(INNER, &root)
-        .status()
-        .expect("unshare is installed and this is root");
-    kit::remove_cgroups(&root);
-    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    xtask::kit::isolation::again(INNER, "minke-node-it", CEILING_OF_ALL)
 }
 
 fn inner() -> ExitCode {

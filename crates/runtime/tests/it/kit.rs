@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime::{
     Config, ContainerSpec, ContainerState, ContainerStatus, Embedded, NamespaceMode, Runtime, SandboxSpec,
@@ -14,42 +14,6 @@ use runtime::{
 
 /// Set in the re-executed program: the cgroup parent.
 pub const INNER: &str = "MINKE_RUNTIME_IT";
-
-/// One parent for everything a test process makes.
-pub fn cgroup_root(pid: u32) -> String {
-    format!("/minke-it-{pid}")
-}
-
-/// All cgroup trees of this machine.
-fn trees() -> Vec<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let cgroup = |line: &&str| line.contains(" - cgroup");
-    mounts.lines().filter(cgroup).filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).collect()
-}
-
-fn remove_tree(path: &Path) {
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            remove_tree(&entry.path());
-        }
-    }
-    let _ = std::fs::remove_dir(path);
-}
-
-/// Everything below the parent; its processes died with the PID namespace.
-pub fn remove_cgroups(root: &str) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let left: Vec<PathBuf> =
-            trees().into_iter().map(|tree| tree.join(&root[1..])).filter(|path| path.exists()).collect();
-        if left.is_empty() || Instant::now() > deadline {
-            assert!(left.is_empty(), "cgroups left: {left:?}");
-            return;
-        }
-        left.iter().for_each(|path| remove_tree(path));
-        std::thread::yield_now();
-    }
-}
 
 /// A place for files that vanishes with the mount namespace.
 pub fn prepare_machine() {

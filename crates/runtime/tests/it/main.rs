@@ -13,13 +13,16 @@ mod oracle;
 mod probe;
 mod streams;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use kit::{INNER, Kit, cgroup_root, remove_cgroups};
+use kit::{INNER, Kit};
 
 /// No test takes longer.
 const CEILING: Duration = Duration::from_secs(60);
+
+/// Seconds that all tests together may take.
+const CEILING_OF_ALL: u32 = 600;
 
 type Test = (&'static str, fn(Kit) -> futures_util::future::LocalBoxFuture<'static, ()>);
 
@@ -50,27 +53,7 @@ fn main() -> ExitCode {
     if std::env::var_os(INNER).is_some() {
         return inner();
     }
-    let root = cgroup_root(std::process::id());
-    let own = std::env::current_exe().expect("a running program has a file");
-    let status = Command::new("unshare")
-        .args([
-            "--mount",
-            "--pid",
-            "--net",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation",
-            "private",
-            "--",
-        ])
-        .arg(own)
-        .args(std::env::args_os().skip(1))
-        .env(INNER, &root)
-        .status()
-        .expect("unshare is installed and this is root");
-    remove_cgroups(&root);
-    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    xtask::kit::isolation::again(INNER, "minke-it", CEILING_OF_ALL)
 }
 
 fn inner() -> ExitCode {

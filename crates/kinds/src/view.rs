@@ -136,6 +136,8 @@ pub struct PodStatusView {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerView {
+    /// Its name.
+    pub name: String,
     /// How often it was restarted.
     pub restart_count: i32,
     /// Its state.
@@ -154,6 +156,8 @@ pub struct StateView {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TerminatedView {
+    /// What its first process returned.
+    pub exit_code: i32,
     /// When.
     pub finished_at: Option<String>,
 }

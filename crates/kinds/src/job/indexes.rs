@@ -41,6 +41,26 @@ impl Indexes {
         *self = Self::merged(ranges);
     }
 
+    pub(super) fn has(&self, index: u32) -> bool {
+        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&index))
+    }
+
+    /// How many indexes are in both sets.
+    pub(super) fn common(&self, other: &Self) -> usize {
+        let overlap = |a: &(u32, u32), b: &(u32, u32)| {
+            let (first, last) = (a.0.max(b.0), a.1.min(b.1));
+            if first <= last { (last - first) as usize + 1 } else { 0 }
+        };
+        self.ranges.iter().flat_map(|a| other.ranges.iter().map(move |b| overlap(a, b))).sum()
+    }
+
+    /// Adds all of another set.
+    pub(super) fn merge(&mut self, other: &Self) {
+        let mut ranges = std::mem::take(&mut self.ranges);
+        ranges.extend(&other.ranges);
+        *self = Self::merged(ranges);
+    }
+
     /// The first `count` indexes below `limit` that are not in the set.
     pub(super) fn free(&self, limit: u32, count: usize) -> Vec<u32> {
         let mut found = Vec::new();
@@ -75,6 +95,35 @@ impl fmt::Display for Indexes {
         };
         f.write_str(&self.ranges.iter().map(text).collect::<Vec<_>>().join(","))
     }
+}
+
+/// How many indexes a user's text names; `Err` says what is wrong with it.
+pub(super) fn check(text: &str, completions: i64) -> Result<i64, String> {
+    let (mut total, mut last) = (0, -1);
+    for interval in text.split(',').filter(|_| !text.is_empty()) {
+        let limits: Vec<&str> = interval.split('-').collect();
+        if limits.len() > 2 {
+            return Err(format!(
+                "the fragment {interval:?} violates the requirement that an index interval can have at most two parts \
+                 separated by '-'"
+            ));
+        }
+        let before = total;
+        for limit in limits {
+            let n: i64 = limit
+                .parse()
+                .map_err(|_| format!("cannot convert string to integer for index: {limit:?}"))?;
+            if n >= completions {
+                return Err(format!("too large index: {limit:?}"));
+            }
+            if last >= n {
+                return Err(format!("non-increasing order, previous: {last}, current: {n}"));
+            }
+            total += if total == before { 1 } else { n - last };
+            last = n;
+        }
+    }
+    Ok(total)
 }
 
 /// A Pod's index.
@@ -132,6 +181,37 @@ mod tests {
         set.extend([2, 8, 0, 2]);
         assert_eq!(set.to_string(), "0-5,8");
         assert_eq!((set.total(), set.free(9, 9)), (7, vec![6, 7]));
+    }
+
+    #[test]
+    fn sets() {
+        let (a, b) = (Indexes::parse("0-3,7", 9), Indexes::parse("2-5,7,8", 9));
+        assert_eq!((a.common(&b), b.has(5), b.has(6)), (3, true, false));
+        let mut both = a;
+        both.merge(&b);
+        assert_eq!(both.to_string(), "0-5,7,8");
+    }
+
+    #[test]
+    fn what_users_write() {
+        for (text, want) in [
+            ("", Ok(0)),
+            ("0", Ok(1)),
+            ("1,3-5,7", Ok(5)),
+            (
+                "1-2-3",
+                Err(
+                    "the fragment \"1-2-3\" violates the requirement that an index interval can have at most two parts separated by '-'",
+                ),
+            ),
+            ("a", Err("cannot convert string to integer for index: \"a\"")),
+            ("1-", Err("cannot convert string to integer for index: \"\"")),
+            ("8,9", Err("too large index: \"9\"")),
+            ("3,2", Err("non-increasing order, previous: 3, current: 2")),
+            ("3-3", Err("non-increasing order, previous: 3, current: 3")),
+        ] {
+            assert_eq!(check(text, 9), want.map_err(str::to_owned), "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 mod columns;
 mod default;
 mod indexes;
+mod per_index;
 mod pods;
+mod policy;
 pub mod reconcile;
 mod strategy;
 mod validate;

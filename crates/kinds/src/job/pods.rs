@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::indexes;
 use super::view::JobView;
+use super::{indexes, per_index};
 use crate::kind::Kind;
 use crate::plan::{Action, Notice, Write, api_version};
 use crate::view::PodView;
@@ -62,7 +62,8 @@ fn owner(job: &JobView) -> Value {
         "uid": job.metadata.uid, "controller": true, "blockOwnerDeletion": true})
 }
 
-pub(super) fn create(stored: &Value, job: &JobView, index: Option<u32>) -> Write {
+/// A new Pod; of an Indexed Job with its index and, where failures are counted by index, the Pod that it replaces.
+pub(super) fn create(stored: &Value, job: &JobView, index: Option<u32>, before: Option<&PodView>) -> Write {
     let meta = &job.metadata;
     let template = &stored["spec"]["template"];
     let mut pod = json!({
@@ -87,6 +88,9 @@ pub(super) fn create(stored: &Value, job: &JobView, index: Option<u32>) -> Write
     pod["metadata"]["finalizers"] = Value::Array(finalizers);
     if let Some(index) = index {
         indexes::stamp(&mut pod, &meta.name, index);
+        if job.per_index() {
+            per_index::stamp(&mut pod, job, before);
+        }
     }
     Write::new(POD, &meta.namespace, "", Action::Create(pod)).telling(
         Notice::normal("SuccessfulCreate", "Created pod: "),

@@ -1,28 +1,29 @@
 //! What a Job needs next (`pkg/controller/job/job_controller.go`): Pods, their accounting, conditions and events.
 //!
 //! Invariants: a finished Pod's UID stands in `status.uncountedTerminatedPods` before its tracking finalizer goes, and
-//! leaves it in the write that counts it, so no Pod is counted twice or never. Deliberately absent: podFailurePolicy,
-//! successPolicy and backoffLimitPerIndex (their fields have no effect yet).
+//! leaves it in the write that counts it, so no Pod is counted twice or never. How a
+//! Job ends is decided in `judge`, back-off limits of single indexes are in `per_index`.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+mod judge;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::judge::Verdict;
 use super::indexes::Indexes;
+use super::per_index;
 pub use super::pods::{FINALIZER, adopt, release, unfinalize};
 use super::pods::{create, delete, progress};
+use super::view::Uncounted;
 pub use super::view::{JobView, expires_at};
-use super::view::{Uncounted, condition};
 use crate::plan::{Action, Notice, Plan, Reference, Write, api_version};
 use crate::view::{PodView, time};
 
 /// At most so many Pods are made, removed or counted in one go.
 const BATCH: usize = 500;
-const FIRST_BACKOFF: Duration = Duration::from_secs(10);
-const MAX_BACKOFF: Duration = Duration::from_secs(600);
 
 /// The Job as stored and the Pods it controls.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub fn reconcile(now: Timestamp, observed: &Observed) -> Result<Plan, serde_json
     }
     let mut sync = Sync::new(now, &job, observed);
     sync.judge(&mut plan);
+    sync.judge_indexes();
     if sync.verdict.is_some() {
         sync.end_active(&mut plan);
     } else {
@@ -59,30 +61,6 @@ pub fn reconcile(now: Timestamp, observed: &Observed) -> Result<Plan, serde_json
     }
     sync.account(&mut plan);
     Ok(plan)
-}
-
-/// A condition about to be set.
-#[derive(Debug, Clone)]
-struct Verdict {
-    interim: &'static str,
-    last: &'static str,
-    reason: String,
-    message: String,
-}
-
-impl Verdict {
-    fn failure(reason: &str, message: &str) -> Self {
-        Self { interim: "FailureTarget", last: "Failed", reason: reason.into(), message: message.into() }
-    }
-
-    fn success(reason: &str, message: &str) -> Self {
-        Self {
-            interim: "SuccessCriteriaMet",
-            last: "Complete",
-            reason: reason.into(),
-            message: message.into(),
-        }
-    }
 }
 
 /// One reconcile's working state.
@@ -100,6 +78,10 @@ struct Sync<'a> {
     succeeded: i32,
     failed: i32,
     indexes: Indexes,
+    /// Indexes lost, where each has a back-off limit of its own.
+    lost: Option<Indexes>,
+    /// Failed Pods that keep their finalizer until they are replaced, by index.
+    waiting: BTreeMap<u32, &'a PodView>,
     start: Option<Timestamp>,
     verdict: Option<Verdict>,
     uncounted: Uncounted,
@@ -116,13 +98,21 @@ impl<'a> Sync<'a> {
         let succeeded = job.status.succeeded
             + count(uncounted.succeeded.len())
             + fresh(&uncounted.succeeded, &|p| p.status.phase == "Succeeded");
-        let failed =
-            job.status.failed + count(uncounted.failed.len()) + fresh(&uncounted.failed, &|p| job.failed(p));
+        let failed = job.status.failed
+            + count(uncounted.failed.len())
+            + fresh(&uncounted.failed, &|p| job.failed(p) && job.counts(p));
         let mut indexes = Indexes::parse(&job.status.completed_indexes, job.completions());
         if job.indexed() {
             let done = observed.pods.iter().filter(|p| job.countable(p) && p.status.phase == "Succeeded");
             indexes.extend(done.filter_map(|p| job.index(p)));
         }
+        let active: Vec<&PodView> = observed.pods.iter().filter(|p| p.active()).collect();
+        let lost = job.per_index().then(|| per_index::failed(job, &observed.pods));
+        let waiting = lost.as_ref().map_or_else(BTreeMap::new, |lost| {
+            let running: BTreeSet<u32> = active.iter().filter_map(|p| job.index(p)).collect();
+            let closed = |i: u32| indexes.has(i) || lost.has(i) || running.contains(&i);
+            per_index::waiting(job, &observed.pods, closed)
+        });
         Self {
             now,
             job,
@@ -130,54 +120,18 @@ impl<'a> Sync<'a> {
             pods: &observed.pods,
             conditions: status["conditions"].as_array().cloned().unwrap_or_default(),
             status,
-            active: observed.pods.iter().filter(|p| p.active()).collect(),
+            active,
             making: 0,
             terminating: observed.pods.iter().filter(|p| p.terminating()).count(),
             succeeded: if job.indexed() { count(indexes.total()) } else { succeeded },
             failed,
             indexes,
+            lost,
+            waiting,
             start: time(job.status.start_time.as_deref()).or((!job.spec.suspend).then_some(now)),
             verdict: None,
             uncounted,
         }
-    }
-
-    /// Has it failed, or has an earlier reconcile decided?
-    fn judge(&mut self, plan: &mut Plan) {
-        let spec = &self.job.spec;
-        let earlier = |kind: &str| condition(&self.job.status.conditions, kind);
-        if let Some(met) = earlier("SuccessCriteriaMet") {
-            self.verdict = Some(Verdict::success(&met.reason, &met.message));
-        } else if let Some(target) = earlier("FailureTarget") {
-            self.verdict = Some(Verdict::failure(&target.reason, &target.message));
-        } else if self.failed > spec.backoff_limit.unwrap_or(6) || self.restarts_exceed() {
-            let message = "Job has reached the specified backoff limit";
-            self.verdict = Some(Verdict::failure("BackoffLimitExceeded", message));
-        } else if let (Some(seconds), Some(start), false) =
-            (spec.active_deadline_seconds, self.start, spec.suspend)
-        {
-            let deadline = start + Duration::from_secs(seconds.max(0).unsigned_abs());
-            if self.now >= deadline {
-                let message = "Job was active longer than specified deadline";
-                self.verdict = Some(Verdict::failure("DeadlineExceeded", message));
-            } else {
-                plan.wake(deadline);
-            }
-        }
-    }
-
-    /// With restartPolicy OnFailure the containers' restarts count against the limit.
-    fn restarts_exceed(&self) -> bool {
-        if self.job.spec.template.spec.restart_policy != "OnFailure" {
-            return false;
-        }
-        let living = self.pods.iter().filter(|p| matches!(p.status.phase.as_str(), "Running" | "Pending"));
-        let restarts: i32 = living
-            .flat_map(|p| p.status.init_container_statuses.iter().chain(&p.status.container_statuses))
-            .map(|c| c.restart_count)
-            .sum();
-        let limit = self.job.spec.backoff_limit.unwrap_or(6);
-        restarts > 0 && restarts >= limit
     }
 
     /// A decided Job deletes what still runs.
@@ -215,7 +169,7 @@ impl<'a> Sync<'a> {
             plan.wake(until);
             return;
         }
-        let created = self.creations(missing);
+        let created = self.creations(plan, missing);
         self.making = created.len();
         plan.stage(created);
     }
@@ -253,8 +207,11 @@ impl<'a> Sync<'a> {
         self.terminating += doomed.len();
     }
 
-    /// Failures since the last success delay the next Pods: 10 s, doubling, at most 10 minutes.
+    /// Failures since the last success delay the next Pods, unless each index has a delay of its own.
     fn backoff_until(&self) -> Option<Timestamp> {
+        if self.lost.is_some() {
+            return None;
+        }
         let ended = |ended: &dyn Fn(&PodView) -> bool| -> Vec<Timestamp> {
             self.pods.iter().filter(|p| ended(p)).map(PodView::finish_time).collect()
         };
@@ -262,22 +219,31 @@ impl<'a> Sync<'a> {
         let failures: Vec<Timestamp> =
             ended(&|p| self.job.failed(p)).into_iter().filter(|t| success.is_none_or(|s| *t > s)).collect();
         let last = failures.iter().max()?;
-        let doublings = u32::try_from(failures.len() - 1).unwrap_or(u32::MAX).min(6);
-        let until = *last + (FIRST_BACKOFF * 2u32.pow(doublings)).min(MAX_BACKOFF);
+        let until = *last + per_index::delay(failures.len());
         (until > self.now).then_some(until)
     }
 
-    fn creations(&self, missing: usize) -> Vec<Write> {
+    fn creations(&self, plan: &mut Plan, missing: usize) -> Vec<Write> {
         if !self.job.indexed() {
-            return (0..missing).map(|_| create(self.stored, self.job, None)).collect();
+            return (0..missing).map(|_| create(self.stored, self.job, None, None)).collect();
         }
         let mut taken = self.indexes.clone();
         taken.extend(self.active.iter().filter_map(|p| self.job.index(p)));
         if self.job.spec.pod_replacement_policy == "Failed" {
             taken.extend(self.pods.iter().filter(|p| p.terminating()).filter_map(|p| self.job.index(p)));
         }
-        let free = taken.free(self.job.completions(), missing);
-        free.into_iter().map(|index| create(self.stored, self.job, Some(index))).collect()
+        if let Some(lost) = &self.lost {
+            taken.merge(lost);
+        }
+        let mut created = Vec::new();
+        for index in taken.free(self.job.completions(), missing) {
+            let before = self.waiting.get(&index).copied();
+            match before.map(per_index::due).filter(|due| *due > self.now) {
+                Some(due) => plan.wake(due),
+                None => created.push(create(self.stored, self.job, Some(index), before)),
+            }
+        }
+        created
     }
 
     fn check_complete(&mut self) {
@@ -381,12 +347,14 @@ impl<'a> Sync<'a> {
         for pod in self.pods.iter().filter(|p| p.metadata.has_finalizer(FINALIZER)) {
             let succeeded = pod.status.phase == "Succeeded";
             let failed = self.job.failed(pod);
-            if !(succeeded || failed || decided || self.job.metadata.deleting()) || release.len() >= BATCH {
+            let ending = decided || self.job.metadata.deleting();
+            let waits = self.waiting.values().any(|w| w.metadata.uid == pod.metadata.uid);
+            if !(succeeded || (failed && !waits) || ending) || release.len() >= BATCH {
                 continue;
             }
             release.push(pod);
             let uid = &pod.metadata.uid;
-            let counts = !self.job.indexed() || self.job.index(pod).is_some();
+            let counts = (!self.job.indexed() || self.job.index(pod).is_some()) && self.job.counts(pod);
             if succeeded && !self.uncounted.failed.contains(uid) {
                 // The index itself is the account of an Indexed Job.
                 if !self.job.indexed() && !self.uncounted.succeeded.contains(uid) {
@@ -434,6 +402,9 @@ impl<'a> Sync<'a> {
         if self.job.indexed() && self.indexes.total() > 0 {
             self.status["completedIndexes"] = json!(self.indexes.to_string());
         }
+        if let Some(lost) = &self.lost {
+            self.status["failedIndexes"] = json!(lost.to_string());
+        }
     }
 }
 
@@ -456,6 +427,9 @@ fn size(n: i32) -> usize {
     usize::try_from(n).unwrap_or(0)
 }
 
+#[cfg(test)]
+#[path = "reconcile_policies.rs"]
+mod policies;
 #[cfg(test)]
 #[path = "reconcile_tests.rs"]
 mod tests;

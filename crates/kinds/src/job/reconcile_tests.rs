@@ -3,13 +3,13 @@
 use super::super::indexes;
 use super::*;
 
-const NOW: i64 = 1_700_000_000;
+pub(super) const NOW: i64 = 1_700_000_000;
 
-fn at(seconds: i64) -> String {
+pub(super) fn at(seconds: i64) -> String {
     Timestamp::from_seconds(seconds).rfc3339()
 }
 
-fn job(spec: &Value, status: &Value) -> Value {
+pub(super) fn job(spec: &Value, status: &Value) -> Value {
     let mut job = json!({
         "metadata": {"name": "j", "namespace": "d", "uid": "u", "resourceVersion": "7"},
         "spec": {"parallelism": 1, "completions": 1, "backoffLimit": 6, "completionMode": "NonIndexed", "template": {
@@ -22,7 +22,7 @@ fn job(spec: &Value, status: &Value) -> Value {
     job
 }
 
-fn pod(name: &str, phase: &str, tracked: bool) -> PodView {
+pub(super) fn pod(name: &str, phase: &str, tracked: bool) -> PodView {
     let finalizers = if tracked { json!([FINALIZER]) } else { json!([]) };
     serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": "d", "uid": name, "finalizers": finalizers,
@@ -39,7 +39,7 @@ fn deleted(mut pod: PodView) -> PodView {
 }
 
 /// The plan as text: one line for each stage, then events and wake-up.
-fn show(job: Value, pods: Vec<PodView>) -> String {
+pub(super) fn show(job: Value, pods: Vec<PodView>) -> String {
     let plan = reconcile(Timestamp::from_seconds(NOW), &Observed { job, pods }).unwrap();
     let mut lines = Vec::new();
     for stage in &plan.stages {
@@ -73,7 +73,7 @@ fn show_write(write: &Write) -> String {
                 .collect();
             let number = |name: &str| status[name].as_i64().unwrap_or(0);
             format!(
-                "status a{} r{} s{} f{} t{} u{} [{}]{}",
+                "status a{} r{} s{} f{} t{} u{} [{}]{}{}",
                 number("active"),
                 number("ready"),
                 number("succeeded"),
@@ -81,13 +81,17 @@ fn show_write(write: &Write) -> String {
                 number("terminating"),
                 status["uncountedTerminatedPods"],
                 conditions.join(" "),
+                status["failedIndexes"]
+                    .as_str()
+                    .filter(|l| !l.is_empty())
+                    .map_or(String::new(), |l| format!(" lost {l}")),
                 if status["completionTime"].is_string() { " done" } else { "" }
             )
         }
     }
 }
 
-fn started(more: &Value) -> Value {
+pub(super) fn started(more: &Value) -> Value {
     let mut status =
         json!({"startTime": at(NOW - 60), "ready": 0, "terminating": 0, "uncountedTerminatedPods": {}});
     for (key, value) in more.as_object().unwrap() {
@@ -333,7 +337,7 @@ fn time_to_live() {
 #[test]
 fn a_made_pod() {
     let view = JobView::deserialize(&job(&json!({}), &json!({}))).unwrap();
-    let write = create(&job(&json!({}), &json!({})), &view, None);
+    let write = create(&job(&json!({}), &json!({})), &view, None, None);
     let Action::Create(pod) = write.action else { panic!("not a create") };
     assert_eq!(pod["metadata"]["ownerReferences"][0]["uid"], "u");
     assert_eq!(pod["metadata"]["finalizers"], json!([FINALIZER]));

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::indexes;
 use super::strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_NAME};
 use crate::field::{ErrorList, Path};
 use crate::kind::Endpoint;
@@ -16,6 +17,8 @@ use crate::value::{child, get_mut, int, is_set, is_true, items, keep, same, size
 const IMMUTABLE: &str = "field is immutable";
 /// Most Pods of an Indexed Job at one time.
 const MAX_INDEXED: i64 = 100_000;
+/// Most bytes of `succeededIndexes`.
+const MAX_SUCCEEDED_INDEXES: usize = 64 * 1024;
 
 /// A new Job.
 pub(super) fn create(job: &Value) -> ErrorList {
@@ -304,12 +307,30 @@ fn success_policy(errors: &mut ErrorList, path: &Path, spec: &Value) {
             let detail = "at least one of succeededCount or succeededIndexes must be specified";
             errors.required(&path, detail);
         }
+        let completions = int(&spec["completions"]);
+        let mut named = None;
+        if let Some(text) = rule["succeededIndexes"].as_str() {
+            let path = path.child("succeededIndexes");
+            if text.len() > MAX_SUCCEEDED_INDEXES {
+                errors.too_long(&path, MAX_SUCCEEDED_INDEXES);
+            }
+            match indexes::check(text, completions) {
+                Ok(total) => named = Some(total),
+                Err(why) => errors.invalid(&path, text, format!("error parsing succeededIndexes: {why}")),
+            }
+        }
         if let Some(count) = rule["succeededCount"].as_i64() {
             let path = path.child("succeededCount");
             if count < 1 {
                 errors.invalid(&path, count, "must be greater than zero");
             }
-            let completions = int(&spec["completions"]);
+            if let Some(total) = named.filter(|total| count > *total) {
+                let detail = format!(
+                    "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes \
+                     field)"
+                );
+                errors.invalid(&path, count, detail);
+            }
             if count > completions {
                 let detail = format!(
                     "must be less than or equal to {completions} (the number of specified completions)"

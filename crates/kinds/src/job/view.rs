@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::indexes;
 use super::pods::FINALIZER;
+use super::policy::{FailurePolicy, Outcome, SuccessPolicy};
 use crate::view::{Condition, Meta, PodView, time};
 
 /// The fields looked at.
@@ -36,6 +37,10 @@ pub struct SpecView {
     pub(super) active_deadline_seconds: Option<i64>,
     pub(super) suspend: bool,
     pub(super) pod_replacement_policy: String,
+    pub(super) pod_failure_policy: Option<FailurePolicy>,
+    pub(super) success_policy: Option<SuccessPolicy>,
+    pub(super) backoff_limit_per_index: Option<i32>,
+    pub(super) max_failed_indexes: Option<i32>,
     pub(super) managed_by: Option<String>,
     /// Seconds after the end.
     pub ttl_seconds_after_finished: Option<i64>,
@@ -64,6 +69,7 @@ pub struct StatusView {
     pub(super) succeeded: i32,
     pub(super) failed: i32,
     pub(super) completed_indexes: String,
+    pub(super) failed_indexes: Option<String>,
     pub(super) uncounted_terminated_pods: Uncounted,
 }
 
@@ -107,6 +113,21 @@ impl JobView {
         let replaces_terminating = self.spec.pod_replacement_policy != "Failed";
         pod.status.phase == "Failed"
             || (replaces_terminating && pod.metadata.deleting() && pod.status.phase != "Succeeded")
+    }
+
+    /// What the failure policy makes of a failed Pod.
+    pub(super) fn judge(&self, pod: &PodView) -> Outcome {
+        self.spec.pod_failure_policy.as_ref().map_or(Outcome::Count, |policy| policy.judge(pod))
+    }
+
+    /// Whether a failed Pod counts as a failure.
+    pub(super) fn counts(&self, pod: &PodView) -> bool {
+        self.judge(pod) != Outcome::Ignore
+    }
+
+    /// Whether each index has a back-off limit of its own.
+    pub(super) fn per_index(&self) -> bool {
+        self.indexed() && self.spec.backoff_limit_per_index.is_some()
     }
 
     /// The Pod's completion index, if it is one of this Job's.

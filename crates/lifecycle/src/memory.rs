@@ -9,6 +9,9 @@ use crate::action::{Failure, ProbeKind};
 use crate::time::Time;
 
 /// What the machine remembers of a Pod.
+///
+/// What is skipped in serialization says how far actions have come that may be done again: a daemon that starts anew
+/// does them once more, and a Pod that ends needs not be written down at every turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
@@ -21,16 +24,21 @@ pub struct Memory {
     /// The sandbox in which all init containers had run.
     pub initialized: Option<String>,
     /// By action: next try and length of the back-off after failures.
+    #[serde(skip)]
     pub retry: BTreeMap<String, Retry>,
     /// `SandboxChanged` was said about this sandbox.
     pub sandbox_changed: Option<String>,
     /// Sandboxes that were stopped.
+    #[serde(skip)]
     pub stopped: BTreeSet<String>,
     /// The volumes are gone.
+    #[serde(skip)]
     pub volumes_down: bool,
     /// The cgroup is gone.
+    #[serde(skip)]
     pub cgroup_down: bool,
     /// The API was asked to delete the object and agreed.
+    #[serde(skip)]
     pub deleted: bool,
     /// The ended instance whose rule restarts all containers, while that is being done.
     pub restart_all: Option<String>,

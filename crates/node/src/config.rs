@@ -9,7 +9,7 @@ use base::quantity::Quantity;
 use client::Objects;
 use images::Images;
 use net::Network;
-use runtime::Runtime;
+use runtime::{Runtime, Trash};
 
 use crate::events::Recorder;
 use crate::handle::NodeHandle;
@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) events: Recorder,
     pub(crate) pulls: Pulls,
     pub(crate) volumes: Volumes,
+    /// Directories of Pods that are over.
+    pub(crate) trash: Arc<Trash>,
     pub(crate) facts: Facts,
     /// What Pods may use of this node.
     pub(crate) allocatable: BTreeMap<String, Quantity>,

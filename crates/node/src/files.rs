@@ -15,11 +15,3 @@ pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()>
     file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     std::fs::rename(&tmp, path)
 }
-
-/// Removes a directory with everything in it; a missing one is removed already.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}

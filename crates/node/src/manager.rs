@@ -253,7 +253,7 @@ impl Manager {
                     );
                 }
                 _ => {
-                    if let Err(e) = crate::files::remove_tree(&dir.path()) {
+                    if let Err(e) = self.shared.trash.put(&dir.path()) {
                         tracing::warn!("{} stays: {e}", dir.path().display());
                     }
                 }

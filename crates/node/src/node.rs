@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::quantity::Quantity;
-use runtime::{Resources, RuntimeError};
+use runtime::{Resources, RuntimeError, Trash};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +56,9 @@ impl Node {
             let path = config.data_dir.join(sub);
             std::fs::create_dir_all(&path).map_err(|source| NodeError::Directory { path, source })?;
         }
+        let path = config.data_dir.join("trash/pods");
+        let trash = Trash::open(path.clone()).map_err(|source| NodeError::Directory { path, source })?;
+        let trash = Arc::new(trash);
         let facts = Facts::read(&config.data_dir);
         let allocatable: BTreeMap<String, Quantity> =
             serde_json::from_value::<BTreeMap<String, String>>(register::status::allocatable(&facts))
@@ -68,8 +71,9 @@ impl Node {
             handle: NodeHandle::new(&config.name, &config.data_dir, config.runtime.clone()),
             events: Recorder::start(&config.name, config.api.clone()),
             pulls: Pulls::new(config.images.clone()),
-            volumes: Volumes::new(&config.data_dir.join("pods"), config.api.clone(), memory)
+            volumes: Volumes::new(&config.data_dir.join("pods"), trash.clone(), config.api.clone(), memory)
                 .with_allocatable(allocatable.clone()),
+            trash,
             allocatable,
             status_slots: Semaphore::new(STATUS_SLOTS),
             facts,

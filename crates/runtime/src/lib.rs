@@ -13,6 +13,7 @@ mod rootfs;
 mod seccomp;
 mod signal;
 mod sys;
+mod trash;
 mod types;
 mod users;
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use embedded::{Config, Embedded};
+pub use trash::Trash;
 pub use types::*;
 
 /// The runtime as the node agent sees it; shaped like CRI's RuntimeService.

@@ -21,13 +21,18 @@ pub async fn remove(instance: &Instance) -> Result<()> {
     let sandboxes = sandboxes(instance).await;
     let network = network(instance).await;
     let volumes = unmount_below(&instance.dir);
-    let sockets = match fs::remove_dir_all(instance.run_dir()) {
+    let sockets = remove_dir(&instance.run_dir());
+    let trash = remove_dir(&instance.dir.join("trash"));
+    sandboxes.and(network).and(volumes).and(sockets).and(trash)
+}
+
+fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", instance.run_dir().display()))
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
         _ => Ok(()),
-    };
-    sandboxes.and(network).and(volumes).and(sockets)
+    }
 }
 
 async fn sandboxes(instance: &Instance) -> Result<()> {

@@ -273,7 +273,7 @@ impl Body {
             &self.uid,
         );
         for dir in [self.shared.pod_dir(&self.uid), logs] {
-            if let Err(e) = files::remove_tree(&dir) {
+            if let Err(e) = self.shared.trash.put(&dir) {
                 tracing::warn!("cannot remove {}: {e}", dir.display());
             }
         }

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use runtime::Trash;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// Makes a volume's directory, its parents with 0750; whether it is new.
@@ -41,8 +42,8 @@ pub(super) fn tmpfs(dir: &Path, size: u64) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Unmounts everything at or below `dir`, uppermost mounts first, then removes it.
-pub(super) fn remove_with_mounts(dir: &Path) -> Result<(), String> {
+/// Unmounts everything at or below `dir`, uppermost mounts first, then throws it away.
+pub(super) fn remove_with_mounts(dir: &Path, trash: &Trash) -> Result<(), String> {
     // Canonical, because the kernel's table is.
     let canonical = match fs::canonicalize(dir) {
         Ok(path) => path,
@@ -62,12 +63,7 @@ pub(super) fn remove_with_mounts(dir: &Path) -> Result<(), String> {
     if let Some(left) = mounts_below(&canonical)?.first() {
         return Err(format!("{} is still mounted", left.display()));
     }
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("remove {}: {error}", dir.display()))
-        }
-        _ => Ok(()),
-    }
+    trash.put(dir).map_err(|error| format!("remove {}: {error}", dir.display()))
 }
 
 /// Mount points at or below a directory, in the order in which they were mounted.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use base::quantity::Quantity;
 use client::Objects;
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume, VolumeMount};
-use runtime::{Mount, Propagation};
+use runtime::{Mount, Propagation, Trash};
 
 use crate::container::env::go_quote;
 use atomic::Payload;
@@ -53,15 +53,27 @@ pub struct Volumes {
     /// Bounds memory-backed volumes and answers for limits that are not set.
     allocatable: Arc<BTreeMap<String, Quantity>>,
     tokens: Arc<token::Tokens>,
+    trash: Arc<Trash>,
 }
 
 impl Volumes {
-    /// Volumes under `pods_dir`.
+    /// Volumes under `pods_dir`; what is removed of them goes to `trash`.
     #[must_use]
-    pub fn new(pods_dir: &Path, api: Option<Arc<dyn Objects>>, allocatable_memory: u64) -> Self {
+    pub fn new(
+        pods_dir: &Path,
+        trash: Arc<Trash>,
+        api: Option<Arc<dyn Objects>>,
+        allocatable_memory: u64,
+    ) -> Self {
         let memory = i64::try_from(allocatable_memory).unwrap_or(i64::MAX);
         let allocatable = BTreeMap::from([("memory".to_owned(), Quantity::from_bytes(memory))]);
-        Self { pods_dir: pods_dir.into(), api, allocatable: Arc::new(allocatable), tokens: Arc::default() }
+        Self {
+            pods_dir: pods_dir.into(),
+            api,
+            allocatable: Arc::new(allocatable),
+            tokens: Arc::default(),
+            trash,
+        }
     }
 
     /// With all of the node's allocatable resources, for `limits.*` of downwardAPI files.
@@ -99,10 +111,10 @@ impl Volumes {
             return Err(fail(format!("{uid:?} is no Pod UID")));
         }
         self.tokens.forget(uid);
-        let dir = self.pods_dir.join(uid);
+        let (dir, trash) = (self.pods_dir.join(uid), self.trash.clone());
         blocking(move || {
             for part in ["volume-subpaths", "volumes"] {
-                kernel::remove_with_mounts(&dir.join(part))?;
+                kernel::remove_with_mounts(&dir.join(part), &trash)?;
             }
             Ok(())
         })

@@ -62,9 +62,13 @@ fn alone(test: impl AsyncFnOnce(&World) + Send + 'static) {
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
         let temp = tempfile::tempdir().unwrap();
         let api = Arc::new(Api::default());
-        let volumes = Volumes::new(temp.path(), Some(api.clone() as Arc<dyn Objects>), 1 << 30);
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let guard = tokio.enter();
+        let trash = Arc::new(Trash::open(temp.path().join("trash")).unwrap());
+        drop(guard);
+        let volumes = Volumes::new(temp.path(), trash, Some(api.clone() as Arc<dyn Objects>), 1 << 30);
         let world = World { temp, api, volumes };
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test(&world));
+        tokio.block_on(test(&world));
     };
     std::thread::spawn(run).join().unwrap();
 }

@@ -351,7 +351,7 @@ pub(super) async fn remove(shared: &Arc<Shared>, container: &Arc<Container>) -> 
     let (with, gone) = (shared.clone(), container.clone());
     blocking(move || {
         with.cgroups.remove(&gone.cgroup())?;
-        record::remove_dir(&gone.dir)
+        with.trash.put(&gone.dir).map_err(|error| failed("remove", &gone.dir, &error))
     })
     .await?;
     shared.containers().remove(&container.id);

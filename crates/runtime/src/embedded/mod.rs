@@ -24,7 +24,7 @@ use tokio::sync::broadcast;
 use crate::cgroup::Cgroups;
 use crate::{
     ContainerSpec, ContainerStatus, ExecOutput, ExecSpec, Resources, Runtime, RuntimeError, RuntimeEvent,
-    SandboxSpec, SandboxStatus, Session, Stats, caps, plan, sys,
+    SandboxSpec, SandboxStatus, Session, Stats, Trash, caps, plan, sys,
 };
 use record::failed;
 use state::{Container, Sandbox};
@@ -56,6 +56,7 @@ pub struct Embedded {
 /// What background tasks need too; they must not keep `Embedded` itself alive.
 struct Shared {
     cgroups: Cgroups,
+    trash: Trash,
     /// The shim's program on a read-only mount: what runs in containers cannot overwrite it through /proc/PID/exe.
     shim: OwnedFd,
     sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
@@ -123,11 +124,14 @@ impl Embedded {
     /// When directories cannot be made, the shim cannot be written or no cgroup tree is mounted.
     pub async fn open(config: Config) -> Result<Arc<Self>, RuntimeError> {
         let for_setup = config.clone();
+        let at = config.data_dir.join("trash/sandboxes");
+        let trash = Trash::open(at.clone()).map_err(|error| failed("open", &at, &error))?;
         let shared = blocking(move || {
             record::make_dir(&for_setup.data_dir.join("sandboxes"))?;
             record::make_dir(&for_setup.run_dir)?;
             Ok(Shared {
                 cgroups: Cgroups::detect(&for_setup.cgroup_root)?,
+                trash,
                 shim: install_shim(&for_setup)?,
                 sandboxes: Mutex::default(),
                 containers: Mutex::default(),

@@ -258,11 +258,12 @@ pub(super) async fn remove(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) -> Resu
     Ok(())
 }
 
-async fn clean_up(_shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
+async fn clean_up(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
     let (dir, socket): (PathBuf, PathBuf) = (sandbox.dir.clone(), sandbox.socket.clone());
     *sandbox.live() = Live::default();
+    let shared = shared.clone();
     blocking(move || {
-        record::remove_dir(&dir)?;
+        shared.trash.put(&dir).map_err(|error| failed("remove", &dir, &error))?;
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(failed("remove", &socket, &error))

@@ -54,6 +54,8 @@ impl Run<'_> {
             }
             (Key::Hook(Hook::PreStop, id), _) => self.hook_over(id),
             (Key::Probe(kind, id), Outcome::Probed(verdict)) => self.probed(*kind, id, verdict),
+            (Key::Allocate, _) => self.allocated(),
+            (Key::Resize, _) => self.resized(),
             (Key::Unmount, _) => self.mem.volumes_down = true,
             (Key::RemoveCgroup, _) => self.mem.cgroup_down = true,
             (Key::Delete, _) => self.mem.deleted = true,
@@ -90,6 +92,8 @@ impl Run<'_> {
                 self.emit(warning("", "FailedKillPod", format!("error killing pod: {}", why.message)));
             }
             Key::MountVolumes => self.mount_failed(why),
+            Key::Allocate => self.refused(why),
+            Key::Resize => self.resize_failed(why),
             _ => {}
         }
         self.back_off(key, &why.message);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::memory::Allocation;
 use serde::{Deserialize, Serialize};
 
 /// The two hooks.
@@ -72,6 +73,10 @@ pub enum Key {
     Delete,
     /// [`Action::Forget`].
     Forget,
+    /// [`Action::Allocate`].
+    Allocate,
+    /// [`Action::Resize`].
+    Resize,
 }
 
 /// One thing to do. Every action except `EmitEvent` ends in a [`Finished`] with its key.
@@ -169,6 +174,18 @@ pub enum Action {
     DeleteFromApi,
     /// The Pod is over: remove its logs and memory and stop stepping it.
     Forget,
+    /// Grant these resources if the node has room for them beside the other Pods; `Deferred` or `Infeasible` if not.
+    Allocate {
+        /// By container.
+        resources: Allocation,
+    },
+    /// Give the Pod's cgroup and running containers what is allocated.
+    Resize {
+        /// Id and name of those that do not have it yet.
+        running: Vec<(String, String)>,
+        /// What the Pod's cgroup was made for.
+        from: Allocation,
+    },
     /// Say something.
     EmitEvent(Event),
 }
@@ -194,6 +211,8 @@ impl Action {
             Self::RemoveCgroup => Key::RemoveCgroup,
             Self::DeleteFromApi => Key::Delete,
             Self::Forget => Key::Forget,
+            Self::Allocate { .. } => Key::Allocate,
+            Self::Resize { .. } => Key::Resize,
             Self::EmitEvent(_) => return None,
         })
     }

@@ -12,6 +12,7 @@ mod deletion;
 mod kill;
 mod memory;
 mod probe;
+mod resize;
 mod restart;
 mod restart_all;
 mod start;
@@ -26,12 +27,13 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use resize::with_resources;
 pub use status::phase::is_terminal;
 pub use status::{OWNED_CONDITIONS, qos_class};
 pub use step::step;
 pub use types::{
-    Action, Container, ContainerMemory, ContainerState, Desired, Event, EventType, Failure, Finished, Hook,
-    ImageState, Key, Memory, Observed, Outcome, ProbeKind, ProbeMemory, ProbeVerdict, PullMemory, Retry,
-    Role, Sandbox, Step, Stopping, Termination, Time, Verdict,
+    Action, Allocation, Container, ContainerMemory, ContainerState, Desired, Event, EventType, Failure,
+    Finished, Hook, ImageState, Key, Memory, Observed, Outcome, ProbeKind, ProbeMemory, ProbeVerdict,
+    PullMemory, ResizeProgress, Retry, Role, Sandbox, Step, Stopping, Termination, Time, Verdict,
 };
 pub use view::{Ctr, containers, pod_label};

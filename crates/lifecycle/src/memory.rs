@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{PodStatus, ResourceRequirements};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Failure, ProbeKind};
 use crate::time::Time;
+
+/// Resources by container name.
+pub type Allocation = BTreeMap<String, ResourceRequirements>;
 
 /// What the machine remembers of a Pod.
 ///
@@ -44,6 +47,27 @@ pub struct Memory {
     pub restart_all: Option<String>,
     /// The last status returned: conditions and lost containers are judged against it.
     pub status: Option<PodStatus>,
+    /// What the node granted the containers.
+    pub allocated: Option<Allocation>,
+    /// What the Pod's cgroup is limited to.
+    pub enforced: Option<Allocation>,
+    /// What was last asked for.
+    pub allocating: Option<Allocation>,
+    /// What is being enforced, and on which instances (id, name).
+    pub resizing: Option<(Allocation, Vec<(String, String)>)>,
+    /// Why the wanted resources are not granted.
+    pub resize_pending: Option<Failure>,
+    /// A resize that was granted and is not everywhere in force.
+    pub resize_progress: Option<ResizeProgress>,
+}
+
+/// A resize under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResizeProgress {
+    /// Of the spec that wants it.
+    pub generation: i64,
+    /// Why it does not come to an end.
+    pub error: String,
 }
 
 /// Back-off after failures of one preparing action.
@@ -100,6 +124,10 @@ pub struct ContainerMemory {
     pub probes: BTreeMap<ProbeKind, ProbeMemory>,
     /// Instance that could not be started and never ran.
     pub failed_start: String,
+    /// Instance whose resources were changed while it runs, and to what.
+    pub applied: Option<(String, ResourceRequirements)>,
+    /// Instance that was killed because its new resources need another one.
+    pub resize_kill: String,
 }
 
 /// A container being stopped.

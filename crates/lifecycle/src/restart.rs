@@ -62,7 +62,7 @@ impl Run<'_> {
         if ctr.role == Role::Init && !failed {
             return false;
         }
-        if ended.image_spec != ctr.image() {
+        if self.replaced(ctr, ended) {
             return true;
         }
         let own = ctr.spec.restart_policy.as_deref().filter(|p| !p.is_empty());

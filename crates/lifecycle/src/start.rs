@@ -71,7 +71,7 @@ impl Run<'_> {
         let name = ctr.name().to_owned();
         let last = newest(self.o, &name).cloned();
         if let Some(last) = &last {
-            let changed = last.image_spec != ctr.image();
+            let changed = self.replaced(ctr, last);
             if let Some(until) = self.crash_backoff(&name, last, changed) {
                 self.tell_crash_backoff(&name, &last.id, until);
                 return Progress::Waiting;
@@ -81,6 +81,10 @@ impl Run<'_> {
         if self.now < retry_at {
             self.wake_at(retry_at);
             return Progress::Waiting;
+        }
+        if !self.enforced() {
+            // The Pod's cgroup comes first; its action is under way.
+            return Progress::Busy;
         }
         let Some(target) = self.target_id(ctr) else { return Progress::Waiting };
         let image_ref = match self.image(ctr) {

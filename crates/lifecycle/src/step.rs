@@ -26,6 +26,9 @@ pub fn step(now: Time, desired: &Desired, observed: &Observed, memory: &Memory) 
     run.absorb();
     run.judge_end();
     if run.mem.ending.is_none() {
+        run.allocate();
+    }
+    if run.mem.ending.is_none() {
         run.sync();
     }
     if run.mem.ending.is_some() {

@@ -114,6 +114,7 @@ impl Run<'_> {
             return;
         }
         let ctrs = self.ctrs.clone();
+        self.enforce(&ctrs);
         for ctr in ctrs.iter().filter(|c| c.role == Role::Ephemeral) {
             let inst = newest(self.o, ctr.name());
             if inst.is_none_or(|i| matches!(i.state, ContainerState::Created | ContainerState::Running)) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 use serde::{Deserialize, Serialize};
 
 pub use crate::action::*;
@@ -95,7 +95,7 @@ pub enum ContainerState {
 }
 
 /// A container instance as the runtime has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Container {
     /// Id without prefix.
     pub id: String,
@@ -127,6 +127,8 @@ pub struct Container {
     pub message: String,
     /// uid, gid, supplemental groups.
     pub user: Option<(u32, u32, Vec<u32>)>,
+    /// What it was made with, if that is known.
+    pub resources: Option<ResourceRequirements>,
 }
 
 /// What is: told by the runtime, the image store and the executors.

@@ -94,6 +94,18 @@ fn sysctls(pod: &Pod) -> Option<Verdict> {
     None
 }
 
+/// Whether a Pod has ended.
+pub(crate) fn is_over(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(lifecycle::is_terminal)
+}
+
+/// Why a Pod that is here already may not have these resources; `None` if it may.
+pub(crate) fn shortage(pod: &Pod, others: &[&Pod], room: &Room) -> Option<String> {
+    match resources(pod, others, room)? {
+        Verdict::Rejected { message, .. } | Verdict::Evicted { message, .. } => Some(message),
+    }
+}
+
 fn resources(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
     let short = |name: &str, asked: i64, used: i64, capacity: i64| {
         let message = format!(

@@ -11,6 +11,7 @@ use images::Images;
 use net::Network;
 use runtime::{Runtime, Trash};
 
+use crate::admission::Room;
 use crate::events::Recorder;
 use crate::handle::NodeHandle;
 use crate::pulls::Pulls;
@@ -66,6 +67,10 @@ pub(crate) struct Shared {
     pub(crate) facts: Facts,
     /// What Pods may use of this node.
     pub(crate) allocatable: BTreeMap<String, Quantity>,
+    /// What Pods are admitted to.
+    pub(crate) room: Room,
+    /// Held while a Pod is granted more.
+    pub(crate) allocating: tokio::sync::Mutex<()>,
     /// Bounds status writes under way.
     pub(crate) status_slots: tokio::sync::Semaphore,
 }

@@ -103,6 +103,13 @@ impl NodeHandle {
         self.inner.pods.write().unwrap_or_else(PoisonError::into_inner).insert(uid.into(), entry);
     }
 
+    /// Replaces the spec of a Pod that is known.
+    pub(crate) fn set_spec(&self, uid: &str, pod: Arc<Pod>) {
+        if let Some(entry) = self.inner.pods.write().unwrap_or_else(PoisonError::into_inner).get_mut(uid) {
+            entry.pod = Arc::new(Pod { status: entry.pod.status.clone(), ..(*pod).clone() });
+        }
+    }
+
     /// The Pod is over.
     pub(crate) fn remove(&self, uid: &str) {
         self.inner.pods.write().unwrap_or_else(PoisonError::into_inner).remove(uid);

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::actor::{Actor, Input};
-use crate::admission::{self, Room};
+use crate::admission::{self, is_over};
 use crate::calls;
 use crate::config::Shared;
 use crate::container::resources::shares;
@@ -28,7 +28,6 @@ const MIRROR_CHECK: Duration = Duration::from_secs(10);
 /// The manager's state.
 pub(crate) struct Manager {
     shared: Arc<Shared>,
-    room: Room,
     pods: BTreeMap<String, (Actor, Input)>,
     statics: BTreeMap<String, Arc<Pod>>,
     mirrors: BTreeMap<(String, String), Mirror>,
@@ -40,10 +39,9 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    pub(crate) fn new(shared: Arc<Shared>, room: Room, over: mpsc::Sender<String>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, over: mpsc::Sender<String>) -> Self {
         Self {
             shared,
-            room,
             pods: BTreeMap::new(),
             statics: BTreeMap::new(),
             mirrors: BTreeMap::new(),
@@ -182,19 +180,25 @@ impl Manager {
         }
         let known = self.shared.pod_dir(&uid).join("memory.json").exists();
         if !known && !input.gone && !is_over(&input.pod) {
-            input.verdict = admission::judge(&input.pod, &self.active(), &self.room);
+            input.verdict = admission::judge(
+                &input.pod,
+                &self.active().iter().map(|p| &**p).collect::<Vec<_>>(),
+                &self.shared.room,
+            );
         }
         let actor = Actor::start(self.shared.clone(), uid.clone(), input.clone(), self.over.clone());
         self.pods.insert(uid, (actor, input));
     }
 
     /// Pods that use the node's resources.
-    fn active(&self) -> Vec<&Pod> {
-        let using = |uid: &str| !self.shared.handle.pod_by_uid(uid).is_some_and(|e| is_over(&e.pod));
+    fn active(&self) -> Vec<Arc<Pod>> {
+        // As its actor shows it: with the resources that are granted, which are not always those that it wants.
+        let shown = |uid: &str| self.shared.handle.pod_by_uid(uid).map(|e| e.pod);
         self.pods
             .iter()
-            .filter(|(uid, (_, i))| i.verdict.is_none() && !is_over(&i.pod) && using(uid))
-            .map(|(_, (_, i))| &*i.pod)
+            .filter(|(_, (_, i))| i.verdict.is_none() && !is_over(&i.pod))
+            .map(|(uid, (_, i))| shown(uid).unwrap_or_else(|| i.pod.clone()))
+            .filter(|pod| !is_over(pod))
             .collect()
     }
 
@@ -306,8 +310,4 @@ impl Manager {
             }
         }
     }
-}
-
-fn is_over(pod: &Pod) -> bool {
-    pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(lifecycle::is_terminal)
 }

@@ -74,6 +74,13 @@ impl Node {
             volumes: Volumes::new(&config.data_dir.join("pods"), trash.clone(), config.api.clone(), memory)
                 .with_allocatable(allocatable.clone()),
             trash,
+            room: Room {
+                allocatable: allocatable.clone(),
+                max_pods: config.max_pods,
+                labels: serde_json::from_value(register::status::labels(&config.name)).unwrap_or_default(),
+                name: config.name.clone(),
+            },
+            allocating: tokio::sync::Mutex::new(()),
             allocatable,
             status_slots: Semaphore::new(STATUS_SLOTS),
             facts,
@@ -95,14 +102,6 @@ impl Node {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let shared = self.shared;
         make_cgroups(&shared).await?;
-        let labels =
-            serde_json::from_value(register::status::labels(&shared.config.name)).unwrap_or_default();
-        let room = Room {
-            allocatable: shared.allocatable.clone(),
-            max_pods: shared.config.max_pods,
-            labels,
-            name: shared.config.name.clone(),
-        };
         let (updates_in, updates) = mpsc::channel(QUEUE);
         let (over_in, over) = mpsc::channel(QUEUE);
         let mut tasks = tokio::task::JoinSet::new();
@@ -128,7 +127,7 @@ impl Node {
             tracing::info!("this machine: {clamp}");
         }
         let events = shared.config.runtime.events();
-        let manager = Manager::new(shared, room, over_in);
+        let manager = Manager::new(shared, over_in);
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = manager.run(updates, over, events) => {}

@@ -176,8 +176,17 @@ fn difference(old: Option<&PodStatus>, new: &PodStatus) -> Option<Value> {
         if key == "conditions" {
             value.as_array_mut().into_iter().flatten().for_each(complete);
             order(&mut value);
+            let gone = |kind: &Value| !value.as_array().into_iter().flatten().any(|c| c["type"] == *kind);
+            let lost: Vec<Value> = a
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter(|c| gone(&c["type"]))
+                .map(|c| json!({"$patch": "delete", "type": c["type"]}))
+                .collect();
             let types = value.as_array().into_iter().flatten().map(|c| json!({"type": c["type"]}));
             out.insert("$setElementOrder/conditions".to_owned(), types.collect());
+            value.as_array_mut().into_iter().for_each(|list| list.extend(lost.clone()));
         }
         if key.ends_with("IPs")
             && let (Some(Value::Array(old)), Value::Array(new)) = (a, &mut value)
@@ -236,5 +245,8 @@ mod tests {
         let change = difference(Some(&new), &flipped).unwrap();
         assert_eq!(change["conditions"], want);
         assert_eq!(change["$setElementOrder/conditions"], json!([{"type": "Ready"}]));
+        let resizing = status(json!({"conditions": [{"type": "PodResizePending", "status": "True"}]}));
+        let change = difference(Some(&resizing), &flipped).unwrap();
+        assert_eq!(change["conditions"][1], json!({"$patch": "delete", "type": "PodResizePending"}));
     }
 }

@@ -195,7 +195,11 @@ impl Machine {
             Action::UnmountVolumes => local.mounted = false,
             Action::RemoveCgroup => local.prepared = false,
             Action::Forget => drop(self.pods.remove(uid)),
-            Action::RunHook { .. } | Action::DeleteFromApi | Action::EmitEvent(_) => {}
+            Action::RunHook { .. }
+            | Action::DeleteFromApi
+            | Action::Allocate { .. }
+            | Action::Resize { .. }
+            | Action::EmitEvent(_) => {}
         }
         Outcome::Done
     }

@@ -38,6 +38,7 @@ pub static KIND: Kind = Kind {
         Subresource::new("exec", "PodExecOptions", STREAM_VERBS),
         Subresource::new("log", "Pod", &["get"]),
         Subresource::new("portforward", "PodPortForwardOptions", STREAM_VERBS),
+        Subresource::new("resize", "Pod", STATUS_VERBS),
         Subresource::new("status", "Pod", STATUS_VERBS),
     ],
     verbs: ALL_VERBS,

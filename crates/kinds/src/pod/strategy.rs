@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::default::is_sidecar;
 use super::resources::qos;
 use crate::kind::Endpoint;
 use crate::value::{child, entries, get_mut, is_empty, items, items_mut, keep, remove, size, text};
@@ -86,7 +87,33 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_
                 spec["ephemeralContainers"] = wanted;
             }
         }
+        Endpoint::Sub("resize") => resize(new, old),
         Endpoint::Main | Endpoint::Sub(_) => keep(new, old, "status"),
+    }
+}
+
+/// Keeps everything but resources and resizePolicy of containers and sidecars (`dropNonResizeUpdates`). Containers
+/// that came, went or moved stay as they are said: validation refuses them.
+fn resize(new: &mut Value, old: &Value) {
+    let (spec, meta) = (new["spec"].take(), new["metadata"].take());
+    *new = old.clone();
+    for field in ["resourceVersion", "managedFields", "uid"] {
+        keep(child(new, "metadata"), &meta, field);
+    }
+    for list in ["containers", "initContainers"] {
+        let said = items(&spec[list]);
+        let same_names = said.len() == items(&old["spec"][list]).len()
+            && said.iter().zip(items(&old["spec"][list])).all(|(a, b)| a["name"] == b["name"]);
+        if !same_names {
+            new["spec"][list] = spec[list].clone();
+            continue;
+        }
+        for (container, said) in items_mut(child(new, "spec"), list).zip(said) {
+            if list == "containers" || is_sidecar(container) {
+                keep(container, said, "resources");
+                keep(container, said, "resizePolicy");
+            }
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use crate::types::Role;
 use crate::view::pod_spec;
 
 /// The conditions that the node writes.
-pub const OWNED: [&str; 7] = [
+pub const OWNED: [&str; 9] = [
+    "PodResizePending",
+    "PodResizeInProgress",
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
@@ -38,6 +40,7 @@ impl Run<'_> {
         if let Some(list) = &mut status.conditions {
             list.retain(|c| OWNED.contains(&c.type_.as_str()));
         }
+        self.set_resize(status);
         let rejected = self.mem.ending.as_ref().is_some_and(|e| e.rejected);
         if !rejected {
             let ready = self.containers_ready(status);
@@ -77,6 +80,24 @@ impl Run<'_> {
         }
     }
 
+    /// The two that are there only while they are true.
+    fn set_resize(&self, status: &mut PodStatus) {
+        let going_on = self.mem.ending.is_none();
+        let pending = self.mem.resize_pending.as_ref().filter(|_| going_on);
+        let progress = self.mem.resize_progress.as_ref().filter(|_| going_on);
+        let pending = pending.map(|f| (true, f.reason.clone(), f.message.clone()));
+        let progress = progress.map(|p| {
+            let reason = if p.error.is_empty() { "" } else { "Error" };
+            (true, reason.to_owned(), p.error.clone())
+        });
+        for (kind, said) in [("PodResizePending", pending), ("PodResizeInProgress", progress)] {
+            match said {
+                Some(said) => self.set(status, kind, &said),
+                None => status.conditions.iter_mut().for_each(|list| list.retain(|c| c.type_ != kind)),
+            }
+        }
+    }
+
     fn set(&self, status: &mut PodStatus, kind: &str, said: &Said) {
         let (value, reason, message) = said;
         let value = if *value { "True" } else { "False" };
@@ -91,7 +112,7 @@ impl Run<'_> {
             message: (!message.is_empty()).then(|| message.clone()),
             last_transition_time: Some(kept.unwrap_or_else(|| self.now.to_api())),
             last_probe_time: None,
-            observed_generation: self.d.pod.metadata.generation,
+            observed_generation: status.observed_generation,
         };
         match old {
             Some(i) => list[i] = new,

@@ -67,7 +67,9 @@ impl Run<'_> {
                 ..VolumeMountStatus::default()
             })
             .collect();
-        let resources = ctr.spec.resources.clone().filter(|r| r.limits.is_some() || r.requests.is_some());
+        let allocated = self.mem.allocated.as_ref().and_then(|a| a.get(ctr.name()));
+        let resources = allocated.or(ctr.spec.resources.as_ref()).cloned();
+        let resources = resources.filter(|r| r.limits.is_some() || r.requests.is_some());
         ContainerStatus {
             name: ctr.name().to_owned(),
             image: ctr.image().to_owned(),
@@ -120,6 +122,12 @@ impl Run<'_> {
                     running: Some(ContainerStateRunning { started_at: moment(newest.started_at) }),
                     ..State::default()
                 });
+                if let Some(actual) = self
+                    .actual(newest)
+                    .filter(|_| self.mem.allocated.as_ref().is_some_and(|a| a.contains_key(ctr.name())))
+                {
+                    s.resources = Some(actual);
+                }
                 s.started = Some(self.has_started(ctr, newest));
                 s.ready = self.is_ready(ctr, newest);
             }
@@ -151,6 +159,11 @@ impl Run<'_> {
             Some(e) if self.will_restart(ctr.name()) => {
                 s.last_state = Some(state);
                 s.state = Some(waiting(&e.reason, &e.message));
+            }
+            // The API takes no container back that ended for good, so that one is never shown as ended.
+            None if self.will_restart(ctr.name()) && self.replaced(ctr, inst) => {
+                s.last_state = Some(state);
+                s.state = self.blank(ctr).state;
             }
             _ => s.state = Some(state),
         }

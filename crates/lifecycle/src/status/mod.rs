@@ -21,7 +21,9 @@ impl Run<'_> {
     /// The status to publish.
     pub(crate) fn status(&self) -> PodStatus {
         let mut status = self.mem.status.clone().unwrap_or_default();
-        status.observed_generation = self.d.pod.metadata.generation.max(status.observed_generation);
+        if !self.undecided() {
+            status.observed_generation = self.d.pod.metadata.generation.max(status.observed_generation);
+        }
         status.start_time = Some(status.start_time.unwrap_or_else(|| self.now.to_api()));
         status.qos_class = Some(qos_class(&self.d.pod).to_owned());
         status.host_ip = self.d.host_ips.first().cloned().or(status.host_ip);

@@ -61,6 +61,16 @@ impl World {
                 let spec = Arc::make_mut(&mut self.desired.pod).spec.as_mut().unwrap();
                 spec.containers[0].image = Some(rest.into());
             }
+            "resize" => {
+                let pod = Arc::make_mut(&mut self.desired.pod);
+                pod.metadata.generation = pod.metadata.generation.map(|g| g + 1);
+                let new: Value = serde_json::from_str(rest).unwrap();
+                for c in &mut pod.spec.as_mut().unwrap().containers {
+                    if let Some(resources) = new.get(&c.name) {
+                        c.resources = Some(serde_json::from_value(resources.clone()).unwrap());
+                    }
+                }
+            }
             "sleep" => return self.sleep(rest.parse().unwrap()),
             "conditions" => return self.conditions(),
             "show" => return self.show(rest),
@@ -262,6 +272,11 @@ impl World {
             Action::RemoveCgroup => "remove-cgroup".into(),
             Action::DeleteFromApi => "delete".into(),
             Action::Forget => "forget".into(),
+            Action::Allocate { .. } => "allocate".into(),
+            Action::Resize { running, .. } => {
+                let names: Vec<&str> = running.iter().map(|(_, name)| name.as_str()).collect();
+                format!("resize [{}]", names.join(" "))
+            }
             Action::EmitEvent(_) => String::new(),
         }
     }
@@ -340,6 +355,7 @@ impl World {
             image_spec: image.clone(),
             image,
             image_ref: image_ref.to_owned(),
+            resources: self.memory.allocated.as_ref().and_then(|a| a.get(container)).cloned(),
             created_at: now.plus(Duration::from_nanos(u64::from(self.ids))),
             ..Container::default()
         });

@@ -21,6 +21,8 @@ use crate::volumes::HostPaths;
 const TERMINATION_LOG: &str = "minke.dev/termination-log";
 /// Label: the image field from which an instance was made.
 pub(super) const IMAGE_FIELD: &str = "minke.dev/image";
+/// Label: the resources, as JSON, that an instance was made with.
+pub(super) const RESOURCES: &str = "minke.dev/resources";
 /// Where Localhost seccomp profiles are looked up, below DATA_DIR.
 const SECCOMP: &str = "seccomp";
 /// Bytes of a log that are read for its last lines.
@@ -54,6 +56,8 @@ impl Making<'_> {
         let mut mounts =
             shared.volumes.mounts(self.pod, c, &env, self.volumes).map_err(ConfigError::config)?;
         let mut labels = BTreeMap::from([(IMAGE_FIELD.to_owned(), c.image.clone().unwrap_or_default())]);
+        let resources = serde_json::to_string(&c.resources.clone().unwrap_or_default());
+        labels.insert(RESOURCES.to_owned(), resources.map_err(|e| ConfigError::config(e.to_string()))?);
         self.node_files(&mut mounts, &mut labels).map_err(ConfigError::config)?;
         spec::build(spec::Inputs {
             pod: self.pod,

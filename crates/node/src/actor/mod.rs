@@ -5,6 +5,7 @@
 
 mod make;
 mod observe;
+mod resize;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -220,7 +221,7 @@ impl Body {
         let host_network = input.pod.spec.as_ref().is_some_and(|s| s.host_network == Some(true));
         let work = Work {
             shared: self.shared.clone(),
-            pod: input.pod.clone(),
+            pod: self.allocated(&input.pod),
             uid: self.uid.clone(),
             ips: if host_network { self.shared.host_ips() } else { ips },
             volumes: self.volumes.clone(),
@@ -235,6 +236,14 @@ impl Body {
                 tracing::debug!("an action outlived its Pod");
             }
         });
+    }
+
+    /// The Pod with the resources that the node granted it.
+    fn allocated(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        match &self.memory.allocated {
+            Some(allocation) => Arc::new(lifecycle::with_resources(pod, allocation)),
+            None => pod.clone(),
+        }
     }
 
     /// Writes memory and Pod to disk where they changed.
@@ -282,7 +291,7 @@ impl Body {
 
     /// Shows the Pod to the rest of the node.
     fn show(&self, input: &Input, status: &k8s_openapi::api::core::v1::PodStatus) {
-        let mut pod = (*input.pod).clone();
+        let mut pod = (*self.allocated(&input.pod)).clone();
         pod.status = Some(status.clone());
         let (sandbox, containers) = self.seen.clone();
         let m = &pod.metadata;

@@ -8,7 +8,7 @@ use lifecycle::{Container, ContainerState, ImageState, Observed, Sandbox, Time};
 use runtime::{ContainerStatus, RuntimeError, SandboxState};
 
 use super::Body;
-use super::make::{IMAGE_FIELD, last_words};
+use super::make::{IMAGE_FIELD, RESOURCES, last_words};
 use crate::pulls::image_ref;
 
 impl Body {
@@ -90,6 +90,7 @@ impl Body {
     }
 
     fn container(&self, c: ContainerStatus, message: String) -> Container {
+        let resources = c.labels.get(RESOURCES).and_then(|json| serde_json::from_str(json).ok());
         let image_spec = c.labels.get(IMAGE_FIELD).cloned().unwrap_or_else(|| c.image.clone());
         Container {
             state: match c.state {
@@ -112,6 +113,7 @@ impl Body {
             reason: c.reason,
             message,
             user: c.user,
+            resources,
         }
     }
 }

@@ -43,11 +43,11 @@ pub(super) struct Work {
     pub(super) volumes: Option<Arc<HostPaths>>,
 }
 
-fn failed(reason: &str, message: impl ToString) -> Outcome {
+pub(super) fn failed(reason: &str, message: impl ToString) -> Outcome {
     Outcome::Failed(Failure { reason: reason.into(), message: message.to_string() })
 }
 
-fn done<E: ToString>(result: Result<(), E>) -> Outcome {
+pub(super) fn done<E: ToString>(result: Result<(), E>) -> Outcome {
     result.map_or_else(|e| failed("", e), |()| Outcome::Done)
 }
 
@@ -95,6 +95,8 @@ impl Work {
             Action::RunProbe { id, container, probe } => self.probe(&id, &container, probe).await,
             Action::RemoveCgroup => done(runtime.remove_cgroup(&self.cgroup()).await),
             Action::DeleteFromApi => self.delete().await,
+            Action::Allocate { resources } => self.allocate(&resources).await,
+            Action::Resize { running, from } => self.resize(&running, &from).await,
             Action::Forget | Action::EmitEvent(_) => Outcome::Done,
         };
         (outcome, Effect::None)
@@ -108,11 +110,11 @@ impl Work {
         Place { runtime: &*self.shared.config.runtime, id, container, ip: self.ip() }
     }
 
-    fn cgroup(&self) -> String {
+    pub(super) fn cgroup(&self) -> String {
         resources::pod_cgroup(&self.shared.config.cgroup_root, &self.pod)
     }
 
-    fn container(&self, name: &str) -> Option<k8s_openapi::api::core::v1::Container> {
+    pub(super) fn container(&self, name: &str) -> Option<k8s_openapi::api::core::v1::Container> {
         lifecycle::containers(&self.pod).into_iter().find(|c| c.name() == name).map(|c| c.spec.into_owned())
     }
 

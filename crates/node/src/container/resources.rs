@@ -133,6 +133,27 @@ pub fn of_pod(pod: &Pod) -> Resources {
     resources
 }
 
+/// Limits that hold for both: the wider of the two, for the time between them.
+#[must_use]
+pub fn widest(a: &Resources, b: &Resources) -> Resources {
+    fn both<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+        a.zip(b).map(|(a, b)| a.max(b))
+    }
+    Resources {
+        cpu_shares: both(a.cpu_shares, b.cpu_shares),
+        cpu_quota: both(a.cpu_quota, b.cpu_quota),
+        cpu_period: both(a.cpu_period, b.cpu_period),
+        memory_limit: both(a.memory_limit, b.memory_limit),
+        ..Resources::default()
+    }
+}
+
+/// Whether a change gives a container more of something.
+#[must_use]
+pub fn grows(old: &Resources, new: &Resources) -> bool {
+    new.memory_limit > old.memory_limit || new.cpu_quota > old.cpu_quota || new.cpu_shares > old.cpu_shares
+}
+
 /// Whether every container, or the Pod as a whole, limits a resource.
 fn limited(pod: &Pod, name: &str) -> bool {
     let Some(spec) = &pod.spec else { return false };

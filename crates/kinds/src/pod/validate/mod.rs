@@ -1,12 +1,13 @@
 //! What makes a Pod or a Pod template valid (`pkg/apis/core/validation`, `ValidatePodSpec` and what it calls).
 //!
 //! Invariant: works on defaulted objects whose structure was checked; every error is found, in upstream's order and
-//! with its path and words. Absent: metadata (`crate::meta`), Windows security options, and the resize endpoint.
+//! with its path and words. Absent: metadata (`crate::meta`) and Windows security options.
 
 mod containers;
 mod limits;
 mod mounts;
 mod probes;
+mod resize;
 mod scheduling;
 mod security;
 #[cfg(test)]

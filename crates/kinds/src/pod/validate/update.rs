@@ -20,6 +20,7 @@ pub(in crate::pod) fn check(new: &Value, old: &Value, endpoint: Endpoint<'_>) ->
     match endpoint {
         Endpoint::Sub("status") => status(new, old),
         Endpoint::Sub("ephemeralcontainers") => ephemeral(new, old),
+        Endpoint::Sub("resize") => super::resize::check(new, old),
         Endpoint::Main | Endpoint::Sub(_) => main(new, old),
     }
 }
@@ -69,7 +70,7 @@ fn main(new: &Value, old: &Value) -> ErrorList {
 }
 
 /// One line for each value taken away (`-`) and put there (`+`).
-fn describe(out: &mut String, path: &str, old: &Value, new: &Value) {
+pub(super) fn describe(out: &mut String, path: &str, old: &Value, new: &Value) {
     if same(old, new) {
         return;
     }

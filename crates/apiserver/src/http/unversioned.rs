@@ -22,7 +22,9 @@ use crate::token::ISSUER;
 pub(crate) const GIT_VERSION: &str = concat!("v1.36.2+minke.", env!("CARGO_PKG_VERSION"));
 
 const DISCOVERY_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const V2_PROTO: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What clients ask for, in an older and a newer spelling, and what they get.
+const V2_PROTO: [&str; 2] = ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", V2_PROTO_ANSWER];
+const V2_PROTO_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Answers one path; `None`: no such path.
 pub(crate) fn serve(
@@ -155,16 +157,20 @@ fn aggregated(document: &Aggregated, headers: &HeaderMap, form: &Form) -> Reply 
 struct Document {
     gzip: Bytes,
     etag: String,
+    media_type: &'static str,
 }
 
 impl Document {
-    fn new(body: &Value) -> Self {
+    fn json(body: &Value) -> Self {
+        Self::new(body.to_string().as_bytes(), "application/json")
+    }
+
+    fn new(bytes: &[u8], media_type: &'static str) -> Self {
         use std::io::Write as _;
-        let text = body.to_string();
-        let etag = format!("\"{}\"", hex::encode_upper(Sha512::digest(&text)));
+        let etag = format!("\"{}\"", hex::encode_upper(Sha512::digest(bytes)));
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(text.as_bytes()).expect("a Vec takes everything");
-        Self { gzip: Bytes::from(encoder.finish().expect("a Vec takes everything")), etag }
+        encoder.write_all(bytes).expect("a Vec takes everything");
+        Self { gzip: Bytes::from(encoder.finish().expect("a Vec takes everything")), etag, media_type }
     }
 
     fn reply(&self, headers: &HeaderMap) -> Reply {
@@ -185,7 +191,7 @@ impl Document {
             http::Response::new(super::full(text))
         };
         let headers = reply.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
         headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
         if let Ok(etag) = HeaderValue::from_str(&self.etag) {
             headers.insert(header::ETAG, etag);
@@ -194,16 +200,23 @@ impl Document {
     }
 }
 
-static V2: LazyLock<Document> = LazyLock::new(|| Document::new(&openapi::v2(KINDS)));
+static V2: LazyLock<Document> = LazyLock::new(|| Document::json(&openapi::v2(KINDS)));
+static V2_AS_PROTO: LazyLock<Document> =
+    LazyLock::new(|| Document::new(&openapi::v2_protobuf(&openapi::v2(KINDS)), V2_PROTO_ANSWER));
 static V3: Mutex<Vec<(String, Arc<Document>)>> = Mutex::new(Vec::new());
 
 fn openapi_v2(headers: &HeaderMap) -> Reply {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let json = accept.is_empty() || accept.contains("json") || accept.contains("*/*");
-    if !json && accept.contains(V2_PROTO) {
-        return respond::text(StatusCode::NOT_ACCEPTABLE, "only application/json is offered\n");
+    let media = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+    for range in media {
+        if V2_PROTO.contains(&range) {
+            return V2_AS_PROTO.reply(headers);
+        }
+        if ["application/json", "application/*", "*/*", ""].contains(&range) {
+            return V2.reply(headers);
+        }
     }
-    V2.reply(headers)
+    respond::text(StatusCode::NOT_ACCEPTABLE, "406 not acceptable: only JSON and protobuf are offered\n")
 }
 
 fn v3(group: &str, version: &str) -> Arc<Document> {
@@ -212,7 +225,7 @@ fn v3(group: &str, version: &str) -> Arc<Document> {
     if let Some((_, document)) = made.iter().find(|(k, _)| *k == key) {
         return document.clone();
     }
-    let document = Arc::new(Document::new(&openapi::v3(group, version, KINDS)));
+    let document = Arc::new(Document::json(&openapi::v3(group, version, KINDS)));
     made.push((key, document.clone()));
     document
 }

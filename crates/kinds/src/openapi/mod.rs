@@ -1,8 +1,9 @@
 //! OpenAPI documents, made on demand from the schema table and the table of kinds.
 //!
 //! Invariant: only what is served appears in paths. Deliberately absent: descriptions, the deprecated `/watch/` paths, and
-//! the protobuf form of the documents.
+//! the protobuf form of the v3 documents.
 
+mod gnostic;
 mod paths;
 mod schemas;
 #[cfg(test)]
@@ -11,6 +12,8 @@ mod tests;
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
+
+pub use gnostic::v2_protobuf;
 
 use crate::kind::Kind;
 

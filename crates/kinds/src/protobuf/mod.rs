@@ -7,7 +7,7 @@ mod encode;
 mod parse;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 use serde_json::Value;
 

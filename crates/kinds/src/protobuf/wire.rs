@@ -6,19 +6,19 @@ use super::ProtoError;
 
 /// One field as it lies on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wire<'a> {
+pub(crate) enum Wire<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
     Fixed32(u32),
 }
 
-pub(super) fn error<T>(what: impl Into<String>) -> Result<T, ProtoError> {
+pub(crate) fn error<T>(what: impl Into<String>) -> Result<T, ProtoError> {
     Err(ProtoError(format!("proto: {}", what.into())))
 }
 
 /// Reads one field and its number off the front.
-pub(super) fn field<'a>(bytes: &mut &'a [u8]) -> Result<(u64, Wire<'a>), ProtoError> {
+pub(crate) fn field<'a>(bytes: &mut &'a [u8]) -> Result<(u64, Wire<'a>), ProtoError> {
     let tag = varint(bytes)?;
     let wire = match tag & 7 {
         0 => Wire::Varint(varint(bytes)?),
@@ -47,7 +47,7 @@ fn array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], ProtoError> {
     Ok(*head)
 }
 
-pub(super) fn varint(bytes: &mut &[u8]) -> Result<u64, ProtoError> {
+pub(crate) fn varint(bytes: &mut &[u8]) -> Result<u64, ProtoError> {
     let mut out = 0u64;
     for shift in (0..64).step_by(7) {
         let Some((byte, rest)) = bytes.split_first() else { return error("unexpected EOF") };
@@ -60,7 +60,7 @@ pub(super) fn varint(bytes: &mut &[u8]) -> Result<u64, ProtoError> {
     error("integer overflow")
 }
 
-pub(super) fn put_varint(mut n: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_varint(mut n: u64, out: &mut Vec<u8>) {
     loop {
         let byte = n.to_le_bytes()[0] & 0x7f;
         n >>= 7;
@@ -72,21 +72,21 @@ pub(super) fn put_varint(mut n: u64, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn put_tag(number: u16, wire_type: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_tag(number: u16, wire_type: u64, out: &mut Vec<u8>) {
     put_varint(u64::from(number) << 3 | wire_type, out);
 }
 
-pub(super) fn put_number(number: u16, value: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_number(number: u16, value: u64, out: &mut Vec<u8>) {
     put_tag(number, 0, out);
     put_varint(value, out);
 }
 
-pub(super) fn put_bytes(number: u16, bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_bytes(number: u16, bytes: &[u8], out: &mut Vec<u8>) {
     put_tag(number, 2, out);
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn text(bytes: &[u8]) -> Result<String, ProtoError> {
+pub(crate) fn text(bytes: &[u8]) -> Result<String, ProtoError> {
     std::str::from_utf8(bytes).map(str::to_owned).or_else(|_| error("invalid UTF-8"))
 }

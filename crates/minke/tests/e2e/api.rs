@@ -42,6 +42,25 @@ fn apply_patch_label_watch_and_namespaces() {
     });
 }
 
+/// kubectl validates a `List` by itself, for which it wants the OpenAPI document in protobuf.
+#[test]
+fn a_list_is_applied_and_validated() {
+    isolated("api::a_list_is_applied_and_validated", || {
+        let cluster = Cluster::up(&[]);
+        let list = "apiVersion: v1\nkind: List\nitems:\n\
+            - {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: v}}\n\
+            - {apiVersion: v1, kind: Secret, metadata: {name: b}, stringData: {k: v}}\n";
+        let made = cluster.apply(list);
+        assert!(made.contains("configmap/a created") && made.contains("secret/b created"), "{made}");
+        let again = cluster.apply(&cluster.kubectl(&["get", "cm/a", "secret/b", "-o", "yaml"]));
+        assert!(again.contains("configmap/a"), "{again}");
+        let refused = cluster.try_apply(&list.replace("data: {k: v}", "dat: {k: v}"));
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{said}");
+        assert!(said.contains("unknown field \"dat\" in io.k8s.api.core.v1.ConfigMap"), "{said}");
+    });
+}
+
 #[test]
 fn another_scheduler_binds() {
     isolated("api::another_scheduler_binds", || {

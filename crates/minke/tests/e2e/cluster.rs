@@ -138,11 +138,13 @@ impl Cluster {
 
     /// Runs kubectl, which must succeed, and returns its stdout.
     pub fn kubectl(&self, args: &[&str]) -> String {
-        let out = self.try_kubectl(args);
+        self.succeeded(&args.join(" "), self.try_kubectl(args))
+    }
+
+    fn succeeded(&self, what: &str, out: Output) -> String {
         assert!(
             out.status.success(),
-            "kubectl {}: {}\n{}\n--- daemon\n{}",
-            args.join(" "),
+            "kubectl {what}: {}\n{}\n--- daemon\n{}",
             String::from_utf8_lossy(&out.stderr),
             self.evidence(),
             tail(&self.daemon_log()),
@@ -152,9 +154,14 @@ impl Cluster {
 
     /// Applies a manifest given as text.
     pub fn apply(&self, manifest: &str) -> String {
+        self.succeeded("apply", self.try_apply(manifest))
+    }
+
+    /// `kubectl apply` of a manifest, however it ends.
+    pub fn try_apply(&self, manifest: &str) -> Output {
         let file = tempfile::NamedTempFile::new_in(self.dir.path()).expect("a file");
         fs::write(file.path(), manifest).expect("the manifest");
-        self.kubectl(&["apply", "-f", file.path().to_str().expect("UTF-8")])
+        self.try_kubectl(&["apply", "-f", file.path().to_str().expect("UTF-8")])
     }
 
     /// `kubectl wait --for=...` with a ceiling.

@@ -120,12 +120,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut config = args.shared.config()?;
     config.listen = args.listen.or(config.listen);
     config.disable.extend(&args.disable);
+    // What cannot be read is said before anything is started.
+    let items = args.apply.iter().map(|file| apply::read(file)).collect::<Result<Vec<_>>>()?;
     let instance = Instance::open(&args.dir.data_dir)?;
-    tokio_runtime()?.block_on(daemon(args, &config, instance, &mut stages))?;
+    tokio_runtime()?.block_on(daemon(args, &config, &items, instance, &mut stages))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn daemon(args: &Args, config: &Config, instance: Instance, stages: &mut Stages) -> Result<()> {
+async fn daemon(
+    args: &Args,
+    config: &Config,
+    manifests: &[Vec<apply::Item>],
+    instance: Instance,
+    stages: &mut Stages,
+) -> Result<()> {
     let cluster = Arc::new(Cluster::start(&instance, config, stages).await?);
     for archive in &args.shared.image_archive {
         cluster.import(archive).await?;
@@ -133,9 +141,9 @@ async fn daemon(args: &Args, config: &Config, instance: Instance, stages: &mut S
     }
     let kubeconfig = absolute(args.kubeconfig.as_deref().unwrap_or(&instance.dir.join("kubeconfig")))?;
     let url = write_kubeconfig(&cluster, &kubeconfig)?;
-    for manifest in &args.apply {
-        apply_file(&cluster, manifest).await?;
-        stages.done("apply", &manifest.display().to_string());
+    for (file, items) in args.apply.iter().zip(manifests) {
+        apply_all(&cluster, items).await?;
+        stages.done("apply", &file.display().to_string());
     }
     let (down, mut downs) = mpsc::channel(1);
     let serving = control::serve(&instance.run_dir(), Arc::new(Control { cluster: cluster.clone(), down }))?;
@@ -168,10 +176,10 @@ fn write_kubeconfig(cluster: &Cluster, path: &Path) -> Result<Option<String>> {
     Ok(Some(url))
 }
 
-async fn apply_file(cluster: &Cluster, manifest: &Path) -> Result<()> {
+async fn apply_all(cluster: &Cluster, items: &[apply::Item]) -> Result<()> {
     let objects = cluster.admin.as_ref().context("--apply needs the API server")?;
-    for item in apply::read(manifest)? {
-        apply::apply(objects, &item).await?;
+    for item in items {
+        apply::apply(objects, item).await?;
     }
     Ok(())
 }

@@ -19,9 +19,26 @@ pub struct Answer {
 /// # Errors
 /// If the server cannot be reached or does not speak HTTP.
 pub fn send(server: SocketAddr, method: &str, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
+    send_as("", server, method, path, content_type, body)
+}
+
+/// [`send`] with an `Authorization` header, unless that is empty.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_as(
+    authorization: &str,
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: &[u8],
+) -> Result<Answer> {
+    let authorization =
+        if authorization.is_empty() { String::new() } else { format!("Authorization: {authorization}\r\n") };
     let mut stream = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nAccept: {content_type}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nAccept: {content_type}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{authorization}\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes())?;

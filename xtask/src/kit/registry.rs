@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::http::send;
+use super::http::{Answer, send_as};
 use super::image::{Image, digest, gzip};
 
 /// A running registry.
@@ -17,6 +17,7 @@ pub struct Registry {
     /// Where it listens, plain HTTP.
     pub address: SocketAddr,
     child: Child,
+    authorization: &'static str,
     _dir: tempfile::TempDir,
 }
 
@@ -26,13 +27,35 @@ impl Registry {
     /// # Errors
     /// If docker-registry is not installed or does not answer within ten seconds.
     pub fn start() -> Result<Self> {
+        Self::run("", "")
+    }
+
+    /// As [`Registry::start`], for user `minke` with password `secret` only.
+    ///
+    /// # Errors
+    /// As [`Registry::start`].
+    pub fn start_for_minke() -> Result<Self> {
+        // Both say the password: bcrypt for the registry, base64 for its client.
+        Self::run(
+            "minke:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n",
+            "Basic bWlua2U6c2VjcmV0",
+        )
+    }
+
+    fn run(htpasswd: &str, authorization: &'static str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let config = dir.path().join("config.yml");
+        let (config, users) = (dir.path().join("config.yml"), dir.path().join("htpasswd"));
+        fs::write(&users, htpasswd)?;
+        let auth = if htpasswd.is_empty() {
+            String::new()
+        } else {
+            format!("auth:\n  htpasswd: {{realm: test, path: {}}}\n", users.display())
+        };
         fs::write(
             &config,
             format!(
-                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: \"{address}\"}}\n",
+                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: \"{address}\"}}\n{auth}",
                 dir.path().join("data").display()
             ),
         )?;
@@ -44,9 +67,9 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start docker-registry")?;
-        let registry = Self { address, child, _dir: dir };
+        let registry = Self { address, child, authorization, _dir: dir };
         let until = Instant::now() + Duration::from_secs(10);
-        while send(address, "GET", "/v2/", "", &[]).is_err() {
+        while registry.send("GET", "/v2/", "", &[]).is_err() {
             if Instant::now() > until {
                 bail!("docker-registry does not answer on {address}");
             }
@@ -75,20 +98,23 @@ impl Registry {
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": image.config.len(), "digest": digest(&image.config)},
             "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": layer.len(), "digest": digest(&layer)}],
         }))?;
-        let answer =
-            send(self.address, "PUT", &format!("/v2/{repository}/manifests/{tag}"), MANIFEST, &manifest)?;
+        let answer = self.send("PUT", &format!("/v2/{repository}/manifests/{tag}"), MANIFEST, &manifest)?;
         if answer.code != 201 {
             bail!("the registry answered {} to the manifest of {repository}:{tag}", answer.code);
         }
         Ok(())
     }
 
+    fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
+        send_as(self.authorization, self.address, method, path, content_type, body)
+    }
+
     fn blob(&self, repository: &str, bytes: &[u8]) -> Result<()> {
-        let start = send(self.address, "POST", &format!("/v2/{repository}/blobs/uploads/"), "", &[])?;
+        let start = self.send("POST", &format!("/v2/{repository}/blobs/uploads/"), "", &[])?;
         let path = start.location.strip_prefix(&self.url()).unwrap_or(&start.location);
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}digest={}", digest(bytes));
-        let answer = send(self.address, "PUT", &path, "application/octet-stream", bytes)?;
+        let answer = self.send("PUT", &path, "application/octet-stream", bytes)?;
         if answer.code != 201 {
             bail!("the registry answered {} to a blob of {repository}", answer.code);
         }

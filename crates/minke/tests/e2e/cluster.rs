@@ -114,6 +114,13 @@ impl Cluster {
     }
 
     /// Waits for the daemon to end by itself and returns whether it ended with 0.
+    pub fn terminate(&mut self) -> bool {
+        let pid = self.daemon.as_ref().expect("a running daemon").id();
+        super::isolate::sh(&format!("kill -TERM {pid}"));
+        self.ended()
+    }
+
+    /// Waits for the daemon's end; whether it ended well.
     pub fn ended(&mut self) -> bool {
         self.daemon.take().expect("a running daemon").wait().expect("wait").success()
     }

@@ -32,6 +32,8 @@ fn refused_at_once() {
             (vec!["up", "--data-dir", &data, "--config", &colour], "colour"),
             (vec!["up", "--data-dir", &data, "--config", &none], "cannot read"),
             (vec!["up", "--data-dir", &data, "--listen", "nowhere"], "--listen"),
+            (vec!["up", "--data-dir", &data, "--apply", &broken], "broken.yaml"),
+            (vec!["up", "--data-dir", &data, "--apply", &none], "cannot read"),
             (
                 vec!["up", "--data-dir", &data, "--disable", "kubelet"],
                 "apiserver, controllers, scheduler, node",
@@ -93,4 +95,118 @@ fn images_with_and_without_a_daemon() {
         let (good, said) = image(&cluster, &["pull", "tool:1"]);
         assert!(good, "{said}");
     });
+}
+
+#[test]
+fn a_registry_wants_credentials() {
+    isolated("commands::a_registry_wants_credentials", || {
+        let registry = xtask::kit::registry::Registry::start_for_minke().expect("docker-registry");
+        let busybox = xtask::kit::image::busybox().expect("busybox-static");
+        registry.push(&busybox, "private/tool", "1").expect("push");
+        let dir = tempfile::tempdir().expect("a directory");
+        let host = registry.address.to_string();
+        let auths = format!(r#"{{"auths": {{"{host}": {{"auth": "bWlua2U6c2VjcmV0"}}}}}}"#);
+        fs::write(dir.path().join("config.json"), &auths).expect("a file");
+        let mirror = format!("{host}={}", registry.url());
+        let image = format!("{host}/private/tool:1");
+        let cluster = super::cluster::Cluster::up(&["--registry-mirror", &mirror]);
+        let reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}";
+        let pod = |name: &str, more: &str| {
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  {more}\n  containers: [{{name: c, image: '{image}', command: [sleep, '1000']}}]\n"
+            )
+        };
+        cluster.apply(&pod("stranger", ""));
+        cluster.wait(&format!("{reason}=ImagePullBackOff"), "pod/stranger");
+        let server = format!("--docker-server={host}");
+        cluster.kubectl(&[
+            "create",
+            "secret",
+            "docker-registry",
+            "key",
+            &server,
+            "--docker-username=minke",
+            "--docker-password=secret",
+        ]);
+        cluster.apply(&pod("guest", "imagePullSecrets: [{name: key}]"));
+        cluster.wait("condition=Ready", "pod/guest");
+        let data = dir.path().join("data");
+        let args = [
+            "image",
+            "pull",
+            &image,
+            "--registry-mirror",
+            &mirror,
+            "--data-dir",
+            data.to_str().expect("UTF-8"),
+        ];
+        let out = minke(&args);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && said.contains(&host), "{said}");
+        let pulled =
+            Command::new(env!("CARGO_BIN_EXE_minke")).args(args).env("DOCKER_CONFIG", dir.path()).output();
+        let pulled = pulled.expect("minke");
+        assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
+    });
+}
+
+#[test]
+fn hostile_archives_change_nothing() {
+    isolated("commands::hostile_archives_change_nothing", || {
+        let dir = tempfile::tempdir().expect("a directory");
+        let data = dir.path().join("data");
+        let tar = dir.path().join("hostile.tar");
+        let mut image = xtask::kit::image::busybox().expect("busybox-static");
+        for (layer, words) in [
+            (member("../../escaped", tar::EntryType::Regular, ""), "escapes"),
+            (member("dev/sda", tar::EntryType::Block, ""), "device nodes are not allowed"),
+            (through_a_link(), ""),
+        ] {
+            image.layer = layer;
+            xtask::kit::image::save(&image, &["hostile:1"], &tar).expect("an archive");
+            let out = minke(&[
+                "image",
+                "import",
+                tar.to_str().expect("UTF-8"),
+                "--data-dir",
+                data.to_str().expect("UTF-8"),
+            ]);
+            let said = String::from_utf8_lossy(&out.stderr);
+            assert!(!out.status.success() && said.contains("hostile.tar") && said.contains(words), "{said}");
+            let ls = minke(&["image", "ls", "--data-dir", data.to_str().expect("UTF-8")]);
+            assert!(!String::from_utf8_lossy(&ls.stdout).contains("hostile"), "half an image is listed");
+        }
+        let found = super::isolate::sh(&format!(
+            "find {} /tmp/escaped -name 'escaped*' 2>/dev/null || true",
+            dir.path().display()
+        ));
+        assert_eq!(found, "");
+    });
+}
+
+/// A layer with one member, whose name is written as it is.
+fn member(name: &str, kind: tar::EntryType, link: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    append(&mut builder, name, kind, link);
+    builder.into_inner().expect("a tar")
+}
+
+/// A layer that writes through a link which it made itself.
+fn through_a_link() -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    append(&mut builder, "way", tar::EntryType::Symlink, "/tmp");
+    append(&mut builder, "way/escaped", tar::EntryType::Regular, "");
+    builder.into_inner().expect("a tar")
+}
+
+fn append(builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: tar::EntryType, link: &str) {
+    let mut header = tar::Header::new_gnu();
+    header.as_gnu_mut().expect("a GNU header").name[..name.len()].copy_from_slice(name.as_bytes());
+    header.as_gnu_mut().expect("a GNU header").linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_device_major(8).expect("a GNU header");
+    header.set_device_minor(0).expect("a GNU header");
+    header.set_cksum();
+    builder.append(&header, &[][..]).expect("a tar");
 }

@@ -64,6 +64,25 @@ fn pods_do_not_notice_kill_9() {
 }
 
 #[test]
+fn sigterm_leaves_pods_running() {
+    isolated("restart::sigterm_leaves_pods_running", || {
+        let mut cluster = Cluster::up(&[]);
+        cluster.kubectl(&["run", "a", "--image=busybox:1.36", "--", "sleep", "1000"]);
+        cluster.wait("condition=Ready", "pod/a");
+        let instance = |cluster: &Cluster| {
+            cluster.kubectl(&["get", "pod", "a", "-o", "jsonpath={.status.containerStatuses[0].containerID}"])
+        };
+        let before = instance(&cluster);
+        assert!(cluster.terminate(), "a daemon that is told to end ends well");
+        assert_eq!(super::isolate::sh("busybox pgrep -x sleep | wc -l"), "1\n");
+        cluster.start();
+        cluster.wait("condition=Ready", "pod/a");
+        assert_eq!(instance(&cluster), before);
+        assert_eq!(super::isolate::sh("busybox pgrep -x sleep | wc -l"), "1\n");
+    });
+}
+
+#[test]
 fn down_leaves_nothing() {
     isolated("restart::down_leaves_nothing", || {
         let mut cluster = Cluster::up(&[]);

@@ -53,6 +53,37 @@ fn mirror_pods() {
 }
 
 #[test]
+fn a_bad_manifest_is_named_and_harms_no_other() {
+    isolated("statics::a_bad_manifest_is_named_and_harms_no_other", || {
+        let mut cluster = Cluster::new(&[]);
+        let manifests = cluster.data().join("manifests");
+        fs::create_dir_all(&manifests).expect("the directory");
+        for (name, text) in [
+            ("broken.yaml", "a: ["),
+            ("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n"),
+            (
+                "nameless.yaml",
+                "apiVersion: v1\nkind: Pod\nmetadata: {}\nspec: {containers: [{name: c, image: x}]}\n",
+            ),
+            ("fixed.yaml", STATIC),
+        ] {
+            fs::write(manifests.join(name), text).expect("a manifest");
+        }
+        cluster.start();
+        until("the mirror Pod", || cluster.try_kubectl(&["get", "pod", "fixed-e2e"]).status.success());
+        cluster.wait("condition=Ready", "pod/fixed-e2e");
+        let log = cluster.daemon_log();
+        for name in ["broken.yaml", "service.yaml", "nameless.yaml"] {
+            assert!(log.contains(name), "{name} is not named in\n{log}");
+        }
+        // Mended, it runs without a restart of the daemon.
+        fs::write(manifests.join("broken.yaml"), STATIC.replace("fixed", "mended")).expect("a manifest");
+        until("the mended Pod", || cluster.try_kubectl(&["get", "pod", "mended-e2e"]).status.success());
+        cluster.wait("condition=Ready", "pod/mended-e2e");
+    });
+}
+
+#[test]
 fn without_an_api_server() {
     isolated("statics::without_an_api_server", || {
         let mut cluster = Cluster::new(&["--disable", "apiserver,controllers,scheduler"]);

@@ -51,7 +51,25 @@ pub(crate) fn judge(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> 
             "Failed to admit pod as the OS field doesn't match node OS".into(),
         );
     }
-    sysctls(pod).or_else(|| node_affinity(pod, room)).or_else(|| resources(pod, others, room))
+    app_armor(pod)
+        .or_else(|| sysctls(pod))
+        .or_else(|| node_affinity(pod, room))
+        .or_else(|| resources(pod, others, room))
+}
+
+/// The runtime applies no AppArmor profiles: a Pod that asks for one must not run without.
+fn app_armor(pod: &Pod) -> Option<Verdict> {
+    let spec = pod.spec.as_ref()?;
+    let whole = spec.security_context.as_ref().and_then(|s| s.app_armor_profile.as_ref());
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let own = containers.filter_map(|c| c.security_context.as_ref()?.app_armor_profile.as_ref());
+    if whole.into_iter().chain(own).all(|profile| profile.type_ == "Unconfined") {
+        return None;
+    }
+    rejected(
+        "AppArmor",
+        "Cannot enforce AppArmor: profiles are not supported by the container runtime".into(),
+    )
 }
 
 /// A sysctl's name with dots between its parts, whichever separator was written (upstream: `NormalizeName`): in
@@ -225,6 +243,18 @@ mod tests {
                 pod(json!({"containers": [], "securityContext": {
                     "sysctls": [{"name": "kernel/shm_rmid_forced", "value": "1"}]}})),
                 "",
+            ),
+            (
+                pod(
+                    json!({"containers": [{"name": "c", "securityContext": {"appArmorProfile": {"type": "Unconfined"}}}]}),
+                ),
+                "",
+            ),
+            (
+                pod(
+                    json!({"containers": [{"name": "c", "securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}]}),
+                ),
+                "AppArmor: Cannot enforce AppArmor: profiles are not supported by the container runtime",
             ),
             (
                 pod(json!({"containers": [], "os": {"name": "windows"}})),

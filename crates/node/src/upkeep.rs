@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+
 use crate::config::Shared;
 
 const ROTATE_EVERY: Duration = Duration::from_secs(10);
@@ -30,12 +32,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 async fn collect_images(shared: &Shared) {
     let images = &shared.config.images;
-    let in_use: HashSet<String> = shared
-        .handle
-        .pods()
+    let pods = shared.handle.pods();
+    let in_use: HashSet<String> = pods
         .iter()
         .flat_map(|p| p.containers.values().flatten())
         .filter_map(|c| images.resolve(&c.image_ref).or_else(|| images.resolve(&c.image)))
+        .chain(pods.iter().flat_map(|p| volume_images(&p.pod)).filter_map(|name| images.resolve(name)))
         .map(|i| i.id)
         .collect();
     images.mark_used(&in_use);
@@ -50,6 +52,12 @@ async fn collect_images(shared: &Shared) {
         Ok(c) => tracing::info!("removed {} images, {} bytes", c.images.len(), c.bytes),
         Err(e) => tracing::warn!("images not collected: {e}"),
     }
+}
+
+/// The images that a Pod's volumes show.
+fn volume_images(pod: &Pod) -> Vec<&str> {
+    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    volumes.filter_map(|v| v.image.as_ref()?.reference.as_deref()).collect()
 }
 
 async fn rotate_logs(shared: &Shared) {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use embedded::{Config, Embedded};
+pub use rootfs::mount_layers;
 pub use trash::Trash;
 pub use types::*;
 

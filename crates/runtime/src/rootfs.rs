@@ -8,11 +8,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
 use crate::{Mount, Propagation, RuntimeError, sys};
@@ -29,26 +29,48 @@ pub(crate) fn overlay(layers: &[PathBuf], dir: &Path) -> Result<OwnedFd, Runtime
             .and_then(|mount| sys::set_mount(mount.as_fd(), 0, libc::MS_PRIVATE, false).map(|()| mount));
         return mount.map_err(|error| failed(format!("mount {}", upper.display()), &error));
     }
-    let joined = || mount_overlay_joined(layers, &upper, &work, &dir.join("root"));
-    let mounted = if ONE_STRING.load(Ordering::Relaxed) {
-        joined()
-    } else {
-        match mount_overlay(layers, &upper, &work) {
-            Err(Errno::INVAL) => joined().inspect(|_| ONE_STRING.store(true, Ordering::Relaxed)),
-            other => other.map_err(io::Error::from),
-        }
-    };
-    mounted.map_err(|error| {
+    overlay_of(layers, Some((&upper, &work)), &dir.join("root")).map_err(|error| {
         failed(format!("mount overlay of {} layers at {}", layers.len(), dir.display()), &error)
     })
 }
 
-fn mount_overlay(layers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Errno> {
+/// Mounts `layers` (uppermost first), as one tree that nobody can write to, on the empty directory `place`.
+///
+/// # Errors
+/// When there is no layer, or the kernel refuses.
+pub fn mount_layers(layers: &[PathBuf], place: &Path) -> Result<(), RuntimeError> {
+    let mounted = || -> io::Result<()> {
+        let tree = match layers {
+            [] => return Err(io::Error::other("the image has no layers")),
+            [only] => sys::clone_mount(only, false)?,
+            _ => overlay_of(layers, None, place)?,
+        };
+        sys::set_mount(tree.as_fd(), libc::MOUNT_ATTR_RDONLY, libc::MS_PRIVATE, false)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&tree, "", CWD, place, flags).map_err(io::Error::from)
+    };
+    mounted().map_err(|error| failed(format!("mount {} layers at {}", layers.len(), place.display()), &error))
+}
+
+/// `place` is where old kernels mount it for a moment; `writable` are the upper and the work directory.
+fn overlay_of(layers: &[PathBuf], writable: Option<(&Path, &Path)>, place: &Path) -> io::Result<OwnedFd> {
+    let joined = || mount_overlay_joined(layers, writable, place);
+    if ONE_STRING.load(Ordering::Relaxed) {
+        return joined();
+    }
+    match mount_overlay(layers, writable) {
+        Err(Errno::INVAL) => joined().inspect(|_| ONE_STRING.store(true, Ordering::Relaxed)),
+        other => other.map_err(io::Error::from),
+    }
+}
+
+fn mount_overlay(layers: &[PathBuf], writable: Option<(&Path, &Path)>) -> Result<OwnedFd, Errno> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let context = context.as_fd();
     let lower = layers.iter().map(|layer| ("lowerdir+", layer.as_path()));
+    let own = writable.into_iter().flat_map(|(upper, work)| [("upperdir", upper), ("workdir", work)]);
     let mut opened = Vec::new();
-    for (key, path) in lower.chain([("upperdir", upper), ("workdir", work)]) {
+    for (key, path) in lower.chain(own) {
         if path.as_os_str().len() < STRING_MAX {
             fsconfig_set_string(context, key, path)?;
         } else {
@@ -76,7 +98,11 @@ fn shortened(path: &Path) -> Result<(OwnedFd, String), Errno> {
 }
 
 /// All layers in one string of mount(2), at most a page long; so it stands in the host's tree for a moment.
-fn mount_overlay_joined(layers: &[PathBuf], upper: &Path, work: &Path, place: &Path) -> io::Result<OwnedFd> {
+fn mount_overlay_joined(
+    layers: &[PathBuf],
+    writable: Option<(&Path, &Path)>,
+    place: &Path,
+) -> io::Result<OwnedFd> {
     let mut opened = Vec::new();
     let mut short = |path: &Path| -> io::Result<String> {
         let (file, name) = shortened(path)?;
@@ -84,8 +110,10 @@ fn mount_overlay_joined(layers: &[PathBuf], upper: &Path, work: &Path, place: &P
         Ok(name)
     };
     let lower: io::Result<Vec<String>> = layers.iter().map(|layer| short(layer)).collect();
-    let options =
-        format!("lowerdir={},upperdir={},workdir={}", lower?.join(":"), short(upper)?, short(work)?);
+    let mut options = format!("lowerdir={}", lower?.join(":"));
+    if let Some((upper, work)) = writable {
+        options.push_str(&format!(",upperdir={},workdir={}", short(upper)?, short(work)?));
+    }
     let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
     std::fs::create_dir_all(place)?;
     rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), options.as_c_str())?;

@@ -1,5 +1,7 @@
 //! Volumes and environment.
 
+use std::io::{BufRead as _, BufReader};
+
 use super::cluster::Cluster;
 use super::isolate::isolated;
 
@@ -82,5 +84,79 @@ fn a_missing_config_map_holds_the_pod_back() {
         cluster.kubectl(&["create", "configmap", "late", "--from-literal=x=y"]);
         cluster.wait("jsonpath={.status.phase}=Succeeded", "pod/p");
         assert!(cluster.kubectl(&["logs", "p"]).contains("X=y\n"));
+    });
+}
+
+const FILES: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: files}
+spec:
+  restartPolicy: Never
+  volumes:
+    - {name: env, emptyDir: {}}
+    - {name: image, image: {reference: "busybox:1.36", pullPolicy: IfNotPresent}}
+  initContainers:
+    - name: writes
+      image: busybox:1.36
+      command: [sh, -c, "echo \"A='one two' # why\" > /env/f"]
+      volumeMounts: [{name: env, mountPath: /env}]
+  containers:
+    - name: c
+      image: busybox:1.36
+      env:
+        - {name: A, valueFrom: {fileKeyRef: {volumeName: env, path: f, key: A}}}
+        - {name: B, valueFrom: {fileKeyRef: {volumeName: env, path: f, key: B, optional: true}}}
+      command:
+        - sh
+        - -c
+        - |
+          echo "$A" "${B-unset}"
+          cut -d: -f1 /image/etc/passwd | head -1; head -1 /group
+          touch /image/x 2>/dev/null || echo refused
+      volumeMounts: [{name: image, mountPath: /image}, {name: image, mountPath: /group, subPath: etc/group}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: keyless}
+spec:
+  volumes: [{name: env, emptyDir: {}}]
+  containers:
+    - name: c
+      image: busybox:1.36
+      env: [{name: A, valueFrom: {fileKeyRef: {volumeName: env, path: f, key: A}}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: imageless}
+spec:
+  volumes: [{name: image, image: {reference: "none:1", pullPolicy: Never}}]
+  containers: [{name: c, image: "busybox:1.36", volumeMounts: [{name: image, mountPath: /image}]}]
+"#;
+
+#[test]
+fn variables_from_files_and_images_as_volumes() {
+    isolated("volumes::variables_from_files_and_images_as_volumes", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply(FILES);
+        cluster.wait("jsonpath={.status.phase}=Succeeded", "pod/files");
+        assert_eq!(cluster.kubectl(&["logs", "files"]), "one two unset\nroot\nroot:x:0:\nrefused\n");
+        let waiting = "{.status.containerStatuses[0].state.waiting";
+        cluster.wait(&format!("jsonpath={waiting}.reason}}=CreateContainerConfigError"), "pod/keyless");
+        let said =
+            cluster.kubectl(&["get", "pod", "keyless", "-o", &format!("jsonpath={waiting}.message}}")]);
+        assert_eq!(said, "env file \"f\" not found in volume \"env\"");
+        let of = "involvedObject.name=imageless";
+        let said = "jsonpath={.message}{\"\\n\"}";
+        let mut events = cluster
+            .kubectl_command(&["get", "events", "--field-selector", of, "--watch", "-o", said])
+            .spawn()
+            .expect("kubectl");
+        let lines = BufReader::new(events.stdout.take().expect("a pipe")).lines();
+        let why = "MountVolume.SetUp failed for volume \"image\" : Container image \"none:1\" is not present with pull \
+                   policy of Never";
+        assert!(lines.map_while(Result::ok).any(|line| line == why), "no event says why");
+        events.kill().expect("kill");
+        events.wait().expect("wait");
     });
 }

@@ -76,7 +76,7 @@ impl Making<'_> {
         })
     }
 
-    /// Reads the objects that the environment names; one that does not exist has no entry.
+    /// Reads the objects and files that the environment names; one that does not exist has no entry.
     async fn sources(&self) -> Result<env::Sources, ConfigError> {
         let mut out = env::Sources::default();
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -94,6 +94,15 @@ impl Making<'_> {
                 Err(e) if e.code == 404 => {}
                 Err(e) => return Err(ConfigError::config(e.to_string())),
             }
+        }
+        for (volume, path) in env::wanted_files(self.container) {
+            let root = self.volumes.get(&volume).ok_or_else(|| {
+                ConfigError::config(format!("cannot find volume {volume:?} of a fileKeyRef"))
+            })?;
+            let text = crate::volumes::read_file(root, Path::new(&path)).map_err(|e| {
+                ConfigError::config(format!("couldn't read env file {path:?} of volume {volume:?}: {e}"))
+            })?;
+            out.files.insert((volume, path), text);
         }
         Ok(out)
     }

@@ -17,7 +17,7 @@ use crate::config::Shared;
 use crate::container::{dns, hosts, resources};
 use crate::credentials;
 use crate::probes::Place;
-use crate::volumes::HostPaths;
+use crate::volumes::{HostPaths, ImageLayers, MountError};
 
 /// An ended action and what the actor keeps of it.
 pub(super) struct Done {
@@ -62,7 +62,7 @@ impl Work {
                 };
             }
             Action::MountVolumes => {
-                return match self.shared.volumes.setup(&self.pod).await {
+                return match self.mount().await {
                     Ok(paths) => (Outcome::Done, Effect::Volumes(paths)),
                     Err(e) => (failed(&e.volume, &e.message), Effect::None),
                 };
@@ -171,9 +171,38 @@ impl Work {
         dns.warnings.iter().for_each(|w| say("DNSConfigForming", w.clone()));
     }
 
+    /// All volumes, after the images that some of them show were pulled under their own policy.
+    async fn mount(&self) -> Result<HostPaths, MountError> {
+        let mut layers = ImageLayers::new();
+        for (volume, source) in self.shared.volumes.images_needed(&self.pod) {
+            let reference = source.reference.as_deref().unwrap_or_default();
+            let policy = source.pull_policy.as_deref().unwrap_or("IfNotPresent");
+            let here = self.shared.config.images.resolve(reference);
+            let image = match here {
+                Some(image) if policy != "Always" => Ok(image),
+                None if policy == "Never" => {
+                    Err(format!("Container image {reference:?} is not present with pull policy of Never"))
+                }
+                _ => self.pull_image(reference).await,
+            };
+            let image = image.map_err(|message| MountError { volume: volume.to_owned(), message })?;
+            layers.insert(volume.to_owned(), image.layers);
+        }
+        self.shared.volumes.setup(&self.pod, &layers).await
+    }
+
+    async fn pull_image(&self, reference: &str) -> Result<images::Image, String> {
+        let credentials = credentials::of(&self.shared, &self.pod).await;
+        let pulled = self.shared.pulls.pull(reference, &credentials).await;
+        pulled.map(|p| p.image).map_err(|e| format!("Failed to pull image {reference:?}: {}", chain(&e)))
+    }
+
     async fn sandbox(&self, attempt: u32) -> Result<(String, Vec<String>), String> {
         let spec = self.pod.spec.clone().unwrap_or_default();
         let host_network = spec.host_network == Some(true);
+        if spec.host_users == Some(false) {
+            return Err("hostUsers: false: this runtime does not support user namespaces".into());
+        }
         let attached = if host_network {
             None
         } else {

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use base::quantity::Quantity;
-use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod};
+use k8s_openapi::api::core::v1::{Container, EnvVarSource, FileKeySelector, Pod};
 
 use super::ConfigError;
-use super::resources;
+use super::{env_file, resources};
 
 /// Data of ConfigMaps and Secrets that the container names. A missing object has no entry.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct Sources {
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Secret name to key to value (decoded; kept as text, as the environment is).
     pub secrets: BTreeMap<String, BTreeMap<String, String>>,
+    /// Files of volumes, by volume and path; `None` if there is no such file.
+    pub files: BTreeMap<(String, String), Option<String>>,
 }
 
 /// What fieldRef can name beyond the Pod's own spec and metadata.
@@ -50,6 +52,13 @@ pub fn wanted(container: &Container) -> Vec<(bool, String)> {
     names.sort();
     names.dedup();
     names
+}
+
+/// The files, by volume and path, that a container's environment needs.
+#[must_use]
+pub fn wanted_files(container: &Container) -> Vec<(String, String)> {
+    let sources = container.env.iter().flatten().filter_map(|e| e.value_from.as_ref());
+    sources.filter_map(|s| s.file_key_ref.as_ref()).map(|r| (r.volume_name.clone(), r.path.clone())).collect()
 }
 
 /// The whole environment by name.
@@ -156,7 +165,31 @@ fn from_source(
             },
         );
     }
+    if let Some(r) = &source.file_key_ref {
+        return file_key(sources, r);
+    }
     Err(ConfigError::config("no source for the variable's value is supported here"))
+}
+
+fn file_key(sources: &Sources, wanted: &FileKeySelector) -> Result<Option<String>, ConfigError> {
+    let FileKeySelector { key, optional, path, volume_name } = wanted;
+    let text = sources.files.get(&(volume_name.clone(), path.clone())).and_then(Option::as_deref);
+    let value = match text {
+        Some(text) => env_file::value(text, key).map_err(|e| {
+            ConfigError::config(format!("couldn't parse env file {path:?} of volume {volume_name:?}: {e}"))
+        })?,
+        None => None,
+    };
+    match (value, text) {
+        (Some(value), _) => Ok(Some(value)),
+        (None, _) if *optional == Some(true) => Ok(None),
+        (None, None) => {
+            Err(ConfigError::config(format!("env file {path:?} not found in volume {volume_name:?}")))
+        }
+        (None, Some(_)) => Err(ConfigError::config(format!(
+            "environment variable key {key:?} not found in file {path:?} of volume {volume_name:?}"
+        ))),
+    }
 }
 
 /// A key of an object.

@@ -6,6 +6,7 @@
 
 pub mod dns;
 pub mod env;
+pub mod env_file;
 pub mod hosts;
 pub mod resources;
 pub mod security;

@@ -44,10 +44,13 @@ fn environments() {
             {"name": "L", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['a']"}}},
             {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1m"}}},
             {"name": "OPT", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k", "optional": true}}},
+            {"name": "FILE", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "f", "key": "A"}}},
+            {"name": "GONE", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "g", "key": "A", "optional": true}}},
             {"name": "HOST", "value": "$(KUBERNETES_SERVICE_HOST)"}],
         "resources": {"requests": {"cpu": "250m"}}}]}));
     let sources = env::Sources {
         config_maps: [("m".to_owned(), [("k".to_owned(), "v".to_owned())].into())].into(),
+        files: [(("v".to_owned(), "f".to_owned()), Some("A='1'".to_owned()))].into(),
         ..env::Sources::default()
     };
     let facts = env::Facts { api: Some(("10.0.0.1".to_owned(), 6443)), ..env::Facts::default() };
@@ -57,12 +60,13 @@ fn environments() {
         ("A", "v-$(LATER)"),
         ("L", "1"),
         ("CPU", "250"),
+        ("FILE", "1"),
         ("HOST", "10.0.0.1"),
         ("KUBERNETES_SERVICE_PORT", "6443"),
     ] {
         assert_eq!(env.get(name).map(String::as_str), Some(want), "{name}");
     }
-    assert!(!env.contains_key("OPT"));
+    assert!(!env.contains_key("OPT") && !env.contains_key("GONE"));
 }
 
 #[test]
@@ -76,10 +80,19 @@ fn missing_references() {
             json!([{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "q"}}}]),
             "secret \"s\" not found",
         ),
+        (
+            json!([{"name": "X", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "f", "key": "B"}}}]),
+            "environment variable key \"B\" not found in file \"f\" of volume \"v\"",
+        ),
+        (
+            json!([{"name": "X", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "none", "key": "A"}}}]),
+            "env file \"none\" not found in volume \"v\"",
+        ),
     ] {
         let pod = pod(json!({"containers": [{"name": "c", "image": "i", "env": env}]}));
         let sources = env::Sources {
             config_maps: [("m".to_owned(), BTreeMap::new())].into(),
+            files: [(("v".to_owned(), "f".to_owned()), Some("A='1'".to_owned()))].into(),
             ..env::Sources::default()
         };
         let error =

@@ -28,6 +28,12 @@ pub(super) fn make_dirs(dir: &Path, mode: u32) -> Result<bool, String> {
     Ok(true)
 }
 
+/// Whether something is mounted on a directory.
+pub(super) fn is_mounted(dir: &Path) -> bool {
+    let canonical = fs::canonicalize(dir);
+    canonical.is_ok_and(|dir| mounts_below(&dir).is_ok_and(|all| all.contains(&dir)))
+}
+
 /// Mounts memory there unless something is mounted already; whether it did. `size` 0 leaves the kernel's default.
 pub(super) fn tmpfs(dir: &Path, size: u64) -> Result<bool, String> {
     let fail = |e: io::Error| format!("mount tmpfs on {}: {e}", dir.display());

@@ -4,7 +4,7 @@
 //! Invariants: `setup` may be called again at any time and changes only what differs; a reader of a configMap, secret,
 //! downwardAPI or projected volume sees all old files or all new ones; no symlink a container makes leads a mount out
 //! of its volume; nothing below a mount that could not be undone is ever removed.
-//! Absent: volumes of other types (`no volume plugin matched`), image volumes, huge pages as a medium, clusterTrustBundle
+//! Absent: volumes of other types (`no volume plugin matched`), pulling the images of image volumes, huge pages as a medium, clusterTrustBundle
 //! and podCertificate projections.
 
 mod atomic;
@@ -24,14 +24,20 @@ use std::sync::Arc;
 
 use base::quantity::Quantity;
 use client::Objects;
-use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, ImageVolumeSource, Pod, Volume, VolumeMount,
+};
 use runtime::{Mount, Propagation, Trash};
 
 use crate::container::env::go_quote;
 use atomic::Payload;
+pub use subpath::read_file;
 
 /// Where each volume is on the host, by volume name.
 pub type HostPaths = BTreeMap<String, PathBuf>;
+
+/// Layers of the images of image volumes, uppermost first, by volume name.
+pub type ImageLayers = BTreeMap<String, Vec<PathBuf>>;
 
 /// Why a volume cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -83,15 +89,26 @@ impl Volumes {
         self
     }
 
+    /// Names and sources of the Pod's image volumes that are not mounted yet.
+    #[must_use]
+    pub fn images_needed<'p>(&self, pod: &'p Pod) -> Vec<(&'p str, &'p ImageVolumeSource)> {
+        let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+        volumes
+            .filter_map(|v| Some((v.name.as_str(), v.image.as_ref()?)))
+            .filter(|(name, _)| !kernel::is_mounted(&self.volume_dir(pod, "image", name)))
+            .collect()
+    }
+
     /// Sets all volumes of the Pod up, or brings them up to date. To be called again at each resync of the Pod.
+    /// `layers` are those of [`Self::images_needed`].
     ///
     /// # Errors
     /// The first volume that cannot be set up; the others are set up nevertheless.
-    pub async fn setup(&self, pod: &Pod) -> Result<HostPaths, MountError> {
+    pub async fn setup(&self, pod: &Pod, layers: &ImageLayers) -> Result<HostPaths, MountError> {
         let mut paths = HostPaths::new();
         let mut first = None;
         for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
-            match self.one(pod, volume).await {
+            match self.one(pod, volume, layers).await {
                 Ok(path) => drop(paths.insert(volume.name.clone(), path)),
                 Err(message) => {
                     first.get_or_insert(MountError { volume: volume.name.clone(), message });
@@ -163,7 +180,7 @@ impl Volumes {
         container.volume_mounts.iter().flatten().enumerate().map(one).collect()
     }
 
-    async fn one(&self, pod: &Pod, volume: &Volume) -> Result<PathBuf, String> {
+    async fn one(&self, pod: &Pod, volume: &Volume, layers: &ImageLayers) -> Result<PathBuf, String> {
         let dir = |kind: &str| self.volume_dir(pod, kind, &volume.name);
         if let Some(source) = &volume.empty_dir {
             let (dir, size) = (dir("empty-dir"), self.memory_size(pod, source));
@@ -172,6 +189,10 @@ impl Volumes {
         }
         if let Some(source) = volume.host_path.clone() {
             return blocking(move || host_path::check(&source)).await;
+        }
+        if volume.image.is_some() {
+            let (dir, layers) = (dir("image"), layers.get(&volume.name).cloned());
+            return blocking(move || image(&dir, layers.as_deref()).map(|()| dir)).await;
         }
         let (kind, in_memory) = match volume {
             Volume { config_map: Some(_), .. } => ("configmap", false),
@@ -205,6 +226,16 @@ impl Volumes {
         let bounds = [self.allocatable.get("memory").copied(), ownership::memory_limit(pod), own];
         let smallest = bounds.into_iter().flatten().map(|q| q.value()).filter(|bytes| *bytes > 0).min();
         smallest.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
+    }
+}
+
+/// Mounts an image's files, which nobody may change, unless they are there.
+fn image(dir: &Path, layers: Option<&[PathBuf]>) -> Result<(), String> {
+    kernel::make_dirs(dir, 0o755)?;
+    match layers {
+        _ if kernel::is_mounted(dir) => Ok(()),
+        Some(layers) => runtime::mount_layers(layers, dir).map_err(|e| e.to_string()),
+        None => Err("the image is not on this machine".into()),
     }
 }
 

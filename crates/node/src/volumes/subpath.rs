@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
@@ -54,6 +54,29 @@ pub(super) fn wanted(mount: &VolumeMount, env: &BTreeMap<String, String>) -> Res
         return Err(format!("unable to provision SubPath `{text}`: must not contain '..'"));
     }
     Ok(Some(path))
+}
+
+/// The most that a file of variables may hold.
+const FILE_MOST: u64 = 1 << 20;
+
+/// The text of a file of the volume at `root`, never of one outside; `None` if there is none.
+///
+/// # Errors
+/// If it cannot be read, is no regular file, or is longer than a megabyte.
+pub fn read_file(root: &Path, path: &Path) -> io::Result<Option<String>> {
+    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat2(&root, path, flags, Mode::empty(), BENEATH) {
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+        other => fs::File::from(other?),
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > FILE_MOST {
+        return Err(io::Error::other("not a regular file of at most a megabyte"));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MOST).read_to_end(&mut bytes)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Binds `path` of the volume at `root` to the Pod's `volume-subpaths` and returns where.

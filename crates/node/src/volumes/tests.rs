@@ -49,6 +49,9 @@ impl Objects for Api {
     }
 }
 
+/// No images.
+const NONE: ImageLayers = ImageLayers::new();
+
 struct World {
     temp: tempfile::TempDir,
     api: Arc<Api>,
@@ -103,7 +106,7 @@ fn config_maps_change_at_once() {
     alone(async |w| {
         w.api.put("configmaps", "m", json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "AP8="}}));
         let pod = with(json!({"configMap": {"name": "m", "defaultMode": 0o440}}), json!({}));
-        let dir = w.volumes.setup(&pod).await.unwrap()["v"].clone();
+        let dir = w.volumes.setup(&pod, &NONE).await.unwrap()["v"].clone();
         assert!(dir.ends_with("u-1/volumes/kubernetes.io~configmap/v"));
         assert_eq!(
             (names(&dir), fs::read(dir.join("c")).unwrap()),
@@ -112,10 +115,10 @@ fn config_maps_change_at_once() {
         assert_eq!(fs::read_link(dir.join("a")).unwrap(), Path::new("..data/a"));
         assert_eq!((mode(dir.join("a")), mode(dir.join("..data"))), (0o440, 0o755));
         let before = fs::read_link(dir.join("..data")).unwrap();
-        w.volumes.setup(&pod).await.unwrap();
+        w.volumes.setup(&pod, &NONE).await.unwrap();
         assert_eq!(fs::read_link(dir.join("..data")).unwrap(), before, "nothing changed, nothing swapped");
         w.api.put("configmaps", "m", json!({"data": {"a": "3"}}));
-        w.volumes.setup(&pod).await.unwrap();
+        w.volumes.setup(&pod, &NONE).await.unwrap();
         assert_eq!((names(&dir), fs::read_to_string(dir.join("a")).unwrap()), (vec!["a".into()], "3".into()));
         assert!(!dir.join(before).exists());
         w.volumes.teardown("u-1").await.unwrap();
@@ -155,7 +158,7 @@ fn what_is_missing() {
             ),
         ];
         for (volume, want) in cases {
-            let result = w.volumes.setup(&with(volume.clone(), json!({}))).await;
+            let result = w.volumes.setup(&with(volume.clone(), json!({})), &NONE).await;
             match (result, want) {
                 (Ok(paths), Ok(want)) => assert_eq!(names(&paths["v"]), want, "{volume}"),
                 (Err(error), Err(want)) => assert!(error.message.contains(want), "{volume}: {error}"),
@@ -181,7 +184,7 @@ fn projected_tokens_labels_and_groups() {
         ]);
         let volume = json!({"projected": {"defaultMode": 0o644, "sources": sources}});
         let pod = with(volume.clone(), json!({}));
-        let dir = w.volumes.setup(&pod).await.unwrap()["v"].clone();
+        let dir = w.volumes.setup(&pod, &NONE).await.unwrap()["v"].clone();
         let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
         assert_eq!(
             (read("token"), read("ca.crt"), read("namespace")),
@@ -189,7 +192,7 @@ fn projected_tokens_labels_and_groups() {
         );
         assert_eq!((read("labels"), read("limit")), ("a=\"x\\\"y\"\nb=\"2\"".into(), (1 << 30).to_string()));
         assert_eq!(mode(dir.join("token")), 0o644);
-        w.volumes.setup(&pod).await.unwrap();
+        w.volumes.setup(&pod, &NONE).await.unwrap();
         assert_eq!(w.api.tokens.load(Ordering::SeqCst), 1, "a token is kept until it is due");
         w.volumes.teardown("u-1").await.unwrap();
 
@@ -198,7 +201,7 @@ fn projected_tokens_labels_and_groups() {
             (json!({"runAsUser": 5}), (5, 0, 0o600, 0o1777)),
         ] {
             let pod = with(volume.clone(), json!({"securityContext": context}));
-            let dir = w.volumes.setup(&pod).await.unwrap()["v"].clone();
+            let dir = w.volumes.setup(&pod, &NONE).await.unwrap()["v"].clone();
             let meta = fs::metadata(dir.join("token")).unwrap();
             assert_eq!((meta.uid(), meta.gid(), mode(dir.join("token")), mode(&dir)), want, "{context}");
             w.volumes.teardown("u-1").await.unwrap();
@@ -209,7 +212,7 @@ fn projected_tokens_labels_and_groups() {
 #[test]
 fn empty_dirs_on_disk_and_in_memory() {
     alone(async |w| {
-        let setup = async |volume: Value, extra: Value| w.volumes.setup(&with(volume, extra)).await;
+        let setup = async |volume: Value, extra: Value| w.volumes.setup(&with(volume, extra), &NONE).await;
         let dir = setup(json!({"emptyDir": {}}), json!({})).await.unwrap()["v"].clone();
         assert_eq!(mode(&dir), 0o777);
         fs::write(dir.join("kept"), "x").unwrap();
@@ -258,7 +261,7 @@ fn host_paths() {
         for (name, kind, refused) in cases {
             let result = w
                 .volumes
-                .setup(&with(json!({"hostPath": {"path": at(name), "type": kind}}), json!({})))
+                .setup(&with(json!({"hostPath": {"path": at(name), "type": kind}}), json!({})), &NONE)
                 .await;
             let want = refused.map(|what| format!("hostPath type check failed: {} is not {what}", at(name)));
             assert_eq!(result.err().map(|e| e.message), want, "{name} {kind}");
@@ -270,10 +273,62 @@ fn host_paths() {
 }
 
 #[test]
+fn images_are_mounted_once_and_for_reading() {
+    alone(async |w| {
+        let layer = |name: &str, file: &str| {
+            let dir = w.temp.path().join(name);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(file), name).unwrap();
+            dir
+        };
+        let pod = with(json!({"image": {"reference": "r:1"}}), json!({}));
+        assert_eq!(w.volumes.images_needed(&pod).len(), 1);
+        let error = w.volumes.setup(&pod, &NONE).await.unwrap_err();
+        assert_eq!(error.message, "the image is not on this machine");
+        let both = vec![layer("upper", "a"), layer("lower", "b")];
+        for layers in [both.clone(), both[..1].to_vec()] {
+            let images = ImageLayers::from([("v".to_owned(), layers.clone())]);
+            let dir = w.volumes.setup(&pod, &images).await.unwrap()["v"].clone();
+            assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "upper");
+            assert_eq!(dir.join("b").exists(), layers.len() == 2);
+            let refused = fs::write(dir.join("x"), "").unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+            assert!(w.volumes.images_needed(&pod).is_empty());
+            w.volumes.setup(&pod, &NONE).await.unwrap();
+            w.volumes.teardown("u-1").await.unwrap();
+            assert!(!dir.exists() && both[0].join("a").exists(), "the layers stay");
+        }
+    });
+}
+
+#[test]
+fn files_are_read_inside_the_volume_only() {
+    alone(async |w| {
+        let root = w.temp.path().to_owned();
+        fs::write(root.join("file"), "text").unwrap();
+        symlink("/etc/passwd", root.join("out")).unwrap();
+        symlink("file", root.join("in")).unwrap();
+        fs::create_dir(root.join("dir")).unwrap();
+        for (path, want) in [
+            ("file", Some(Some("text"))),
+            ("in", Some(Some("text"))),
+            ("none", Some(None)),
+            ("file/x", Some(None)),
+            ("out", None),
+            ("dir", None),
+            ("../file", None),
+        ] {
+            let got = super::read_file(&root, Path::new(path)).ok();
+            assert_eq!(got.as_ref().map(Option::as_deref), want, "{path}");
+        }
+    });
+}
+
+#[test]
 fn sub_paths() {
     alone(async |w| {
         let pod = with(json!({"emptyDir": {}}), json!({}));
-        let paths = w.volumes.setup(&pod).await.unwrap();
+        let paths = w.volumes.setup(&pod, &NONE).await.unwrap();
         let root = &paths["v"];
         fs::write(root.join("file"), "text").unwrap();
         symlink("file", root.join("inner")).unwrap();

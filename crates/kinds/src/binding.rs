@@ -3,28 +3,12 @@
 use serde_json::Value;
 
 use crate::field::{ErrorList, Path};
-use crate::kind::{CREATE_ONLY, Kind, Strategy};
+use crate::kind::{Kind, Strategy};
 use crate::value::text;
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Binding",
-    plural: "bindings",
-    singular: "binding",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
-    subresources: &[],
-    verbs: CREATE_ONLY,
-    bucket: "",
-    storage_version_hash: "",
-    create_on_update: false,
-    unconditional_update: false,
-    delete_returns_object: false,
-    strategy: &Binding,
-};
+pub static KIND: Kind =
+    Kind { namespaced: true, ..Kind::answered(["", "v1"], ["Binding", "bindings", "binding"], &Binding) };
 
 /// Its behaviour.
 #[derive(Debug)]

@@ -61,6 +61,34 @@ impl Kind {
         crate::status::qualified(self.group, self.plural)
     }
 
+    /// The row of a cluster-wide kind that is only created, answered and never stored, from its group and version and
+    /// its kind, plural and singular.
+    #[must_use]
+    pub const fn answered(
+        [group, version]: [&'static str; 2],
+        [kind, plural, singular]: [&'static str; 3],
+        strategy: &'static dyn Strategy,
+    ) -> Self {
+        Self {
+            group,
+            version,
+            kind,
+            plural,
+            singular,
+            short_names: &[],
+            categories: &[],
+            namespaced: false,
+            subresources: &[],
+            verbs: CREATE_ONLY,
+            bucket: "",
+            storage_version_hash: "",
+            create_on_update: false,
+            unconditional_update: false,
+            delete_returns_object: false,
+            strategy,
+        }
+    }
+
     /// The subresource of that name.
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {

@@ -5,3 +5,4 @@ pub mod image;
 pub mod isolation;
 pub mod packages;
 pub mod registry;
+pub mod suite;

@@ -393,13 +393,13 @@ fn fits(node: &Node<'_>, ty: TypeRef<'_>) -> bool {
 
 /// The words of Go's `time.Parse`, as far as they name the text, the layout, and the first part that does not fit.
 fn go_time_error(text: &str, scalar: Scalar) -> String {
-    let (layout, parts): (&str, &[(&str, &str)]) = match scalar {
-        Scalar::MicroTime => ("2006-01-02T15:04:05.000000Z07:00", MICRO_PARTS),
-        _ => ("2006-01-02T15:04:05Z07:00", PARTS),
+    let (layout, fraction) = match scalar {
+        Scalar::MicroTime => ("2006-01-02T15:04:05.000000Z07:00", FRACTION),
+        _ => ("2006-01-02T15:04:05Z07:00", &[][..]),
     };
     let mut rest = text;
     let mut wanted = "Z07:00";
-    for (part, shape) in parts {
+    for (part, shape) in PARTS.iter().chain(fraction) {
         let fits = rest.len() >= shape.len()
             && rest
                 .bytes()
@@ -428,17 +428,5 @@ const PARTS: &[(&str, &str)] = &[
     ("05", "00"),
 ];
 
-const MICRO_PARTS: &[(&str, &str)] = &[
-    ("2006", "0000"),
-    ("-", "-"),
-    ("01", "00"),
-    ("-", "-"),
-    ("02", "00"),
-    ("T", "T"),
-    ("15", "00"),
-    (":", ":"),
-    ("04", "00"),
-    (":", ":"),
-    ("05", "00"),
-    (".000000", ".000000"),
-];
+/// What a `MicroTime` has behind them.
+const FRACTION: &[(&str, &str)] = &[(".000000", ".000000")];

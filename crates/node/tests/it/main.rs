@@ -14,7 +14,7 @@ mod kit;
 mod pods;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kit::{INNER, Kit};
 
@@ -46,30 +46,11 @@ fn main() -> ExitCode {
 }
 
 fn inner() -> ExitCode {
-    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    if std::env::args().any(|arg| arg == "--list") {
-        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-    kit::prepare_machine();
-    let mut failed = Vec::new();
-    for (name, test) in TESTS {
-        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
-            continue;
-        }
-        let begin = Instant::now();
-        let result = std::panic::catch_unwind(|| {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            runtime.expect("threads can be made").block_on(async {
-                let kit = Kit::new().await;
-                tokio::time::timeout(CEILING, test(kit)).await.expect("test takes too long");
-            });
+    xtask::kit::suite::run(TESTS, kit::prepare_machine, |test| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.expect("threads can be made").block_on(async {
+            let kit = Kit::new().await;
+            tokio::time::timeout(CEILING, test(kit)).await.expect("test takes too long");
         });
-        println!("test {name} ... {} ({:?})", if result.is_ok() { "ok" } else { "FAILED" }, begin.elapsed());
-        if result.is_err() {
-            failed.push(name);
-        }
-    }
-    println!("failed: {failed:?}");
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
 }

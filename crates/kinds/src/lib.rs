@@ -24,6 +24,7 @@ pub mod pod;
 pub mod podtemplate;
 pub mod protobuf;
 pub mod review;
+pub mod runtimeclass;
 pub mod schema;
 pub mod secret;
 pub mod serviceaccount;
@@ -57,6 +58,7 @@ pub static KINDS: &[&Kind] = &[
     &review::SUBJECT_ACCESS_REVIEW,
     &job::KIND,
     &lease::KIND,
+    &runtimeclass::KIND,
 ];
 
 /// The kind served at a path.

@@ -50,6 +50,7 @@ const OBJECTS: &[&str] = &[
       eventTime: '2024-01-01T00:00:00.000000Z', reportingController: a/b, reportingInstance: i, action: A, reason: R,
       type: Normal, note: text}",
     "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a}, spec: {leaseDurationSeconds: 10}}",
+    "{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: a}, handler: h, overhead: {podFixed: {cpu: 10m}}}",
 ];
 
 #[test]

@@ -25,6 +25,9 @@ pub(crate) const CONFIG_MAPS: (&str, &str, &str) = ("", "v1", "configmaps");
 /// Secrets.
 pub(crate) const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
 
+/// RuntimeClasses.
+pub(crate) const RUNTIME_CLASSES: (&str, &str, &str) = ("node.k8s.io", "v1", "runtimeclasses");
+
 async fn call(api: &dyn Objects, target: Target, verb: Verb) -> Result<Value, Status> {
     let options = Options { field_manager: "kubelet".into(), ..Options::default() };
     api.call(Call { target, verb, options }).await

@@ -1,11 +1,12 @@
 //! Admission: what several kinds do together, after decoding and before validation.
 //!
-//! Invariant: the plugins run in upstream's order. Absent (later kinds): LimitRanger, PodSecurity, storage, ingress and
-//! RuntimeClass plugins, webhooks, policies, ResourceQuota.
+//! Invariant: the plugins run in upstream's order. Absent (later kinds): LimitRanger, PodSecurity, storage and ingress
+//! plugins, webhooks, policies, ResourceQuota.
 
 mod namespace;
 mod node;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod tolerations;
 
@@ -33,6 +34,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &node::TaintNodesByCondition,
     &priority::Priority,
     &tolerations::DefaultTolerationSeconds,
+    &runtime_class::RuntimeClass,
 ];
 
 /// Whether the call writes this core kind through its main endpoint.
@@ -60,7 +62,17 @@ pub(crate) fn delete(ctx: &Ctx<'_>, name: &str) -> Result<(), Status> {
 
 /// The parsed object of a core kind, for plugins that look others up.
 fn lookup(ctx: &Ctx<'_>, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-    let kind = kinds::by_resource("", "v1", plural)?;
+    lookup_in(ctx, ("", "v1", plural), namespace, name)
+}
+
+/// The same for a kind of any group.
+fn lookup_in(
+    ctx: &Ctx<'_>,
+    (group, version, plural): (&str, &str, &str),
+    namespace: &str,
+    name: &str,
+) -> Option<Value> {
+    let kind = kinds::by_resource(group, version, plural)?;
     let entry = ctx.server.store().get(&crate::object::key(kind, namespace, name))?;
     Some(crate::object::parse(kind, &entry.value))
 }

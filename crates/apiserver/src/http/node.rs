@@ -101,10 +101,10 @@ fn container(pod: &Value, asked: &str, default_annotation: bool) -> Result<Strin
     {
         return Ok(default.to_owned());
     }
-    match (containers.as_slice(), init.is_empty(), ephemeral.is_empty()) {
-        ([one], true, true) => Ok((*one).to_owned()),
-        ([], ..) => Err(Status::bad_request(format!("a container name must be specified for pod {name}"))),
-        (all, ..) => {
+    match containers.as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] => Err(Status::bad_request(format!("a container name must be specified for pod {name}"))),
+        all => {
             let mut text = format!(
                 "a container name must be specified for pod {name}, choose one of: [{}]",
                 all.join(" ")

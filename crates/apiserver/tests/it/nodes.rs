@@ -69,7 +69,13 @@ async fn logs() {
     two["spec"]["nodeName"] = "n1".into();
     two["spec"]["containers"] = json!([{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]);
     api.create("pods/default", two).await.unwrap();
+    let mut staged = pod("staged");
+    staged["spec"]["nodeName"] = "n1".into();
+    staged["spec"]["containers"] = json!([{"name": "a", "image": "i"}]);
+    staged["spec"]["initContainers"] = json!([{"name": "first", "image": "i"}]);
+    api.create("pods/default", staged).await.unwrap();
     let table = [
+        ("staged/log", 200, "/containerLogs/default/staged/a"),
         (
             "two/log?container=b&follow=true&tailLines=5",
             200,

@@ -171,6 +171,21 @@ impl Work {
         dns.warnings.iter().for_each(|w| say("DNSConfigForming", w.clone()));
     }
 
+    /// The runtime has one handler, of its own name.
+    async fn handler(&self, spec: &PodSpec) -> Result<(), String> {
+        let Some(class) = spec.runtime_class_name.as_deref().filter(|c| !c.is_empty()) else { return Ok(()) };
+        let Some(api) = &self.shared.config.api else {
+            return Err(format!("RuntimeClass {class:?} cannot be read without an API server"));
+        };
+        let found = calls::get(&**api, calls::target(calls::RUNTIME_CLASSES, "", class)).await;
+        let found = found.map_err(|e| format!("failed to get runtime handler: {e}"))?;
+        let handler = found["handler"].as_str().unwrap_or_default();
+        if handler == self.shared.config.runtime.version().0 {
+            return Ok(());
+        }
+        Err(format!("failed to get sandbox runtime: no runtime for {handler:?} is configured"))
+    }
+
     /// All volumes, after the images that some of them show were pulled under their own policy.
     async fn mount(&self) -> Result<HostPaths, MountError> {
         let mut layers = ImageLayers::new();
@@ -203,6 +218,7 @@ impl Work {
         if spec.host_users == Some(false) {
             return Err("hostUsers: false: this runtime does not support user namespaces".into());
         }
+        self.handler(&spec).await?;
         let attached = if host_network {
             None
         } else {

@@ -83,7 +83,7 @@ pub(super) fn container(errors: &mut ErrorList, path: &Path, resources: &Value, 
 }
 
 /// Overhead, checked as limits are.
-pub(super) fn overhead(errors: &mut ErrorList, path: &Path, overhead: &Value) {
+pub(crate) fn overhead(errors: &mut ErrorList, path: &Path, overhead: &Value) {
     let limits = serde_json::json!({ "limits": overhead });
     requirements(errors, path, &limits, container_name);
 }

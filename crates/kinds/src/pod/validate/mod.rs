@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+pub(crate) use limits::overhead;
+pub(crate) use scheduling::tolerations;
 pub(super) use update::check as update;
 
 use super::resources::quantity;

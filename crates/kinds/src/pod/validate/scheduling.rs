@@ -137,7 +137,7 @@ fn label_keys(errors: &mut ErrorList, path: &Path, term: &Value, list: &str) {
 }
 
 /// `spec.tolerations`.
-pub(super) fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &Value) {
+pub(crate) fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &Value) {
     for (i, toleration) in items(tolerations).iter().enumerate() {
         let path = path.index(i);
         let [key, operator, value, effect] =

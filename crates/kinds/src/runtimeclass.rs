@@ -1,0 +1,99 @@
+//! RuntimeClass: by which handler of the container runtime Pods run, what that costs, and on which nodes.
+
+use serde_json::{Value, json};
+
+use crate::columns::age;
+use crate::field::{ErrorList, Path};
+use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
+use crate::names;
+use crate::pod::validate;
+use crate::value::{is_set, text};
+
+/// The row.
+pub static KIND: Kind = Kind {
+    group: "node.k8s.io",
+    version: "v1",
+    kind: "RuntimeClass",
+    plural: "runtimeclasses",
+    singular: "runtimeclass",
+    short_names: &[],
+    categories: &[],
+    namespaced: false,
+    subresources: &[],
+    verbs: ALL_VERBS,
+    bucket: "runtimeclasses.node.k8s.io",
+    storage_version_hash: "WQTu1GL3T2Q=",
+    create_on_update: false,
+    unconditional_update: false,
+    delete_returns_object: false,
+    strategy: &RuntimeClass,
+};
+
+/// Its behaviour.
+#[derive(Debug)]
+pub struct RuntimeClass;
+
+impl Strategy for RuntimeClass {
+    fn validate(&self, obj: &Value) -> ErrorList {
+        let mut errors = ErrorList::default();
+        names::check_label(&mut errors, &Path::new("handler"), text(&obj["handler"]));
+        if is_set(&obj["overhead"]) {
+            validate::overhead(&mut errors, &Path::new("overhead"), &obj["overhead"]["podFixed"]);
+        }
+        let (scheduling, path) = (&obj["scheduling"], Path::new("scheduling"));
+        if is_set(scheduling) {
+            names::check_labels(&mut errors, &path.child("nodeSelector"), &scheduling["nodeSelector"]);
+            validate::tolerations(&mut errors, &path.child("tolerations"), &scheduling["tolerations"]);
+        }
+        errors
+    }
+    fn validate_update(&self, new: &Value, old: &Value, _: crate::Endpoint<'_>) -> ErrorList {
+        let mut errors = ErrorList::default();
+        if new["handler"] != old["handler"] {
+            errors.invalid(&Path::new("handler"), new["handler"].clone(), "field is immutable");
+        }
+        errors.extend(self.validate(new));
+        errors
+    }
+    fn columns(&self) -> &'static [Column] {
+        const { &[Column::NAME, Column::string("Handler"), Column::AGE] }
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        vec![
+            json!(text(&obj["metadata"]["name"])),
+            json!(text(&obj["handler"])),
+            json!(age(&obj["metadata"]["creationTimestamp"], now)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(errors: &ErrorList) -> String {
+        errors.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let good = json!({"handler": "h", "overhead": {"podFixed": {"cpu": "10m"}},
+            "scheduling": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "k", "operator": "Exists"}]}});
+        assert_eq!(said(&RuntimeClass.validate(&good)), "");
+        for (pointer, value, want) in [
+            ("/handler", json!("Not_A_Label"), "handler: Invalid value: \"Not_A_Label\""),
+            ("/overhead/podFixed/cpu", json!("-1"), "overhead"),
+            ("/scheduling/nodeSelector", json!({"-": "b"}), "scheduling.nodeSelector"),
+            ("/scheduling/tolerations/0/operator", json!("Maybe"), "scheduling.tolerations[0].operator"),
+        ] {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).unwrap() = value;
+            let got = said(&RuntimeClass.validate(&bad));
+            assert!(got.starts_with(want), "{pointer}: {got}");
+        }
+        let mut other = good.clone();
+        other["handler"] = json!("other");
+        let got = said(&RuntimeClass.validate_update(&other, &good, crate::Endpoint::Main));
+        assert_eq!(got, "handler: Invalid value: \"other\": field is immutable");
+    }
+}

@@ -114,7 +114,7 @@ mod tests {
         );
         assert_eq!(
             check(json!({"data": {"a": "x".repeat(MAX_SIZE + 1)}})),
-            "<nil>: Too long: may not be more than 1048576 bytes"
+            "[]: Too long: may not be more than 1048576 bytes"
         );
         let old = json!({"immutable": true, "data": {"a": "b"}});
         let update = |new: Value| ConfigMap.validate_update(&new, &old, Endpoint::Main).to_string();

@@ -273,6 +273,6 @@ mod tests {
         let new = json!({"spec": {"externalID": "y", "unschedulable": true}});
         let errors = Node.validate_update(&new, &old, Endpoint::Main).to_string();
         assert!(errors.contains("spec.podCIDRs: Forbidden: node updates may not change podCIDR"), "{errors}");
-        assert!(errors.contains("<nil>: Forbidden: node updates may only change labels"), "{errors}");
+        assert!(errors.contains("[]: Forbidden: node updates may only change labels"), "{errors}");
     }
 }

@@ -321,7 +321,7 @@ async fn start_node(
         runtime: ground.runtime,
         images,
         network: ground.net.clone(),
-        api: api.map(|a| a.server.objects(identity, &user)),
+        api: api.map(|a| a.server.objects(identity, "kubelet")),
         api_address: api.map(|a| (ground.net.gateway(), a.address.port())),
         node_ips: vec![node_ip],
         port: listener.local_addr()?.port(),
@@ -383,7 +383,7 @@ fn start_controllers(api: &Api, config: &Config, id: &str, stop: &CancellationTo
     let server = api.server.clone();
     let settings = controllers::Config {
         snapshots: api.server.snapshots(),
-        connect: Arc::new(move |user| server.objects(system_identity(user), user)),
+        connect: Arc::new(move |user| server.objects(system_identity(user), field_manager(user))),
         ca_pem: api.pki.ca_pem().to_owned(),
         holder: format!("minke_{id}"),
         controllers: config.runs(Part::Controllers),
@@ -405,6 +405,15 @@ fn system_identity(user: &str) -> Identity {
     Identity { name: user.to_owned(), groups, ..Identity::default() }
 }
 
+/// Who owns the fields that a part of the control plane writes: upstream's program, not its account.
+fn field_manager(user: &str) -> &str {
+    match user.strip_prefix("system:") {
+        Some(account) if account.starts_with("serviceaccount:") => "kube-controller-manager",
+        Some(program) => program,
+        None => user,
+    }
+}
+
 fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     Ok(tokio::net::TcpListener::from_std(listener)?)
@@ -419,4 +428,20 @@ fn admin_identity() -> Identity {
 fn node_name(config: &Config) -> String {
     let host = || rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     config.node_name.clone().unwrap_or_else(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn field_managers_are_programs() {
+        for (user, want) in [
+            ("system:serviceaccount:kube-system:job-controller", "kube-controller-manager"),
+            ("system:kube-controller-manager", "kube-controller-manager"),
+            ("system:kube-scheduler", "kube-scheduler"),
+        ] {
+            assert_eq!(field_manager(user), want);
+        }
+    }
 }

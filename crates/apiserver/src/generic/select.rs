@@ -24,8 +24,7 @@ pub(crate) struct Selection {
 impl Selection {
     /// Reads the query's selectors, 400 if they are malformed or name a field the kind does not offer.
     pub(crate) fn parse(kind: &'static Kind, label_text: &str, field_text: &str) -> Result<Self, Status> {
-        let labels = labels::Selector::parse(label_text)
-            .map_err(|e| Status::bad_request(format!("unable to parse requirement: {e}")))?;
+        let labels = labels::Selector::parse(label_text).map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = fields::Selector::parse(field_text).map_err(|e| Status::bad_request(e.to_string()))?;
         let offered = kind.strategy.selectable_fields();
         let mut deep = false;

@@ -10,8 +10,8 @@ use kinds::{KINDS, openapi};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
-use super::Reply;
 use super::respond::{self, Form};
+use super::{Reply, full};
 use crate::discovery::{self, Aggregated};
 use crate::negotiate::Transform;
 use crate::request::Params;
@@ -55,15 +55,28 @@ pub(crate) fn serve(
         ["openapi", "v2"] => return Some(openapi_v2(headers)),
         ["openapi", "v3"] => openapi_v3_index(),
         ["openapi", "v3", rest @ ..] => return openapi_v3(rest, params, headers),
-        ["openid", "v1", "jwks"] => server.tokens().jwks(),
-        [".well-known", "openid-configuration"] => json!({
+        ["openid", "v1", "jwks"] => {
+            return Some(published("application/jwk-set+json", &server.tokens().jwks()));
+        }
+        [".well-known", "openid-configuration"] => {
+            let document = json!({
             "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/openid/v1/jwks"), "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
-        }),
+            });
+            return Some(published("application/json", &document));
+        }
         [] => json!({"paths": paths()}),
         _ => return None,
     };
     Some(respond::object(form, 200, &body))
+}
+
+/// What anybody verifies tokens with may keep for an hour.
+fn published(media: &'static str, body: &Value) -> Reply {
+    let mut reply = http::Response::new(full(body.to_string()));
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    reply
 }
 
 fn paths() -> Vec<String> {

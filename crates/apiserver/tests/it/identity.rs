@@ -114,3 +114,18 @@ async fn a_node_sees_what_its_pods_refer_to() {
     node.create("nodes", json!({"metadata": {"name": "n1"}})).await.unwrap();
     node.merge("pods/default/p/status", json!({"status": {"phase": "Running"}})).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_issuer_is_published() {
+    let cluster = Cluster::start().await;
+    for (path, media, key) in [
+        ("/.well-known/openid-configuration", "application/json", "jwks_uri"),
+        ("/openid/v1/jwks", "application/jwk-set+json", "keys"),
+    ] {
+        let (code, headers, text) = cluster.raw("GET", path, &[], "").await;
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        assert!(code == 200 && !document[key].is_null(), "{path}: {document}");
+        assert_eq!(headers["content-type"], media);
+        assert_eq!(headers["cache-control"], "public, max-age=3600");
+    }
+}

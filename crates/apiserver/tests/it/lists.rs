@@ -156,3 +156,19 @@ async fn discovery_and_health() {
     let document: Value = serde_json::from_slice(&text).unwrap();
     assert!(code == 200 && document["openapi"].is_string());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_selector() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    for (labels, fields, want) in [
+        ("a in (", "", "unable to parse requirement: found '', expected: ',', ')' or identifier"),
+        ("a b", "", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+        ("", "a", "invalid selector: 'a'; can't understand 'a'"),
+    ] {
+        let options =
+            Options { label_selector: labels.into(), field_selector: fields.into(), ..Options::default() };
+        let said = said(api.list("configmaps", options).await);
+        assert_eq!(said, format!("400 BadRequest {want}"));
+    }
+}

@@ -69,7 +69,9 @@ impl Run<'_> {
                 rejected: false,
             }),
         };
-        if let Some(Verdict::Rejected { reason, message }) = self.d.verdict.clone() {
+        if let Some(Verdict::Rejected { reason, message } | Verdict::Evicted { reason, message, .. }) =
+            self.d.verdict.clone()
+        {
             self.emit(crate::text::warning("", &reason, message));
         }
     }

@@ -14,6 +14,7 @@ pub mod container;
 mod credentials;
 pub mod end;
 mod events;
+mod eviction;
 mod files;
 pub mod handle;
 pub mod logs;

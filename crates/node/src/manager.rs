@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use lifecycle::Verdict;
 use runtime::{Resources, RuntimeEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
@@ -20,7 +21,7 @@ use crate::container::resources::shares;
 use crate::sources::Update;
 use crate::sources::mirror::{self, Mirror, Repair};
 
-/// Grace of Pods whose object is gone.
+/// Grace of Pods whose object is gone, or that are ended at once.
 const ORPHAN_GRACE: i64 = 1;
 /// Mirrors are compared at least so often.
 const MIRROR_CHECK: Duration = Duration::from_secs(10);
@@ -104,6 +105,7 @@ impl Manager {
                 self.api_synced = true;
                 self.repair_mirrors();
             }
+            Update::Evict { uid, message } => self.evict(uid, message),
             Update::Static(pods) => self.set_statics(pods),
         }
     }
@@ -124,6 +126,15 @@ impl Manager {
         }
         let verdict = self.pods.get(&uid).and_then(|(_, i)| i.verdict.clone());
         self.tell(uid, Input { pod, deleting, verdict, ..Input::default() });
+    }
+
+    fn evict(&mut self, uid: String, message: String) {
+        let Some(input) = self.pods.get(&uid).map(|(_, i)| i.clone()).filter(|i| i.verdict.is_none()) else {
+            return;
+        };
+        let verdict =
+            Verdict::Evicted { reason: "Evicted".into(), message, grace: ORPHAN_GRACE, disruption: false };
+        self.tell(uid, Input { verdict: Some(verdict), ..input });
     }
 
     fn gone(&mut self, uid: &str) {

@@ -18,7 +18,7 @@ use crate::pulls::Pulls;
 use crate::register::facts::Facts;
 use crate::sources;
 use crate::volumes::Volumes;
-use crate::{register, upkeep};
+use crate::{eviction, register, upkeep};
 
 /// Updates waiting for the manager.
 const QUEUE: usize = 256;
@@ -107,6 +107,7 @@ impl Node {
         let mut tasks = tokio::task::JoinSet::new();
         let manifests = shared.config.data_dir.join("manifests");
         tasks.spawn(sources::manifests::run(manifests, shared.config.name.clone(), updates_in.clone()));
+        tasks.spawn(eviction::run(shared.clone(), updates_in.clone()));
         if let Some(api) = &shared.config.api {
             tasks.spawn(sources::api::run(api.clone(), shared.config.name.clone(), updates_in));
             let registration = register::Config {

@@ -17,6 +17,7 @@ mod trash;
 mod types;
 mod users;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -72,6 +73,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError>;
     /// Changes the limits of a running container.
     async fn update_resources(&self, id: &str, resources: &Resources) -> Result<(), RuntimeError>;
+    /// The directory of what a container wrote over its image.
+    async fn writable_layer(&self, id: &str) -> Result<PathBuf, RuntimeError>;
     /// Figures of a container.
     async fn stats(&self, id: &str) -> Result<Stats, RuntimeError>;
     /// Wake-ups for everything that changes by itself (exits, dead shims).

@@ -13,6 +13,7 @@ mod jobs;
 mod network;
 mod play;
 mod pods;
+mod refusals;
 mod resize;
 mod restart;
 mod statics;

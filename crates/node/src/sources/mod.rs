@@ -1,4 +1,4 @@
-//! Where Pods come from: the API's watch and the manifest directory. Both only say what there is; the manager acts.
+//! Where Pods come from: the API's watch and the manifest directory. They only say what there is; the manager acts.
 
 pub(crate) mod api;
 pub(crate) mod manifests;
@@ -18,6 +18,13 @@ pub(crate) enum Update {
     Gone(String),
     /// The API's list is complete: these UIDs.
     Synced(BTreeSet<String>),
+    /// A Pod uses more than it may.
+    Evict {
+        /// Which.
+        uid: String,
+        /// Why, for its status.
+        message: String,
+    },
     /// All static Pods, by UID.
     Static(BTreeMap<String, Arc<Pod>>),
 }

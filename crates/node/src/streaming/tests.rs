@@ -131,6 +131,9 @@ impl Runtime for Fake {
     async fn update_resources(&self, _: &str, _: &Resources) -> Result<(), RuntimeError> {
         absent()
     }
+    async fn writable_layer(&self, _: &str) -> Result<std::path::PathBuf, RuntimeError> {
+        unreachable!()
+    }
     async fn stats(&self, _: &str) -> Result<Stats, RuntimeError> {
         Ok(Stats { cpu_usage_ns: 5, ..Stats::default() })
     }

@@ -215,6 +215,12 @@ impl Volumes {
         .await
     }
 
+    /// Where an emptyDir of a Pod is.
+    #[must_use]
+    pub fn empty_dir(&self, uid: &str, name: &str) -> PathBuf {
+        self.pods_dir.join(uid).join("volumes/kubernetes.io~empty-dir").join(name)
+    }
+
     fn volume_dir(&self, pod: &Pod, kind: &str, name: &str) -> PathBuf {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.pods_dir.join(uid).join("volumes").join(format!("kubernetes.io~{kind}")).join(name)

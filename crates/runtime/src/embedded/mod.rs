@@ -286,6 +286,10 @@ impl Runtime for Embedded {
         container::update_resources(&self.shared, &container, resources).await
     }
 
+    async fn writable_layer(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+        Ok(self.shared.container(id)?.dir.join("upper"))
+    }
+
     async fn stats(&self, id: &str) -> Result<Stats, RuntimeError> {
         let container = self.shared.container(id)?;
         let shared = self.shared.clone();

@@ -1,6 +1,7 @@
 //! cgroups in the three layouts found in the field: v2, v1 and hybrid (v1 limits, a v2 tree without controllers).
 //!
-//! Invariant: only paths below the instance's own root are made, written or removed. Absent: systemd's slices (paths
+//! Invariant: only paths below the instance's own root are removed or given limits; the root's parents are made, and
+//! filled where they are cpusets that nobody filled. Absent: systemd's slices (paths
 //! are plain), choosing limits.
 
 mod device;
@@ -114,7 +115,9 @@ impl Cgroups {
     pub(crate) fn make(&self, path: &str) -> Result<(), RuntimeError> {
         let relative = self.relative(path)?;
         for tree in self.trees() {
-            if fs::metadata(tree.join(relative)).is_ok() {
+            let is_cpuset = self.v1.get("cpuset").is_some_and(|cpuset| cpuset == tree);
+            // Whoever makes a cpuset fills it a moment later: until then others must not take it for ready.
+            if !is_cpuset && fs::metadata(tree.join(relative)).is_ok() {
                 continue;
             }
             let is_v2 = self.v2.as_deref() == Some(tree);
@@ -128,11 +131,8 @@ impl Cgroups {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                         return Err(failed("make cgroup", &place, &error));
                     }
-                    made => {
-                        if made.is_ok() && self.v1.get("cpuset").is_some_and(|cpuset| cpuset == tree) {
-                            inherit_cpuset(&place)?;
-                        }
-                    }
+                    _ if is_cpuset => inherit_cpuset(&place)?,
+                    _ => {}
                 }
             }
         }

@@ -32,19 +32,7 @@ pub(super) async fn create(
     check(&spec)?;
     let id = new_id();
     let dir = sandbox.dir.join("c").join(&id);
-    let record = ContainerRecord {
-        state: ContainerState::Created,
-        created_at: sys::now(),
-        started_at: 0,
-        finished_at: 0,
-        exit_code: 0,
-        reason: String::new(),
-        message: String::new(),
-        pid: None,
-        user: None,
-        home: String::new(),
-        resources: spec.resources.clone(),
-    };
+    let record = ContainerRecord::new(spec.resources.clone());
     let container = Container::new(id.clone(), dir, sandbox.clone(), spec, record);
     let with = container.clone();
     blocking(move || {

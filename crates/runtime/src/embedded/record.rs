@@ -64,6 +64,25 @@ pub(super) struct ContainerRecord {
     pub(super) resources: Resources,
 }
 
+impl ContainerRecord {
+    /// A container that was made now.
+    pub(super) fn new(resources: Resources) -> Self {
+        Self {
+            state: ContainerState::Created,
+            created_at: crate::sys::now(),
+            started_at: 0,
+            finished_at: 0,
+            exit_code: 0,
+            reason: String::new(),
+            message: String::new(),
+            pid: None,
+            user: None,
+            home: String::new(),
+            resources,
+        }
+    }
+}
+
 pub(super) fn failed(operation: &str, path: &Path, error: &io::Error) -> RuntimeError {
     RuntimeError::System { operation: format!("{operation} {}", path.display()), message: error.to_string() }
 }

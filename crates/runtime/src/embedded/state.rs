@@ -1,6 +1,6 @@
 //! Sandboxes and containers in memory.
 //!
-//! Invariant: locks are held for plain assignments only, never across a wait. Absent: I/O except saving a record.
+//! Invariant: locks are held for plain assignments and a record's saving only, never across a wait. Absent: I/O except saving a record.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -80,6 +80,8 @@ pub(super) struct Container {
     pub(super) sandbox: Arc<Sandbox>,
     pub(super) spec: ContainerSpec,
     record: Mutex<ContainerRecord>,
+    /// Held while the record is saved and told, so that an older one never follows a newer one.
+    telling: Mutex<()>,
     /// Changes with the state.
     pub(super) state: watch::Sender<ContainerState>,
 }
@@ -93,7 +95,7 @@ impl Container {
         record: ContainerRecord,
     ) -> Arc<Self> {
         let state = watch::Sender::new(record.state);
-        Arc::new(Self { id, dir, sandbox, spec, record: Mutex::new(record), state })
+        Arc::new(Self { id, dir, sandbox, spec, record: Mutex::new(record), telling: Mutex::new(()), state })
     }
 
     pub(super) fn record(&self) -> ContainerRecord {
@@ -114,11 +116,9 @@ impl Container {
 
     /// Changes the record, saves it, and wakes who waits for the state.
     pub(super) fn update(&self, change: impl FnOnce(&mut ContainerRecord)) {
-        let record = {
-            let mut record = self.record.lock().expect("no code panics while holding it");
-            change(&mut record);
-            record.clone()
-        };
+        change(&mut self.record.lock().expect("no code panics while holding it"));
+        let _turn = self.telling.lock().expect("no code panics while holding it");
+        let record = self.record();
         if let Err(error) = record::save(&self.dir.join("state.json"), &record) {
             // Memory has it, and after a restart the shim and its exit file do.
             tracing::warn!(container = self.id, %error, "container state not saved");
@@ -151,6 +151,41 @@ impl Container {
             resources: record.resources,
             log_path: self.log_path(),
             labels: self.spec.labels.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(dir: PathBuf) -> Arc<Container> {
+        let sandbox = SandboxRecord::new(&crate::SandboxSpec::default());
+        let sandbox = Sandbox::new("s".into(), dir.clone(), dir.join("s.sock"), sandbox);
+        let record = ContainerRecord::new(crate::Resources::default());
+        Container::new("c".into(), dir, sandbox, ContainerSpec::default(), record)
+    }
+
+    /// A start that is told and an end that is told at the same time: whoever waits and who reads the file afterwards
+    /// must see the end.
+    #[test]
+    fn what_is_told_and_saved_is_the_newest() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for _ in 0..200 {
+            let container = container(dir.path().to_owned());
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    container.update(|record| {
+                        if record.state == ContainerState::Created {
+                            record.state = ContainerState::Running;
+                        }
+                    });
+                });
+                scope.spawn(|| container.update(|record| record.state = ContainerState::Exited));
+            });
+            assert_eq!(*container.state.borrow(), ContainerState::Exited);
+            let saved: ContainerRecord = record::load(&dir.path().join("state.json")).expect("the record");
+            assert_eq!(saved.state, ContainerState::Exited);
         }
     }
 }

@@ -239,6 +239,28 @@ pub async fn links_do_not_escape(kit: Kit) {
     assert!(!std::path::Path::new("/tmp/minke-it/up").exists());
 }
 
+/// A v1 cpuset that nobody filled lets no process in: groups that are made at the same time must all be filled.
+pub async fn groups_made_at_once(kit: Kit) {
+    let root = kit.config.cgroup_root.clone();
+    let paths: Vec<String> = (0..32).map(|n| format!("{root}/kubepods/burstable/pod{n}/c")).collect();
+    let resources = Resources::default();
+    let made = paths.iter().map(|path| kit.rt().apply_cgroup(path, &resources));
+    futures_util::future::try_join_all(made).await.unwrap();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let cpuset = mounts.lines().find(|line| {
+        line.split_once(" - cgroup ").is_some_and(|(_, rest)| rest.split([',', ' ']).any(|o| o == "cpuset"))
+    });
+    // Pure v2 has no such tree.
+    let Some(tree) = cpuset.and_then(|line| line.split(' ').nth(4)) else { return };
+    for path in &paths {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let value = std::fs::read_to_string(format!("{tree}{path}/{file}")).unwrap();
+            assert!(!value.trim().is_empty(), "{path}/{file} is empty");
+        }
+    }
+    kit.rt().remove_cgroup(&format!("{root}/kubepods")).await.unwrap();
+}
+
 pub async fn limits_and_stats(kit: Kit) {
     let sandbox = kit.sandbox().await;
     let mut spec = container(&["sleep", "1000"]);

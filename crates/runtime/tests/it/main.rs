@@ -41,7 +41,7 @@ const TESTS: &[Test] = tests![
     streams: exec_collects, exec_times_out, exec_with_stdin, exec_terminal, attach_stdin_once, attach_leaves_nothing, attach_slowly,
         attach_terminal;
     isolation: oom_killed, ipc_is_the_pods, process_namespaces, privileges, seccomp_filters, masked_and_read_only,
-        mounts, links_do_not_escape, limits_and_stats, log_rotation, connects_inside, sysctls_and_devices;
+        mounts, links_do_not_escape, limits_and_stats, groups_made_at_once, log_rotation, connects_inside, sysctls_and_devices;
     oracle: as_runc;
 ];
 

@@ -151,6 +151,14 @@ fn resources(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
     None
 }
 
+/// Whether the Pod asks for labels of its node.
+pub(crate) fn selects(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
+    spec.node_selector.as_ref().is_some_and(|s| !s.is_empty())
+        || affinity.is_some_and(|a| a.required_during_scheduling_ignored_during_execution.is_some())
+}
+
 fn node_affinity(pod: &Pod, room: &Room) -> Option<Verdict> {
     let spec = pod.spec.as_ref()?;
     let selected = spec.node_selector.iter().flatten().all(|(k, v)| room.labels.get(k) == Some(v));

@@ -14,7 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::actor::{Actor, Input};
-use crate::admission::{self, is_over};
+use crate::admission::{self, Room, is_over};
 use crate::calls;
 use crate::config::Shared;
 use crate::container::resources::shares;
@@ -29,6 +29,8 @@ const MIRROR_CHECK: Duration = Duration::from_secs(10);
 /// The manager's state.
 pub(crate) struct Manager {
     shared: Arc<Shared>,
+    /// What the node has, with the labels that its object had when a Pod last asked for some.
+    room: Room,
     pods: BTreeMap<String, (Actor, Input)>,
     statics: BTreeMap<String, Arc<Pod>>,
     mirrors: BTreeMap<(String, String), Mirror>,
@@ -42,6 +44,7 @@ pub(crate) struct Manager {
 impl Manager {
     pub(crate) fn new(shared: Arc<Shared>, over: mpsc::Sender<String>) -> Self {
         Self {
+            room: shared.room.clone(),
             shared,
             pods: BTreeMap::new(),
             statics: BTreeMap::new(),
@@ -65,7 +68,10 @@ impl Manager {
         loop {
             tokio::select! {
                 update = updates.recv() => match update {
-                    Some(update) => self.update(update),
+                    Some(update) => {
+                        self.learn_labels(&update).await;
+                        self.update(update);
+                    }
                     None => return,
                 },
                 Some(uid) = over.recv() => {
@@ -80,6 +86,23 @@ impl Manager {
                 _ = check.tick() => self.repair_mirrors(),
             }
             self.settle().await;
+        }
+    }
+
+    /// A new Pod that selects nodes by their labels is judged by those that the node has now: whoever bound it may have
+    /// seen a label that was set a moment ago.
+    async fn learn_labels(&mut self, update: &Update) {
+        let Update::Pod(pod) = update else { return };
+        let known = pod.metadata.uid.as_ref().is_some_and(|uid| self.pods.contains_key(uid));
+        let Some(api) = self.shared.config.api.clone().filter(|_| !known && admission::selects(pod)) else {
+            return;
+        };
+        match calls::get(&*api, calls::target(calls::NODES, "", &self.room.name)).await {
+            Ok(mut node) => match serde_json::from_value::<Option<_>>(node["metadata"]["labels"].take()) {
+                Ok(labels) => self.room.labels = labels.unwrap_or_default(),
+                Err(e) => tracing::warn!("the node's labels are unreadable: {e}"),
+            },
+            Err(e) => tracing::warn!("the node's labels are those known before: {e}"),
         }
     }
 
@@ -194,7 +217,7 @@ impl Manager {
             input.verdict = admission::judge(
                 &input.pod,
                 &self.active().iter().map(|p| &**p).collect::<Vec<_>>(),
-                &self.shared.room,
+                &self.room,
             );
         }
         let actor = Actor::start(self.shared.clone(), uid.clone(), input.clone(), self.over.clone());

@@ -99,6 +99,17 @@ fn an_unschedulable_pod_says_why() {
 }
 
 #[test]
+fn a_label_set_later_lets_a_pod_run() {
+    isolated("api::a_label_set_later_lets_a_pod_run", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  nodeSelector: {disk: fast}\n  containers: [{name: c, image: 'busybox:1.36', command: [sleep, '1000']}]\n");
+        cluster.wait("condition=PodScheduled=false", "pod/p");
+        cluster.kubectl(&["label", "nodes", "--all", "disk=fast"]);
+        cluster.wait("condition=Ready", "pod/p");
+    });
+}
+
+#[test]
 fn strangers_are_refused() {
     isolated("api::strangers_are_refused", || {
         let cluster = Cluster::up(&[]);

@@ -27,7 +27,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use resize::with_resources;
+pub use resize::{has_resources, with_resources};
 pub use status::phase::is_terminal;
 pub use status::{OWNED_CONDITIONS, qos_class};
 pub use step::step;

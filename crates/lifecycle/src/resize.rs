@@ -52,6 +52,19 @@ fn needs_restart(spec: &Spec, from: &ResourceRequirements, to: &ResourceRequirem
         .any(|p| p.restart_policy == "RestartContainer" && !same_of(from, to, &p.resource_name))
 }
 
+/// Whether the Pod's spec wants exactly these resources.
+#[must_use]
+pub fn has_resources(pod: &Pod, allocation: &Allocation) -> bool {
+    let Some(spec) = &pod.spec else { return true };
+    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    containers.all(|c| {
+        allocation.get(&c.name).is_none_or(|r| match &c.resources {
+            Some(own) => own == r,
+            None => *r == ResourceRequirements::default(),
+        })
+    })
+}
+
 /// The Pod with these resources instead of those that its spec wants.
 #[must_use]
 pub fn with_resources(pod: &Pod, allocation: &Allocation) -> Pod {

@@ -241,8 +241,10 @@ impl Body {
     /// The Pod with the resources that the node granted it.
     fn allocated(&self, pod: &Arc<Pod>) -> Arc<Pod> {
         match &self.memory.allocated {
-            Some(allocation) => Arc::new(lifecycle::with_resources(pod, allocation)),
-            None => pod.clone(),
+            Some(allocation) if !lifecycle::has_resources(pod, allocation) => {
+                Arc::new(lifecycle::with_resources(pod, allocation))
+            }
+            _ => pod.clone(),
         }
     }
 

@@ -242,3 +242,32 @@ fn containers_share_namespaces() {
         assert_ne!(namespace("a", "mnt"), namespace("b", "mnt"));
     });
 }
+
+const RULED: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: ruled}
+spec:
+  restartPolicy: Never
+  volumes: [{name: v, emptyDir: {}}]
+  initContainers: [{name: first, image: "busybox:1.36", command: ["true"]}]
+  containers:
+    - name: decides
+      image: busybox:1.36
+      command: [sh, -c, "[ -f /v/x ] && exec sleep 1000; touch /v/x; exit 42"]
+      restartPolicy: Never
+      restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]
+      volumeMounts: [{name: v, mountPath: /v}]
+    - {name: follows, image: "busybox:1.36", command: [sleep, "1000"]}
+"#;
+
+#[test]
+fn a_rule_restarts_all_containers() {
+    isolated("pods::a_rule_restarts_all_containers", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply(RULED);
+        let count = "jsonpath={.status.containerStatuses[?(@.name==\"follows\")].restartCount}=1";
+        cluster.wait(count, "pod/ruled");
+        cluster.wait("condition=Ready", "pod/ruled");
+    });
+}

@@ -415,6 +415,20 @@ fn status_and_ephemeral_containers() {
         "[status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state, status.podIPs: \
          Invalid value: [{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.2\"}]: may specify no more than one IP for each IP family]"
     );
+    let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let (mut before, mut after) = (old.clone(), new.clone());
+    after["status"]["podIPs"] = json!([]);
+    for pod in [&mut before, &mut after] {
+        pod["spec"]["containers"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "d", "restartPolicyRules": rule}));
+    }
+    assert_eq!(
+        update(&after, &before, Endpoint::Sub("status")).to_string(),
+        "[]",
+        "a rule of another container"
+    );
     let mut debug = old.clone();
     debug["spec"]["ephemeralContainers"] =
         json!([{"name": "d", "image": "x", "targetContainerName": "no", "ports": [{"containerPort": 1}]}]);

@@ -294,9 +294,15 @@ fn transitions(errors: &mut ErrorList, path: &Path, now: &Value, was: &Value, po
     if policy == "Always" {
         return;
     }
-    // A container's own restart rules may bring it back.
+    let containers = || ["containers", "initContainers"].iter().flat_map(|l| items(&spec[*l]));
+    // Any container's rule may bring all of them back, its own rules that one.
+    let all =
+        |c: &Value| items(&c["restartPolicyRules"]).iter().any(|r| r["action"] == "RestartAllContainers");
+    if containers().any(all) {
+        return;
+    }
     let may_restart = |name: &str| {
-        ["containers", "initContainers"].iter().flat_map(|l| items(&spec[*l])).any(|c| {
+        containers().any(|c| {
             text(&c["name"]) == name
                 && (is_sidecar(c) || is_set(&c["restartPolicy"]) || size(&c["restartPolicyRules"]) > 0)
         })

@@ -133,7 +133,12 @@ impl Run<'_> {
             }
             ContainerState::Created => {
                 let error = self.peek(ctr.name()).and_then(|m| m.start_error.as_ref());
-                s.state = Some(error.map_or_else(|| waiting("", ""), |e| waiting(&e.reason, &e.message)));
+                s.state = match error {
+                    Some(e) => Some(waiting(&e.reason, &e.message)),
+                    // The first one is still being made: no reason would look like a step back.
+                    None if s.restart_count == 0 => self.blank(ctr).state,
+                    None => Some(waiting("", "")),
+                };
             }
             ContainerState::Exited | ContainerState::Unknown => self.ended(s, ctr, newest),
         }

@@ -254,11 +254,14 @@ spec:
   containers:
     - name: decides
       image: busybox:1.36
-      command: [sh, -c, "[ -f /v/x ] && exec sleep 1000; touch /v/x; exit 42"]
+      command: [sh, -c, "[ -f /v/x ] && exec sleep 1000; touch /v/x; until [ -f /v/up ]; do sleep 0.1; done; exit 42"]
       restartPolicy: Never
       restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [42]}}]
       volumeMounts: [{name: v, mountPath: /v}]
-    - {name: follows, image: "busybox:1.36", command: [sleep, "1000"]}
+    - name: follows
+      image: busybox:1.36
+      command: [sh, -c, "touch /v/up; exec sleep 1000"]
+      volumeMounts: [{name: v, mountPath: /v}]
 "#;
 
 #[test]

@@ -86,32 +86,36 @@ impl Place<'_> {
     }
 
     /// Runs a hook to its end, or until `timeout` seconds. The error is for the log; users read only that it failed.
-    pub(crate) async fn hook(&self, hook: Hook, timeout: Option<i64>) -> Result<(), String> {
+    /// What is returned is to be told, as a Warning `LifecycleHTTPFallback`.
+    pub(crate) async fn hook(&self, hook: Hook, timeout: Option<i64>) -> Result<Option<String>, String> {
         let lifecycle = self.container.lifecycle.as_ref();
         let handler = match hook {
             Hook::PostStart => lifecycle.and_then(|l| l.post_start.as_ref()),
             Hook::PreStop => lifecycle.and_then(|l| l.pre_stop.as_ref()),
         };
-        let Some(handler) = handler else { return Ok(()) };
+        let Some(handler) = handler else { return Ok(None) };
         let limit = timeout.map_or(FOREVER, |s| Duration::from_secs(u64::try_from(s).unwrap_or(0)));
         let late = |_| format!("cut off after {} s", limit.as_secs());
         tokio::time::timeout(limit, self.handle(handler, limit)).await.map_err(late)?
     }
 
-    async fn handle(&self, h: &LifecycleHandler, limit: Duration) -> Result<(), String> {
+    async fn handle(&self, h: &LifecycleHandler, limit: Duration) -> Result<Option<String>, String> {
         if let Some(exec) = &h.exec {
             let command = exec.command.clone().unwrap_or_default();
             let out = self.runtime.exec_sync(self.id, command, None).await.map_err(|e| e.to_string())?;
-            return if out.exit_code == 0 { Ok(()) } else { Err(format!("exit status {}", out.exit_code)) };
+            return if out.exit_code == 0 { Ok(None) } else { Err(format!("exit status {}", out.exit_code)) };
         }
         if let Some(get) = &h.http_get {
-            return http::hook(&self.get(get, "kube-lifecycle/1.36")?, limit)
-                .await
-                .map_err(|e| e.to_string());
+            let get = self.get(get, "kube-lifecycle/1.36")?;
+            let plain = http::hook(&get, limit).await.map_err(|e| e.to_string())?;
+            return Ok(plain.then(|| {
+                let at = format!("{}:{}", get.host, get.port);
+                format!("request to HTTPS lifecycle hook {at} got HTTP response, retry with HTTP succeeded")
+            }));
         }
         if let Some(sleep) = &h.sleep {
             tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
-            return Ok(());
+            return Ok(None);
         }
         Err("the hook has no handler".into())
     }

@@ -100,6 +100,8 @@ fn resize(new: &mut Value, old: &Value) {
     for field in ["resourceVersion", "managedFields", "uid"] {
         keep(child(new, "metadata"), &meta, field);
     }
+    // What the whole Pod asks for stays as it is said too: to drop that in silence would look like a success.
+    keep(child(new, "spec"), &spec, "resources");
     for list in ["containers", "initContainers"] {
         let said = items(&spec[list]);
         let same_names = said.len() == items(&old["spec"][list]).len()

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec, Probe};
-use lifecycle::{Action, Failure, Finished, Outcome, ProbeKind};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec, Probe};
+use lifecycle::{Action, Failure, Finished, Hook, Outcome, ProbeKind};
 use net::{HostPort, Protocol};
 use runtime::{NamespaceMode, SandboxSpec};
 
@@ -89,7 +89,7 @@ impl Work {
             ),
             Action::RemoveContainer { id } => done(runtime.remove_container(&id).await),
             Action::RunHook { id, container, hook, timeout } => match self.container(&container) {
-                Some(c) => done(self.place(&id, &c).hook(hook, timeout).await),
+                Some(c) => self.hook(&id, &c, (hook, timeout)).await,
                 None => Outcome::Done,
             },
             Action::RunProbe { id, container, probe } => self.probe(&id, &container, probe).await,
@@ -169,6 +169,22 @@ impl Work {
             say("MissingClusterDNS", format!("pod: {pod:?}. {text}"));
         }
         dns.warnings.iter().for_each(|w| say("DNSConfigForming", w.clone()));
+    }
+
+    async fn hook(&self, id: &str, c: &Container, (hook, timeout): (Hook, Option<i64>)) -> Outcome {
+        match self.place(id, c).hook(hook, timeout).await {
+            Ok(told) => {
+                let warning = told.map(|message| lifecycle::Event {
+                    kind: lifecycle::EventType::Warning,
+                    reason: "LifecycleHTTPFallback".into(),
+                    message,
+                    field_path: String::new(),
+                });
+                warning.into_iter().for_each(|w| self.shared.events.say(super::about(&self.pod), w));
+                Outcome::Done
+            }
+            Err(e) => failed("", e),
+        }
     }
 
     /// The runtime has one handler, of its own name.

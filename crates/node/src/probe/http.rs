@@ -48,18 +48,19 @@ pub async fn probe(get: &Get, limit: Duration) -> Outcome {
     within(limit, || timed_out(&format!("Get \"{url}\"")), attempt(get, &url)).await
 }
 
-/// Performs the GET of a hook; any answer is a success. HTTPS is tried again as HTTP if the server speaks plain.
+/// Performs the GET of a hook; any answer is a success. HTTPS is tried again as HTTP if the server speaks plain: then
+/// the answer is `true`.
 ///
 /// # Errors
 /// If there is no answer within the limit.
-pub async fn hook(get: &Get, limit: Duration) -> Result<(), GetError> {
+pub async fn hook(get: &Get, limit: Duration) -> Result<bool, GetError> {
     let request = async {
         match request(get, &get.path).await {
             Err(_) if get.scheme.eq_ignore_ascii_case("https") => {
                 let plain = Get { scheme: "http".to_owned(), ..get.clone() };
-                request(&plain, &get.path).await.map(|_| ())
+                request(&plain, &get.path).await.map(|_| true)
             }
-            other => other.map(|_| ()),
+            other => other.map(|_| false),
         }
     };
     let late = || Err(GetError(format!("Get \"{}\": context deadline exceeded", url(get))));
@@ -137,7 +138,12 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let fail = |error: &dyn std::fmt::Display| GetError(error.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|e| fail(&e))?;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        // As Go writes them, for servers that compare letters.
+        .title_case_headers(true)
+        .handshake(io)
+        .await
+        .map_err(|e| fail(&e))?;
     // The connection ends with the request; its errors show in the response.
     tokio::spawn(async move { drop(connection.await) });
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };

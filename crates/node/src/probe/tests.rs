@@ -71,3 +71,13 @@ async fn nobody_listens() {
     let want = Outcome::Failure(format!("Get \"http://127.0.0.1:{port}/x?y=z\": {words}"));
     assert_eq!(http::probe(&get(port), LIMIT).await, want);
 }
+
+#[tokio::test]
+async fn a_hook_that_meets_a_plain_server_goes_there_plainly() {
+    const PLAIN: &str = "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
+    let port = server(vec![PLAIN, PLAIN, PLAIN]).await;
+    let secure = http::Get { scheme: "HTTPS".into(), ..get(port) };
+    assert!(http::hook(&secure, LIMIT).await.expect("an answer"), "the second try was plain");
+    assert!(!http::hook(&get(port), LIMIT).await.expect("an answer"), "so was the first");
+    assert!(http::hook(&secure, LIMIT).await.is_err(), "nobody listens any more");
+}

@@ -29,6 +29,10 @@ pub(super) fn check(new: &Value, old: &Value) -> ErrorList {
     if was != qos(&new["spec"]).to_string() {
         errors.invalid(&path, was, "Pod QOS Class may not change as a result of resizing");
     }
+    if !same(&new["spec"]["resources"], &old["spec"]["resources"]) {
+        errors.forbidden(&path.child("resources"), "resources of the Pod as a whole cannot be resized");
+        return errors;
+    }
     if !same_containers(&mut errors, new, old, &path) {
         return errors;
     }
@@ -158,6 +162,12 @@ mod tests {
                 "spec: Forbidden: only cpu and memory resources are mutable",
             ),
             (
+                "the whole Pod",
+                half.clone(),
+                json!({"limits": {"whole": 1}}),
+                "spec.resources: Forbidden: resources of the Pod as a whole cannot be resized",
+            ),
+            (
                 "nothing asked before",
                 json!({}),
                 json!({"requests": {"memory": "1Mi"}}),
@@ -166,6 +176,10 @@ mod tests {
         ] {
             let old = pod(old);
             let mut wish = pod(new);
+            if wish["spec"]["containers"][0]["resources"]["limits"]["whole"] == 1 {
+                wish = pod(old["spec"]["containers"][0]["resources"].clone());
+                wish["spec"]["resources"] = json!({"requests": {"cpu": "200m"}});
+            }
             wish["spec"]["containers"][0]["image"] = json!("other");
             wish["metadata"]["labels"] = json!({"x": "y"});
             wish["status"] = json!({});

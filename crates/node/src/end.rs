@@ -1,17 +1,19 @@
 //! Ending every Pod of this node without the machine: for `minke down`, after the node's loops have stopped.
 //!
-//! Invariant: the API is not touched, so that Pods run again when the node comes back. preStop exec hooks run and are
+//! Invariant: the API is not touched, so that Pods run again when the node comes back. preStop hooks run and are
 //! paid from the grace period; sidecars end after the regular containers, last started first.
-//! Absent: preStop HTTP hooks and statuses (nobody reads them any more).
+//! Absent: statuses (nobody reads them any more).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Container;
+use lifecycle::Hook;
 use runtime::{ContainerState, ContainerStatus, Runtime};
 
 use crate::handle::{NodeHandle, PodEntry};
+use crate::probes::Place;
 
 /// Upstream's default.
 const GRACE: i64 = 30;
@@ -50,9 +52,11 @@ fn running<'a>(entry: &'a PodEntry, name: &str) -> Option<&'a ContainerStatus> {
 async fn stop(runtime: &Arc<dyn Runtime>, entry: &PodEntry, container: &Container, until: Instant) {
     let Some(status) = running(entry, &container.name) else { return };
     let left = || until.saturating_duration_since(Instant::now());
-    let hook = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).and_then(|h| h.exec.as_ref());
-    if let Some(command) = hook.and_then(|exec| exec.command.clone()).filter(|_| !left().is_zero())
-        && let Err(error) = runtime.exec_sync(&status.id, command, Some(left())).await
+    let ip = entry.pod.status.as_ref().and_then(|s| s.pod_ip.as_deref()).unwrap_or_default();
+    let place = Place { runtime: &**runtime, id: &status.id, container, ip };
+    let seconds = i64::try_from(left().as_secs()).unwrap_or(i64::MAX);
+    if seconds > 0
+        && let Err(error) = place.hook(Hook::PreStop, Some(seconds)).await
     {
         tracing::warn!(container = container.name, %error, "PreStopHook failed");
     }

@@ -27,6 +27,34 @@ spec:
       volumeMounts: [{name: go, mountPath: /go}]
 "#;
 
+const HOOKS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: hooks}
+spec:
+  terminationGracePeriodSeconds: 5
+  volumes: [{name: go, hostPath: {path: GO, type: DirectoryOrCreate}}]
+  containers:
+    - name: http
+      image: busybox:1.36
+      command:
+        - sh
+        - -c
+        - |
+          trap 'exit 0' TERM
+          nc -lk -p 8080 -e sh -c 'read line && echo "$line" > /go/request; printf "HTTP/1.0 200 OK\r\n\r\n"' &
+          sleep 1000 &
+          wait $!
+      volumeMounts: [{name: go, mountPath: /go}]
+      readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+      lifecycle: {preStop: {httpGet: {port: 8080, path: /bye}}}
+    - name: exec
+      image: busybox:1.36
+      command: [sh, -c, "trap 'exit 0' TERM; sleep 1000 & wait"]
+      volumeMounts: [{name: go, mountPath: /go}]
+      lifecycle: {preStop: {exec: {command: [sh, -c, "echo bye > /go/exec"]}}}
+"#;
+
 #[test]
 fn pods_do_not_notice_kill_9() {
     isolated("restart::pods_do_not_notice_kill_9", || {
@@ -86,13 +114,20 @@ fn sigterm_leaves_pods_running() {
 fn down_leaves_nothing() {
     isolated("restart::down_leaves_nothing", || {
         let mut cluster = Cluster::up(&[]);
-        cluster.kubectl(&["run", "a", "--image=busybox:1.36", "--", "sleep", "1000"]);
+        let ends = "trap 'exit 0' TERM; sleep 1000 & wait";
+        cluster.kubectl(&["run", "a", "--image=busybox:1.36", "--", "sh", "-c", ends]);
+        let go = cluster.dir.path().join("go");
+        cluster.apply(&HOOKS.replace("GO", go.to_str().expect("UTF-8")));
         cluster.wait("condition=Ready", "pod/a");
+        cluster.wait("condition=Ready", "pod/hooks");
         let data = cluster.data();
         let status =
             cluster.minke(&["down", "--data-dir", data.to_str().expect("UTF-8")]).status().expect("minke");
         assert!(status.success());
         assert!(cluster.ended());
+        let request = std::fs::read_to_string(go.join("request")).expect("what the HTTP hook sent");
+        assert!(request.starts_with("GET /bye HTTP/1.1"), "{request}");
+        assert_eq!(std::fs::read_to_string(go.join("exec")).expect("what the exec hook wrote"), "bye\n");
         super::instances::nothing_left(&data);
     });
 }

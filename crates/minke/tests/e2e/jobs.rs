@@ -42,6 +42,51 @@ spec:
       containers: [{name: c, image: "busybox:1.36", command: [sh, -c, "exit 4"]}]
 "#;
 
+const INDEXES: &str = r#"
+apiVersion: batch/v1
+kind: Job
+metadata: {name: indexes}
+spec:
+  completionMode: Indexed
+  completions: 4
+  parallelism: 2
+  backoffLimitPerIndex: 1
+  podFailurePolicy: {rules: [{action: FailIndex, onExitCodes: {operator: In, values: [42]}}]}
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: c, image: "busybox:1.36", command: [sh, -c, "[ $((JOB_COMPLETION_INDEX % 2)) = 0 ] || exit 42"]}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: enough}
+spec:
+  completionMode: Indexed
+  completions: 3
+  parallelism: 2
+  successPolicy: {rules: [{succeededCount: 1}]}
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 0
+      containers: [{name: c, image: "busybox:1.36", command: [sh, -c, "[ $JOB_COMPLETION_INDEX = 0 ] || sleep 1000"]}]
+"#;
+
+#[test]
+fn policies_decide_how_it_ends() {
+    isolated("jobs::policies_decide_how_it_ends", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply(INDEXES);
+        cluster.wait("condition=Failed", "job/indexes");
+        let status = "jsonpath={.status.failedIndexes} {.status.completedIndexes} {.status.failed}";
+        assert_eq!(cluster.kubectl(&["get", "job", "indexes", "-o", status]), "1,3 0,2 2");
+        cluster.wait("condition=Complete", "job/enough");
+        let reason =
+            "jsonpath={.status.conditions[?(@.type==\"Complete\")].reason} {.status.completedIndexes}";
+        assert_eq!(cluster.kubectl(&["get", "job", "enough", "-o", reason]), "SuccessPolicy 0");
+    });
+}
+
 #[test]
 fn fails_past_its_backoff_limit() {
     isolated("jobs::fails_past_its_backoff_limit", || {

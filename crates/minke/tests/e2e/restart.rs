@@ -42,11 +42,11 @@ spec:
         - -c
         - |
           trap 'exit 0' TERM
-          nc -lk -p 8080 -e sh -c 'read line && echo "$line" > /go/request; printf "HTTP/1.0 200 OK\r\n\r\n"' &
+          nc -l -p 8080 -e sh -c 'read line && echo "$line" > /go/request; printf "HTTP/1.0 200 OK\r\n\r\n"' &
           sleep 1000 &
           wait $!
       volumeMounts: [{name: go, mountPath: /go}]
-      readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+      readinessProbe: {exec: {command: [grep, -q, ':1F90 ', /proc/net/tcp, /proc/net/tcp6]}, periodSeconds: 1}
       lifecycle: {preStop: {httpGet: {port: 8080, path: /bye}}}
     - name: exec
       image: busybox:1.36

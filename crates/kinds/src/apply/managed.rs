@@ -30,7 +30,7 @@ impl Entry {
             && (self.applied || self.api_version == other.api_version)
     }
 
-    /// As a conflict names it: `"m" with subresource "status" using v1 at 2024-01-01T00:00:00Z`.
+    /// As a conflict names it: `"m" with subresource "status" using v1`. Its time is no part of the name.
     pub(super) fn shown(&self) -> String {
         let mut out = format!("{:?}", self.manager);
         if !self.subresource.is_empty() {
@@ -38,9 +38,6 @@ impl Entry {
         }
         if !self.applied {
             out += &format!(" using {}", self.api_version);
-            if let Some(time) = &self.time {
-                out += &format!(" at {time}");
-            }
         }
         out
     }

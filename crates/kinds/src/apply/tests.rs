@@ -155,7 +155,7 @@ fn conflicts() {
     let live = normalise(live, deployment()).expect("valid").value;
     let one = config(json!({"replicas": 2}));
     let error = applied(Some(&live), &one, "m", T2).expect_err("a conflict");
-    let using = "\"kubectl\" using apps/v1 at 2024-01-01T00:00:01Z";
+    let using = "\"kubectl\" using apps/v1";
     assert_eq!(
         error.to_string(),
         format!("Apply failed with 1 conflict: conflict with {using}: .spec.replicas")

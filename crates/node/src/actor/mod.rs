@@ -262,7 +262,9 @@ impl Body {
             }
         };
         let generation = input.pod.metadata.generation.or(Some(0));
-        if self.saved_generation != generation {
+        // A deletion counts a generation too, but changes nothing that a new daemon would need of this file.
+        let deletion = self.saved_generation.is_some() && input.pod.metadata.deletion_timestamp.is_some();
+        if self.saved_generation != generation && !deletion {
             self.saved_generation = generation;
             write("pod.json", serde_json::to_vec(&*input.pod));
         }

@@ -348,7 +348,8 @@ impl<'a> Sync<'a> {
             let succeeded = pod.status.phase == "Succeeded";
             let failed = self.job.failed(pod);
             let ending = decided || self.job.metadata.deleting();
-            let waits = self.waiting.values().any(|w| w.metadata.uid == pod.metadata.uid);
+            let last = self.job.index(pod).and_then(|index| self.waiting.get(&index));
+            let waits = last.is_some_and(|last| last.metadata.uid == pod.metadata.uid);
             if !(succeeded || (failed && !waits) || ending) || release.len() >= BATCH {
                 continue;
             }

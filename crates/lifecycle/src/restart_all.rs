@@ -26,13 +26,7 @@ impl Run<'_> {
             }
             self.mem.restart_all = Some(ended.id);
         }
-        let living: Vec<String> = self
-            .o
-            .containers
-            .iter()
-            .filter(|c| c.state == ContainerState::Running)
-            .map(|c| c.id.clone())
-            .collect();
+        let living = self.living();
         for id in &living {
             self.kill(id, Some(GRACE), "");
             self.skip_hook(id);

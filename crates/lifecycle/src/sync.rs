@@ -58,15 +58,15 @@ impl Run<'_> {
         self.act(Action::CreateSandbox { attempt });
     }
 
+    /// Ids of all running instances.
+    pub(crate) fn living(&self) -> Vec<String> {
+        let running = self.o.containers.iter().filter(|c| c.state == ContainerState::Running);
+        running.map(|c| c.id.clone()).collect()
+    }
+
     /// Stops what lives in old sandboxes, then these; true once all are stopped.
     fn clear_sandboxes(&mut self) -> bool {
-        let living: Vec<String> = self
-            .o
-            .containers
-            .iter()
-            .filter(|c| c.state == ContainerState::Running)
-            .map(|c| c.id.clone())
-            .collect();
+        let living = self.living();
         for id in &living {
             self.kill(id, None, "");
         }

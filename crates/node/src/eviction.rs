@@ -108,10 +108,9 @@ fn excess(pod: &Pod, usage: &Usage) -> Option<String> {
 }
 
 async fn measure(shared: &Shared, entry: &PodEntry) -> Usage {
-    let uid = entry.pod.metadata.uid.clone().unwrap_or_default();
     let mut places: Vec<(bool, String, PathBuf)> = Vec::new();
     for (name, _) in empty_dirs(&entry.pod) {
-        places.push((true, name.to_owned(), shared.volumes.empty_dir(&uid, name)));
+        places.push((true, name.to_owned(), shared.volumes.empty_dir(&entry.pod, name)));
     }
     let mut usage = Usage::default();
     for (name, instances) in &entry.containers {
@@ -126,7 +125,11 @@ async fn measure(shared: &Shared, entry: &PodEntry) -> Usage {
     let measured = tokio::task::spawn_blocking(move || {
         places.into_iter().map(|(volume, name, dir)| (volume, name, disk_usage(&dir))).collect::<Vec<_>>()
     });
-    for (volume, name, used) in measured.await.unwrap_or_default() {
+    let measured = measured.await.unwrap_or_else(|e| {
+        tracing::error!("local storage is not measured: {e}");
+        Vec::new()
+    });
+    for (volume, name, used) in measured {
         let of = if volume { &mut usage.volumes } else { &mut usage.containers };
         *of.entry(name).or_default() += used;
     }

@@ -47,7 +47,7 @@ pub(super) fn failed(reason: &str, message: impl ToString) -> Outcome {
     Outcome::Failed(Failure { reason: reason.into(), message: message.to_string() })
 }
 
-pub(super) fn done<E: ToString>(result: Result<(), E>) -> Outcome {
+fn done<E: ToString>(result: Result<(), E>) -> Outcome {
     result.map_or_else(|e| failed("", e), |()| Outcome::Done)
 }
 
@@ -106,7 +106,7 @@ impl Work {
         self.ips.first().map(String::as_str).unwrap_or_default()
     }
 
-    fn place<'w>(&'w self, id: &'w str, container: &'w k8s_openapi::api::core::v1::Container) -> Place<'w> {
+    fn place<'w>(&'w self, id: &'w str, container: &'w Container) -> Place<'w> {
         Place { runtime: &*self.shared.config.runtime, id, container, ip: self.ip() }
     }
 
@@ -114,7 +114,7 @@ impl Work {
         resources::pod_cgroup(&self.shared.config.cgroup_root, &self.pod)
     }
 
-    pub(super) fn container(&self, name: &str) -> Option<k8s_openapi::api::core::v1::Container> {
+    pub(super) fn container(&self, name: &str) -> Option<Container> {
         lifecycle::containers(&self.pod).into_iter().find(|c| c.name() == name).map(|c| c.spec.into_owned())
     }
 

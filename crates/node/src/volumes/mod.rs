@@ -217,8 +217,8 @@ impl Volumes {
 
     /// Where an emptyDir of a Pod is.
     #[must_use]
-    pub fn empty_dir(&self, uid: &str, name: &str) -> PathBuf {
-        self.pods_dir.join(uid).join("volumes/kubernetes.io~empty-dir").join(name)
+    pub fn empty_dir(&self, pod: &Pod, name: &str) -> PathBuf {
+        self.volume_dir(pod, "empty-dir", name)
     }
 
     fn volume_dir(&self, pod: &Pod, kind: &str, name: &str) -> PathBuf {

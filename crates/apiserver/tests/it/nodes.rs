@@ -103,8 +103,8 @@ async fn logs() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn logs_over_a_websocket() {
+/// A cluster whose Pod `p` is on the node.
+async fn with_a_bound_pod() -> Cluster {
     let cluster = Cluster::start().await;
     let api = cluster.admin();
     default_account(&api).await;
@@ -112,6 +112,12 @@ async fn logs_over_a_websocket() {
     let mut bound = pod("p");
     bound["spec"]["nodeName"] = "n1".into();
     api.create("pods/default", bound).await.unwrap();
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_over_a_websocket() {
+    let cluster = with_a_bound_pod().await;
     let path = "/api/v1/namespaces/default/pods/p/log?container=c";
     let (plain, encoded) = ("/containerLogs/default/p/c", "L2NvbnRhaW5lckxvZ3MvZGVmYXVsdC9wL2M=");
     for (protocol, first, want) in [
@@ -132,13 +138,7 @@ async fn logs_over_a_websocket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_are_carried_unread() {
-    let cluster = Cluster::start().await;
-    let api = cluster.admin();
-    default_account(&api).await;
-    node(&cluster, &api).await;
-    let mut bound = pod("p");
-    bound["spec"]["nodeName"] = "n1".into();
-    api.create("pods/default", bound).await.unwrap();
+    let cluster = with_a_bound_pod().await;
     let table = [
         (
             "POST",

@@ -61,9 +61,7 @@ fn what_the_runtime_does_not_have() {
         assert_eq!(cluster.kubectl(&["get", "pod", "own", "-o", "jsonpath={.spec.overhead.memory}"]), "1Mi");
         cluster.apply(&pod("other", "runtimeClassName: other"));
         event(&cluster, "other", "no runtime for \"gvisor\" is configured");
-        let none = cluster.dir.path().join("none.yaml");
-        std::fs::write(&none, pod("none", "runtimeClassName: none")).expect("a file");
-        let refused = cluster.try_kubectl(&["apply", "-f", none.to_str().expect("UTF-8")]);
+        let refused = cluster.try_apply(&pod("none", "runtimeClassName: none"));
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(said.contains("pod rejected: RuntimeClass \"none\" not found"), "{said}");
         cluster.apply(&pod("users", "hostUsers: false"));

@@ -77,10 +77,10 @@ fn same_containers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path
 
 /// An amount may change but not go.
 fn removed(errors: &mut ErrorList, path: &Path, now: &Value, was: &Value) {
-    for (list, what) in [("requests", "requests"), ("limits", "limits")] {
+    for list in ["requests", "limits"] {
         let gone = |name: &str| matches!(name, "cpu" | "memory") && !is_set(&now[list][name]);
         if entries(&was[list]).any(|(name, _)| gone(name)) {
-            errors.forbidden(&path.child(list), format!("resource {what} cannot be removed"));
+            errors.forbidden(&path.child(list), format!("resource {list} cannot be removed"));
         }
     }
 }

@@ -16,7 +16,6 @@ use serde_json::Value;
 use store::{Entry, RangeQuery, Store, Watcher};
 
 use crate::audit::{Record, Stage};
-use crate::authz;
 use crate::generic::Ctx;
 use crate::generic::body::Body;
 use crate::generic::watch::{Frame, Stream};
@@ -64,10 +63,8 @@ impl Handle {
             info.name = params.single_name().unwrap_or_default();
         }
         let asked = attributes(&info, &params);
-        if !authz::allows(self.server.store().as_ref(), &self.identity, &asked) {
-            let why = authz::refusal(&self.identity, &asked);
-            return Err(Status::forbidden(&info.group, &info.resource, &info.name, &why));
-        }
+        let refused = |why: String| Status::forbidden(&info.group, &info.resource, &info.name, &why);
+        self.server.authorizer().check(&self.identity, &asked).map_err(refused)?;
         let (kind, sub) = find(&info)?;
         self.server.audit(&Record { stage: Stage::Received, who: &self.identity, info: &info, code: None });
         Ok(Ctx {

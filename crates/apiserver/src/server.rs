@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::audit::{Audit, Event, Record};
-use crate::authz::{self, Attributes};
+use crate::authz::{Attributes, Authorizer};
 use crate::generic::Ctx;
 use crate::inproc::{Handle, View};
 use crate::nature::{Nature, Real};
@@ -44,6 +44,7 @@ impl Config {
 pub struct Server {
     config: Config,
     tokens: Tokens,
+    authorizer: Authorizer,
     closing: watch::Sender<bool>,
     bootstrapped: AtomicBool,
 }
@@ -59,9 +60,11 @@ impl Server {
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
         let tokens = Tokens::new(config.pki.service_account_key()).expect("Pki::open has read the key");
+        let authorizer = Authorizer::new(config.store.clone());
         Arc::new(Self {
             config,
             tokens,
+            authorizer,
             closing: watch::Sender::new(false),
             bootstrapped: AtomicBool::new(false),
         })
@@ -134,6 +137,10 @@ impl Server {
         &self.tokens
     }
 
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
+    }
+
     /// TLS towards nodes.
     pub(crate) fn node_tls(&self) -> Result<Arc<rustls::ClientConfig>, PkiError> {
         self.config.pki.node_caller_tls().map(Arc::new)
@@ -176,9 +183,6 @@ impl Server {
             path: "",
             field_selector: &ctx.params.field_selector,
         };
-        if authz::allows(self.store().as_ref(), ctx.who, &asked) {
-            return Ok(());
-        }
-        Err(ctx.forbidden(&ctx.name, &authz::refusal(ctx.who, &asked)))
+        self.authorizer.check(ctx.who, &asked).map_err(|why| ctx.forbidden(&ctx.name, &why))
     }
 }

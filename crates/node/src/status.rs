@@ -119,6 +119,8 @@ async fn tell(
             let object = calls::get(&**api, target.clone()).await;
             match object {
                 Err(e) if e.code == 404 => return if is_static { Err(e) } else { Ok(()) },
+                // A node may not read what is not bound to it, not even that it is gone: the patch will say.
+                Err(e) if e.code == 403 => None,
                 Err(e) => return Err(e),
                 Ok(o) if uid.is_some() && o["metadata"]["uid"].as_str() != uid.as_deref() => return Ok(()),
                 Ok(o) => serde_json::from_value(o["status"].clone()).ok(),
@@ -132,8 +134,8 @@ async fn tell(
     }
     match calls::patch(&**api, target, "status", &patch).await {
         Ok(_) => Ok(()),
-        // The Pod is gone: nobody reads its status any more.
-        Err(e) if e.code == 404 && !is_static => Ok(()),
+        // The Pod is gone, or its name belongs to another one: nobody reads its status any more.
+        Err(e) if matches!(e.code, 404 | 409) && !is_static => Ok(()),
         Err(e) => Err(e),
     }
 }

@@ -5,6 +5,7 @@
 
 mod namespace;
 mod node;
+mod node_restriction;
 mod priority;
 mod runtime_class;
 mod service_account;
@@ -15,6 +16,9 @@ use serde_json::Value;
 
 use crate::generic::Ctx;
 
+/// The annotation of a Pod that shows a static one of its node.
+pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// One plugin. It looks at the kind itself and leaves alone what is not its own.
 trait Plugin: Sync {
     fn create(&self, _ctx: &Ctx<'_>, _obj: &mut Value) -> Result<(), Status> {
@@ -23,7 +27,7 @@ trait Plugin: Sync {
     fn update(&self, _ctx: &Ctx<'_>, _new: &mut Value, _old: &Value) -> Result<(), Status> {
         Ok(())
     }
-    fn delete(&self, _ctx: &Ctx<'_>, _name: &str) -> Result<(), Status> {
+    fn delete(&self, _ctx: &Ctx<'_>, _name: &str, _old: &Value) -> Result<(), Status> {
         Ok(())
     }
 }
@@ -31,6 +35,7 @@ trait Plugin: Sync {
 static PLUGINS: &[&dyn Plugin] = &[
     &namespace::NamespaceLifecycle,
     &service_account::ServiceAccount,
+    &node_restriction::NodeRestriction,
     &node::TaintNodesByCondition,
     &priority::Priority,
     &tolerations::DefaultTolerationSeconds,
@@ -42,7 +47,7 @@ fn is_core(ctx: &Ctx<'_>, plural: &str) -> bool {
     ctx.kind.group.is_empty() && ctx.kind.plural == plural && ctx.sub.is_none()
 }
 
-/// Admits a new object; waits a moment for a namespace's default service account to be made.
+/// Admits a new object, or the body of a subresource that is created; waits a moment for a namespace's default service account to be made.
 pub(crate) async fn create(ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
     if is_core(ctx, "pods") {
         service_account::await_default(ctx, obj).await;
@@ -55,9 +60,9 @@ pub(crate) fn update(ctx: &Ctx<'_>, new: &mut Value, old: &Value) -> Result<(), 
     PLUGINS.iter().try_for_each(|p| p.update(ctx, new, old))
 }
 
-/// Admits a deletion.
-pub(crate) fn delete(ctx: &Ctx<'_>, name: &str) -> Result<(), Status> {
-    PLUGINS.iter().try_for_each(|p| p.delete(ctx, name))
+/// Admits a deletion of `old`.
+pub(crate) fn delete(ctx: &Ctx<'_>, name: &str, old: &Value) -> Result<(), Status> {
+    PLUGINS.iter().try_for_each(|p| p.delete(ctx, name, old))
 }
 
 /// The parsed object of a core kind, for plugins that look others up.

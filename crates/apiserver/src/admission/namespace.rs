@@ -33,7 +33,7 @@ impl Plugin for NamespaceLifecycle {
         Err(ctx.forbidden(object::meta(obj, "name"), &why).with_cause(cause))
     }
 
-    fn delete(&self, ctx: &Ctx<'_>, name: &str) -> Result<(), Status> {
+    fn delete(&self, ctx: &Ctx<'_>, name: &str, _old: &Value) -> Result<(), Status> {
         let is_namespace = ctx.kind.group.is_empty() && ctx.kind.plural == "namespaces";
         if is_namespace && IMMORTAL.contains(&name) {
             return Err(ctx.forbidden(name, "this namespace may not be deleted"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use client::Status;
 use serde_json::{Value, json};
 
-use super::{Plugin, is_core, lookup};
+use super::{MIRROR, Plugin, is_core, lookup};
 use crate::generic::Ctx;
 use crate::object;
 
@@ -14,7 +14,6 @@ pub(super) struct ServiceAccount;
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME: &str = "kube-api-access-";
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// How long a Pod waits for the `default` account of a new namespace.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -65,13 +64,15 @@ fn refuse_references(ctx: &Ctx<'_>, pod: &Value, name: &str) -> Result<(), Statu
     if pod["spec"]["serviceAccountName"].as_str().is_some_and(|n| !n.is_empty()) {
         return refuse("service accounts");
     }
+    if kinds::pod::references::of(&pod["spec"]).iter().any(|r| r.plural == "secrets") {
+        return refuse("secrets");
+    }
     for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
         let token = |s: &Value| s.get("serviceAccountToken").is_some();
         if volume["projected"]["sources"].as_array().into_iter().flatten().any(token) {
-            return refuse("service account tokens");
-        }
-        if volume.get("secret").is_some() {
-            return refuse("secrets");
+            return Err(
+                ctx.forbidden(name, "a mirror pod may not use service account token volume projections")
+            );
         }
     }
     Ok(())

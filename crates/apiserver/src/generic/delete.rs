@@ -66,7 +66,7 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Statu
             ctx.server.store().get(key).ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
         let old = object::parse(kind, &current.value);
         preconditions(ctx, name, &old, wish)?;
-        admission::delete(ctx, name)?;
+        admission::delete(ctx, name, &old)?;
         let (new, step) = decide(ctx, &old, wish, ctx.server.now());
         if wish.dry_run || matches!(step, Step::Nothing) {
             return Ok(answer(ctx, current, new, step != Step::Remove, wish));

@@ -19,7 +19,7 @@ use super::respond::{self, Form};
 use super::websocket::{Content, Upgrade};
 use super::{Reply, node, table, unversioned, watch};
 use crate::audit::{Record, Stage};
-use crate::authz::{self, Attributes};
+use crate::authz::Attributes;
 use crate::generic::body::Body;
 use crate::generic::watch::Stream;
 use crate::generic::{Ctx, apply, patch};
@@ -87,8 +87,9 @@ async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Re
         Err(status) => return respond::error(&form, &status),
     };
     let asked = attributes(&info, &params);
-    if !authz::allows(server.store().as_ref(), &who, &asked) {
-        return respond::error(&form, &forbidden(&who, &info, &asked));
+    if let Err(why) = server.authorizer().check(&who, &asked) {
+        let resource = if info.is_resource { info.resource.as_str() } else { "" };
+        return respond::error(&form, &Status::forbidden(&info.group, resource, &info.name, &why));
     }
     if info.is_resource {
         return resource(server, who, info, params, form, request).await;
@@ -123,12 +124,6 @@ pub(crate) fn attributes<'a>(info: &'a Info, params: &'a Params) -> Attributes<'
         path: &info.path,
         field_selector: &params.field_selector,
     }
-}
-
-fn forbidden(who: &Identity, info: &Info, asked: &Attributes<'_>) -> Status {
-    let why = authz::refusal(who, asked);
-    let resource = if info.is_resource { info.resource.as_str() } else { "" };
-    Status::forbidden(&info.group, resource, &info.name, &why)
 }
 
 /// The caller, or whom the caller may act as.
@@ -192,10 +187,8 @@ fn may_impersonate(
             name,
             ..Attributes::default()
         };
-        if authz::allows(server.store().as_ref(), who, &asked) {
-            return Ok(());
-        }
-        Err(Status::forbidden(group, resource, name, &authz::refusal(who, &asked)))
+        let refused = |why: String| Status::forbidden(group, resource, name, &why);
+        server.authorizer().check(who, &asked).map_err(refused)
     };
     match user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
         Some((namespace, name)) => check("", "serviceaccounts", "", namespace, name)?,

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::binding::{amend, set_condition};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, delete};
-use crate::object;
+use crate::{admission, object};
 
 /// Evicts the Pod named in the path.
 pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let eviction = body::decode_as(ctx, body, ("policy", "v1", "Eviction"))?;
+    let mut eviction = body::decode_as(ctx, body, ("policy", "v1", "Eviction"))?;
     let said = object::meta(&eviction, "name");
     if !said.is_empty() && said != ctx.name {
         return Err(Status::bad_request(format!(
@@ -19,6 +19,7 @@ pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         )));
     }
     let current = ctx.current()?;
+    admission::create(ctx, &mut eviction).await?;
     let pod = object::parse(ctx.kind, &current.value);
     let dry = eviction["deleteOptions"]["dryRun"].as_array().is_some_and(|d| !d.is_empty());
     if !ctx.params.dry_run && !dry && !object::is_deleting(&pod) {

@@ -154,8 +154,12 @@ fn access(ctx: &Ctx<'_>, review: Value, who: &Identity) -> Result<Answer, Status
     } else {
         Attributes { verb: &path_verb, path: &path_text, ..Attributes::default() }
     };
-    let allowed = authz::allows(ctx.server.store().as_ref(), who, &asked);
-    Ok(answer(review, json!({"allowed": allowed})))
+    let decision = ctx.server.authorizer().decide(who, &asked);
+    let mut status = json!({"allowed": decision.allowed});
+    if !decision.reason.is_empty() {
+        status["reason"] = decision.reason.into();
+    }
+    Ok(answer(review, status))
 }
 
 fn field_selector(attributes: &Value) -> String {

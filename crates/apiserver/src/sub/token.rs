@@ -4,11 +4,10 @@ use client::Status;
 use kinds::{ErrorList, Path};
 use serde_json::{Value, json};
 
-use crate::authn;
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx};
-use crate::object;
 use crate::token::{Claims, ISSUER, Private, Reference};
+use crate::{admission, authn, object};
 
 const MINIMUM: i64 = 600;
 const DEFAULT: i64 = 3600;
@@ -22,6 +21,7 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
     let account = object::parse(ctx.kind, &ctx.current()?.value);
     let wanted = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
     validate(ctx, wanted)?;
+    admission::create(ctx, &mut request).await?;
     let audiences = audiences(&request);
     let now = object::now().seconds;
     let mut claims = Claims {

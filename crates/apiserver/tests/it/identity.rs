@@ -91,31 +91,6 @@ async fn reviews_and_impersonation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_sees_what_its_pods_refer_to() {
-    let cluster = Cluster::start().await;
-    let (api, node) = (cluster.admin(), cluster.user("system:node:n1", "system:nodes"));
-    default_account(&api).await;
-    api.create("configmaps/default", config_map("mine", json!({}))).await.unwrap();
-    api.create("configmaps/default", config_map("other", json!({}))).await.unwrap();
-    let mut made = pod("p");
-    made["spec"]["nodeName"] = "n1".into();
-    made["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "mine"}}]);
-    api.create("pods/default", made).await.unwrap();
-    assert!(node.get("configmaps/default/mine").await.is_ok());
-    assert!(said(node.get("configmaps/default/other").await).starts_with("403"));
-    let own = Options { field_selector: "spec.nodeName=n1".into(), ..Options::default() };
-    assert_eq!(node.list("pods", own).await.unwrap()["items"].as_array().unwrap().len(), 1);
-    assert!(said(node.list("pods", Options::default()).await).starts_with("403"));
-    assert!(node.get("pods/default/p").await.is_ok());
-    let request = || json!({"spec": {"expirationSeconds": 600}});
-    assert!(node.create("serviceaccounts/default/default/token", request()).await.is_ok());
-    api.create("serviceaccounts/default", json!({"metadata": {"name": "unused"}})).await.unwrap();
-    assert!(said(node.create("serviceaccounts/default/unused/token", request()).await).starts_with("403"));
-    node.create("nodes", json!({"metadata": {"name": "n1"}})).await.unwrap();
-    node.merge("pods/default/p/status", json!({"status": {"phase": "Running"}})).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_issuer_is_published() {
     let cluster = Cluster::start().await;
     for (path, media, key) in [

@@ -7,6 +7,7 @@ mod harness;
 mod identity;
 mod kubectl;
 mod lists;
+mod node_rights;
 mod nodes;
 mod objects;
 mod watches;

@@ -2,6 +2,7 @@
 
 mod columns;
 pub mod default;
+pub mod references;
 pub mod resources;
 mod strategy;
 pub(crate) mod validate;

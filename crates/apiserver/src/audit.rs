@@ -1,5 +1,7 @@
 //! The seam of auditing: every resource request is shown to it twice. Absent: policies and back ends.
 
+use std::collections::BTreeMap;
+
 use client::Identity;
 
 use crate::request::Info;
@@ -20,6 +22,16 @@ pub(crate) struct Record<'a> {
     pub(crate) who: &'a Identity,
     pub(crate) info: &'a Info,
     pub(crate) code: Option<u16>,
+    pub(crate) notes: &'a BTreeMap<String, String>,
+}
+
+static NO_NOTES: BTreeMap<String, String> = BTreeMap::new();
+
+impl<'a> Record<'a> {
+    /// The first of a request.
+    pub(crate) fn received(who: &'a Identity, info: &'a Info) -> Self {
+        Self { stage: Stage::Received, who, info, code: None, notes: &NO_NOTES }
+    }
 }
 
 /// A record as an auditor sees it.
@@ -35,6 +47,8 @@ pub struct Event<'a> {
     pub path: &'a str,
     /// HTTP code of the answer.
     pub code: Option<u16>,
+    /// What admission noted, by key; upstream's audit annotations.
+    pub notes: &'a BTreeMap<String, String>,
 }
 
 /// Who looks on. Called on the request's own task: it must not block.

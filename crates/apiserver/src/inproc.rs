@@ -15,7 +15,7 @@ use kinds::Kind;
 use serde_json::Value;
 use store::{Entry, RangeQuery, Store, Watcher};
 
-use crate::audit::{Record, Stage};
+use crate::audit::Record;
 use crate::generic::Ctx;
 use crate::generic::body::Body;
 use crate::generic::watch::{Frame, Stream};
@@ -66,7 +66,7 @@ impl Handle {
         let refused = |why: String| Status::forbidden(&info.group, &info.resource, &info.name, &why);
         self.server.authorizer().check(&self.identity, &asked).map_err(refused)?;
         let (kind, sub) = find(&info)?;
-        self.server.audit(&Record { stage: Stage::Received, who: &self.identity, info: &info, code: None });
+        self.server.audit(&Record::received(&self.identity, &info));
         Ok(Ctx {
             server: &self.server,
             who: &self.identity,
@@ -77,6 +77,7 @@ impl Handle {
             manager: params.field_manager.clone(),
             params,
             warnings: Mutex::default(),
+            notes: Mutex::default(),
         })
     }
 

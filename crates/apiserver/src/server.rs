@@ -165,8 +165,8 @@ impl Server {
 
     pub(crate) fn audit(&self, record: &Record<'_>) {
         if let Some(audit) = &self.config.audit {
-            let Record { stage, who, info, code } = *record;
-            audit.record(Event { stage, user: who, verb: info.verb, path: &info.path, code });
+            let Record { stage, who, info, code, notes } = *record;
+            audit.record(Event { stage, user: who, verb: info.verb, path: &info.path, code, notes });
         }
     }
 

@@ -21,6 +21,7 @@ pub mod openapi;
 pub mod patch;
 pub mod plan;
 pub mod pod;
+pub mod pod_security;
 pub mod podtemplate;
 pub mod protobuf;
 pub mod review;

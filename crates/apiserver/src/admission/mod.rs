@@ -1,11 +1,12 @@
 //! Admission: what several kinds do together, after decoding and before validation.
 //!
-//! Invariant: the plugins run in upstream's order. Absent (later kinds): LimitRanger, PodSecurity, storage and ingress
-//! plugins, webhooks, policies, ResourceQuota.
+//! Invariant: the plugins run in upstream's order, those that only look after validation, when nothing changes any more.
+//! Absent (later kinds): LimitRanger, storage and ingress plugins, webhooks, policies, ResourceQuota.
 
 mod namespace;
 mod node;
 mod node_restriction;
+mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
@@ -30,6 +31,10 @@ trait Plugin: Sync {
     fn delete(&self, _ctx: &Ctx<'_>, _name: &str, _old: &Value) -> Result<(), Status> {
         Ok(())
     }
+    /// After validation: `new` as it will be stored.
+    fn validate(&self, _ctx: &Ctx<'_>, _new: &Value, _old: Option<&Value>) -> Result<(), Status> {
+        Ok(())
+    }
 }
 
 static PLUGINS: &[&dyn Plugin] = &[
@@ -37,6 +42,7 @@ static PLUGINS: &[&dyn Plugin] = &[
     &service_account::ServiceAccount,
     &node_restriction::NodeRestriction,
     &node::TaintNodesByCondition,
+    &pod_security::PodSecurity,
     &priority::Priority,
     &tolerations::DefaultTolerationSeconds,
     &runtime_class::RuntimeClass,
@@ -58,6 +64,11 @@ pub(crate) async fn create(ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status>
 /// Admits a change.
 pub(crate) fn update(ctx: &Ctx<'_>, new: &mut Value, old: &Value) -> Result<(), Status> {
     PLUGINS.iter().try_for_each(|p| p.update(ctx, new, old))
+}
+
+/// Admits what a create or update is about to store, which is valid.
+pub(crate) fn validate(ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+    PLUGINS.iter().try_for_each(|p| p.validate(ctx, new, old))
 }
 
 /// Admits a deletion of `old`.

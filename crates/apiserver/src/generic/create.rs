@@ -38,6 +38,7 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
         if attempt == 1 {
             ctx.kind.strategy.warnings(&obj, None).into_iter().for_each(|w| ctx.warn(w));
         }
+        admission::validate(ctx, &obj, None)?;
         let taken = if ctx.params.dry_run {
             match ctx.server.store().get(&key) {
                 None => return Ok(Answer::Value { code: 201, value: obj }),

@@ -14,6 +14,7 @@ pub(crate) mod select;
 pub(crate) mod update;
 pub(crate) mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use client::{Identity, Status};
@@ -37,6 +38,8 @@ pub(crate) struct Ctx<'a> {
     pub(crate) manager: String,
     /// Texts of `Warning` headers, distinct.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// What admission says to the auditor.
+    pub(crate) notes: Mutex<BTreeMap<String, String>>,
 }
 
 impl Ctx<'_> {
@@ -47,6 +50,11 @@ impl Ctx<'_> {
         if !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    /// Tells the auditor.
+    pub(crate) fn note(&self, key: String, text: String) {
+        self.notes.lock().expect("no panic while held").insert(key, text);
     }
 
     /// Through which endpoint this call writes.

@@ -129,6 +129,7 @@ pub(crate) fn evaluate(
         return Err(ctx.invalid(&ctx.name, &errors));
     }
     kind.strategy.warnings(&new, Some(old)).into_iter().for_each(|w| ctx.warn(w));
+    admission::validate(ctx, &new, Some(old))?;
     let bytes = object::stored(kind, &new);
     let outcome = if is_last_change(ctx, &new, old) {
         Outcome::Remove(bytes)

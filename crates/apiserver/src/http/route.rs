@@ -291,8 +291,9 @@ async fn resource(
         params,
         manager,
         warnings: Mutex::default(),
+        notes: Mutex::default(),
     };
-    server.audit(&Record { stage: Stage::Received, who: &who, info: &info, code: None });
+    server.audit(&Record::received(&who, &info));
     let mut reply = match info.verb {
         "watch" => begin_watch(&ctx, form, &mut request).await,
         _ => match tokio::time::timeout(TIMEOUT, perform(&ctx, &info, request)).await {
@@ -302,7 +303,8 @@ async fn resource(
         },
     };
     let code = Some(reply.status().as_u16());
-    server.audit(&Record { stage: Stage::Answered, who: &who, info: &info, code });
+    let notes = ctx.notes.lock().expect("no panic while held").clone();
+    server.audit(&Record { stage: Stage::Answered, code, notes: &notes, ..Record::received(&who, &info) });
     let texts = ctx.warnings.lock().expect("no panic while held").clone();
     respond::warnings(&mut reply, &texts);
     reply

@@ -30,11 +30,18 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// With settings of its own.
+    pub(crate) async fn start_with(settings: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::open(&dir.path().join("pki"), &[], &[]).unwrap();
         let store: Arc<dyn Store> =
             SqliteStore::open(&dir.path().join("store.db"), store::Options::default()).unwrap();
-        let server = Server::new(Config::new(store.clone(), pki.clone()));
+        let mut config = Config::new(store.clone(), pki.clone());
+        settings(&mut config);
+        let server = Server::new(config);
         server.bootstrap().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

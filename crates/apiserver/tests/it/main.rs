@@ -10,4 +10,5 @@ mod lists;
 mod node_rights;
 mod nodes;
 mod objects;
+mod pod_security;
 mod watches;

@@ -24,6 +24,8 @@ pub(crate) struct Container {
     pub(crate) key: u32,
     pub(crate) id: String,
     pub(crate) pid: libc::pid_t,
+    /// Whether that is still a process which will make the first one, in a PID namespace that others live in.
+    pub(crate) go_between: bool,
     pub(crate) pidfd: Option<OwnedFd>,
     /// Open until the command is executed; then the request that is answered.
     pub(crate) channel: Option<OwnedFd>,
@@ -50,25 +52,12 @@ pub(crate) struct Container {
 /// What of the shim a start needs.
 pub(crate) struct Surroundings<'a> {
     pub(crate) proc: RawFd,
-    pub(crate) own_pid_namespace: RawFd,
+    /// The null device; nothing of it can be changed through this.
+    pub(crate) null: RawFd,
+    /// The PID namespace of the Pod, if it has one.
     pub(crate) pause: Option<RawFd>,
     pub(crate) log_dir: RawFd,
     pub(crate) fds: &'a [OwnedFd],
-}
-
-/// Runs `make` with children going to another PID namespace.
-pub(crate) fn in_pid_namespace(
-    other: Option<RawFd>,
-    own: RawFd,
-    make: impl FnOnce() -> Result<libc::pid_t, Errno>,
-) -> Result<libc::pid_t, Errno> {
-    let Some(other) = other else { return make() };
-    sys::setns(other, libc::CLONE_NEWPID)?;
-    let made = make();
-    if made != Ok(0) {
-        sys::setns(own, libc::CLONE_NEWPID)?;
-    }
-    made
 }
 
 fn take(fds: &[OwnedFd], fd: Option<&shim::Fd>) -> Result<Option<OwnedFd>, Errno> {
@@ -79,8 +68,14 @@ fn open_log(dir: RawFd, path: &str) -> Result<Option<OwnedFd>, Errno> {
     if path.is_empty() {
         return Ok(None);
     }
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND;
-    sys::openat(dir, path, flags, 0o640).map(Some)
+    // A Pod may have been given the directory of the logs: no link there leads elsewhere, and no FIFO blocks.
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_NONBLOCK;
+    let resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS;
+    let log = sys::openat2(dir, path, flags, 0o640, resolve)?;
+    if sys::fstat(log.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(libc::EINVAL);
+    }
+    Ok(Some(log))
 }
 
 impl Container {
@@ -95,6 +90,7 @@ impl Container {
         let log = open_log(with.log_dir, &start.log_path)
             .map_err(|error| failure("open log", &start.log_path, error))?;
         let (channel, theirs) = sys::channel().map_err(say)?;
+        sys::tell_senders(channel.as_raw_fd()).map_err(say)?;
         let mut stdin = None;
         let mut outputs = [None, None];
         let mut child_ends = [None, None, None];
@@ -118,16 +114,18 @@ impl Container {
             flags |= libc::CLONE_NEWPID as u64;
         }
         let cgroup = start.cgroups.v2.as_ref().map(|fd| fd_of(with.fds, fd)).transpose().map_err(say)?;
-        let pid =
-            in_pid_namespace(joined, with.own_pid_namespace, || sys::clone3(flags, cgroup)).map_err(say)?;
+        let pid = sys::clone3(flags, cgroup).map_err(say)?;
         if pid == 0 {
             let ends = [0, 1, 2].map(|index: usize| child_ends[index].as_ref().map(AsRawFd::as_raw_fd));
-            run_child(start, with, ends, theirs.as_raw_fd());
+            let done =
+                process::hold_channel(theirs.as_raw_fd()).and_then(|()| child(start, with, ends, joined));
+            process::give_up(&done.err().unwrap_or_default());
         }
         Ok(Self {
             key,
             id: start.id.clone(),
             pid,
+            go_between: joined.is_some(),
             pidfd: Some(sys::pidfd_open(pid).map_err(say)?),
             channel: Some(channel),
             request,
@@ -149,6 +147,15 @@ impl Container {
             kill: take(with.fds, start.kill.as_ref()).map_err(say)?,
             kill_rest: start.kill_rest,
         })
+    }
+
+    /// Takes who spoke through the channel as the first process.
+    pub(crate) fn heard_from(&mut self, pid: libc::pid_t) {
+        if self.go_between && pid != 0 && pid != self.pid {
+            (self.pid, self.go_between) = (pid, false);
+            // Not reaped yet, and where it is there can be no exec either.
+            self.pidfd = sys::pidfd_open(pid).ok();
+        }
     }
 
     pub(crate) fn running(&self) -> bool {
@@ -237,26 +244,14 @@ fn oom_kills(file: RawFd) -> bool {
         .any(|count| count.iter().any(|digit| *digit != b'0'))
 }
 
-fn run_child(start: &Start, with: &Surroundings<'_>, ends: [Option<RawFd>; 3], channel: RawFd) -> ! {
-    let why = match child(start, with, ends, channel) {
-        Ok(()) => String::new(),
-        Err(why) => why,
-    };
-    process::give_up(channel, &why)
-}
-
 fn child(
     start: &Start,
     with: &Surroundings<'_>,
     ends: [Option<RawFd>; 3],
-    channel: RawFd,
+    joined: Option<RawFd>,
 ) -> Result<(), Failure> {
     let say = |error| failure("start container", &start.id, error);
-    sys::reset_signals();
-    sys::setsid();
-    // Not visible through /proc to the container's other processes while this is still the shim's image.
-    sys::prctl(libc::PR_SET_DUMPABLE, 0).map_err(say)?;
-    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).map_err(say)?;
+    process::begin().map_err(say)?;
     process::set_oom_score(with.proc, start.process.oom_score_adj)?;
     let procs: Result<Vec<RawFd>, Errno> = start.cgroups.v1.iter().map(|fd| fd_of(with.fds, fd)).collect();
     let v2_alone = start.cgroups.v1.is_empty();
@@ -264,18 +259,30 @@ fn child(
         // A cgroup2 mount is rooted where the namespace is.
         new_cgroup_namespace(start)?;
     }
-    rootfs::enter(start, with.fds)?;
+    rootfs::enter(start, with.fds, joined)?;
     if !v2_alone {
         // Late: the kernel may make this write wait for an RCU grace period, which passes during the mounts.
         process::join_cgroups(&procs.map_err(say)?)?;
         new_cgroup_namespace(start)?;
     }
-    if start.process.tty {
-        process::open_terminal(&start.process, channel, true)?;
-    } else {
-        process::set_streams(ends, start.process.uid)?;
+    if !start.process.tty {
+        process::set_streams(ends, with.null, start.process.uid)?;
     }
-    process::become_command(&start.process, channel)
+    if let Some(namespace) = joined {
+        sys::setns(namespace, libc::CLONE_NEWPID).map_err(say)?;
+    }
+    // From here on paths are the container's: nothing of the host is open any more that they could name.
+    sys::close_from(process::CHANNEL + 1);
+    process::own_keyring()?;
+    if start.process.tty {
+        process::open_terminal(&start.process, true)?;
+    }
+    let there = process::take_place(&start.process)?;
+    if joined.is_some() {
+        process::hand_over(&start.process, there)
+    } else {
+        process::become_command(&start.process, there)
+    }
 }
 
 fn new_cgroup_namespace(start: &Start) -> Result<(), Failure> {

@@ -15,8 +15,11 @@ use crate::sys;
 /// The pause process: init of the Pod's PID namespace.
 pub(crate) struct Pause {
     pub(crate) pid: libc::pid_t,
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) namespace: OwnedFd,
 }
+
+/// Who the pause process is, as upstream's.
+const NOBODY: u32 = 65535;
 
 /// Turns this process into the holder of a sandbox. `proc` is the host's /proc.
 pub(crate) fn make_sandbox(init: &Init, fds: &[OwnedFd], proc: RawFd) -> Result<Option<Pause>, Failure> {
@@ -39,7 +42,19 @@ pub(crate) fn make_sandbox(init: &Init, fds: &[OwnedFd], proc: RawFd) -> Result<
         sys::write_all(file.as_raw_fd(), value.as_bytes()).map_err(say)?;
     }
     live_in_shm(init.shm_size)?;
-    if init.share_pid { start_pause().map(Some) } else { Ok(None) }
+    if init.share_pid { start_pause(proc).map(Some) } else { Ok(None) }
+}
+
+/// A null device of our own, called /dev/null. Containers get it as a standard stream and could change its mode through
+/// that; so it is not the host's, and its mount is read-only.
+pub(crate) fn own_null() -> Result<OwnedFd, sys::Errno> {
+    let attr = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    let mount = sys::new_mount("tmpfs", &[("mode".to_owned(), "755".to_owned())], attr, None)?;
+    sys::mkdirat(mount.as_raw_fd(), "dev", 0o755)?;
+    let mode = libc::S_IFCHR | 0o666;
+    sys::mknodat(mount.as_raw_fd(), "dev/null", mode, libc::makedev(1, 3))?;
+    sys::mount_setattr(mount.as_raw_fd(), libc::MOUNT_ATTR_RDONLY, false)?;
+    sys::openat(mount.as_raw_fd(), "dev/null", libc::O_RDWR, 0)
 }
 
 fn live_in_shm(size: u64) -> Result<(), Failure> {
@@ -48,7 +63,7 @@ fn live_in_shm(size: u64) -> Result<(), Failure> {
     sys::make_private_root().map_err(say)?;
     let options = [("mode".to_owned(), "1777".to_owned()), ("size".to_owned(), decimal(size as i64))];
     let attr = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
-    let shm = sys::new_mount("tmpfs", &options, attr).map_err(say)?;
+    let shm = sys::new_mount("tmpfs", &options, attr, None).map_err(say)?;
     let below = sys::open("/", libc::O_PATH | libc::O_DIRECTORY).map_err(say)?;
     sys::move_mount(shm.as_raw_fd(), below.as_raw_fd()).map_err(say)?;
     sys::fchdir(shm.as_raw_fd()).map_err(say)?;
@@ -59,21 +74,26 @@ fn live_in_shm(size: u64) -> Result<(), Failure> {
     }
 }
 
-fn start_pause() -> Result<Pause, Failure> {
+fn start_pause(proc: RawFd) -> Result<Pause, Failure> {
     let say = |error| failure("make", "pid namespace", error);
     let pid = sys::clone3(libc::CLONE_NEWPID as u64, None).map_err(say)?;
     if pid == 0 {
         pause();
     }
-    let pidfd = sys::pidfd_open(pid).map_err(say)?;
-    Ok(Pause { pid, pidfd })
+    let path = [&decimal(pid.into()), "/ns/pid"].concat();
+    let namespace = sys::openat(proc, &path, libc::O_RDONLY, 0).map_err(say)?;
+    Ok(Pause { pid, namespace })
 }
 
-/// Init of the Pod's PID namespace: reaps (by ignoring SIGCHLD) and dies with the shim.
+/// Init of the Pod's PID namespace: reaps (by ignoring SIGCHLD) and dies with the shim. The Pod's containers see it and
+/// with CAP_SYS_PTRACE could make it theirs, so it holds no privilege and nothing open.
 fn pause() -> ! {
     sys::reset_signals();
     sys::ignore_signal(libc::SIGCHLD);
-    let armed = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64);
+    let armed = sys::become_user(NOBODY, NOBODY, &[])
+        .and_then(|()| sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))
+        // After the change of identity, which clears it.
+        .and_then(|_| sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64));
     // SAFETY of the order: a shim that died before takes its socket with it, so nobody can use this namespace.
     if armed.is_err() {
         sys::exit(1);

@@ -8,6 +8,7 @@
 mod container;
 mod exec;
 mod init;
+mod newcomers;
 mod output;
 mod process;
 mod rootfs;

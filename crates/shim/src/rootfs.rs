@@ -1,13 +1,33 @@
 //! In a new container's first process: the root filesystem, from the steps the daemon sent.
 //!
-//! Invariant: every target is resolved inside the root (openat2 RESOLVE_IN_ROOT), whatever links an image holds.
-//! Absent: choosing what is mounted; opening sources (they arrive as detached mounts).
+//! Invariant: every target is resolved inside the root (openat2 RESOLVE_IN_ROOT), whatever links an image holds; the
+//! procfs is where it belongs and stays uncovered, since one that is elsewhere has no masks and lets a user namespace
+//! mount a fresh one. Absent: choosing what is mounted; opening sources (they arrive as detached mounts).
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use shim::{Fd, Op, Start};
 
+use crate::process;
 use crate::sys::{self, Errno};
+
+/// A procfs; libc's constant has another type on some targets.
+const PROC: i64 = 0x9fa0;
+
+/// What below /proc may be covered by a mount, as runc: files that lxcfs and the like make anew.
+const PROC_FILES: [&str; 11] = [
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "net/dev",
+    "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled",
+];
 
 /// What could not be done, in words for users.
 pub(crate) type Failure = String;
@@ -23,7 +43,8 @@ pub(crate) fn fd_of(fds: &[OwnedFd], fd: &Fd) -> Result<RawFd, Errno> {
 }
 
 /// Builds the root and makes it `/`; the mount namespace (a copy of the shim's) holds nothing but the Pod's `/dev/shm`.
-pub(crate) fn enter(start: &Start, fds: &[OwnedFd]) -> Result<(), Failure> {
+/// A procfs is of `pid_namespace`, or of the caller's own.
+pub(crate) fn enter(start: &Start, fds: &[OwnedFd], pid_namespace: Option<RawFd>) -> Result<(), Failure> {
     let say = |error| failure("mount", "/", error);
     let root = fd_of(fds, &start.rootfs).map_err(say)?;
     // Before the root covers it.
@@ -34,7 +55,7 @@ pub(crate) fn enter(start: &Start, fds: &[OwnedFd]) -> Result<(), Failure> {
     };
     let below = sys::open("/", libc::O_PATH | libc::O_DIRECTORY).map_err(say)?;
     sys::move_mount(root, below.as_raw_fd()).map_err(say)?;
-    let mut steps = Steps { root, fds, shm, hidden: None };
+    let mut steps = Steps { root, fds, pid_namespace, shm, hidden: None, proc: None, sys: None };
     for op in &start.ops {
         steps.apply(op)?;
     }
@@ -48,7 +69,11 @@ pub(crate) fn enter(start: &Start, fds: &[OwnedFd]) -> Result<(), Failure> {
 struct Steps<'a> {
     root: RawFd,
     fds: &'a [OwnedFd],
+    pid_namespace: Option<RawFd>,
     shm: Option<OwnedFd>,
+    /// What is mounted at /proc and /sys.
+    proc: Option<OwnedFd>,
+    sys: Option<OwnedFd>,
     /// The empty read-only directory that hides others.
     hidden: Option<OwnedFd>,
 }
@@ -56,17 +81,12 @@ struct Steps<'a> {
 impl Steps<'_> {
     fn apply(&mut self, op: &Op) -> Result<(), Failure> {
         match op {
-            Op::Mount { fs, options, attr, target } => self
-                .place(target, true)
-                .and_then(|place| {
-                    let mount = sys::new_mount(fs, options, *attr)?;
-                    sys::move_mount(mount.as_raw_fd(), place.as_raw_fd())
-                })
-                .map_err(|error| failure(&["mount ", fs, " at"].concat(), target, error)),
-            Op::Attach { mount, target, dir } => self
-                .place(target, *dir)
-                .and_then(|place| sys::move_mount(fd_of(self.fds, mount)?, place.as_raw_fd()))
-                .map_err(|error| failure("mount at", target, error)),
+            Op::Mount { fs, options, attr, target } => {
+                self.be_ordinary(fs, target)?;
+                self.mount(fs, options, *attr, target)
+                    .map_err(|error| failure(&["mount ", fs, " at"].concat(), target, error))
+            }
+            Op::Attach { mount, target, dir } => self.attach(mount, target, *dir),
             Op::Shm { target } => self
                 .place(target, true)
                 .and_then(|place| {
@@ -88,7 +108,7 @@ impl Steps<'_> {
             Op::Dir { target, mode } => make(self.root, target, true, *mode)
                 .map(drop)
                 .map_err(|error| failure("make directory", target, error)),
-            Op::Mask { target } => self.mask(target).map_err(|error| failure("mask", target, error)),
+            Op::Mask { target } => self.mask(target),
             Op::Lock { target } => sys::open_in(self.root, target, libc::O_PATH)
                 .and_then(|place| sys::mount_setattr(place.as_raw_fd(), libc::MOUNT_ATTR_RDONLY, false))
                 .map_err(|error| failure("make read-only", target, error)),
@@ -96,6 +116,95 @@ impl Steps<'_> {
                 self.read_only(target).map_err(|error| failure("make read-only", target, error))
             }
         }
+    }
+
+    /// Refuses to mount a system's filesystem through a link of the image, in runc's words.
+    fn be_ordinary(&self, fs: &str, target: &str) -> Result<(), Failure> {
+        let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS;
+        match sys::openat2(self.root, target, libc::O_PATH | libc::O_DIRECTORY, 0, resolve) {
+            Ok(_) | Err(libc::ENOENT) => Ok(()),
+            Err(libc::ELOOP | libc::ENOTDIR) => Err([
+                "error mounting \"",
+                fs,
+                "\" to rootfs at \"",
+                target,
+                "\": filesystem \"",
+                fs,
+                "\" must be mounted on ordinary directory",
+            ]
+            .concat()),
+            Err(error) => Err(failure("mount at", target, error)),
+        }
+    }
+
+    fn mount(
+        &mut self,
+        fs: &str,
+        options: &[(String, String)],
+        attr: u64,
+        target: &str,
+    ) -> Result<(), Errno> {
+        let place = self.place(target, true)?;
+        let mount = match self.pid_namespace.filter(|_| fs == "proc") {
+            Some(namespace) => match sys::new_mount(fs, options, attr, Some(namespace)) {
+                Err(libc::EINVAL) => process::proc_from_inside(namespace, attr)?,
+                other => other?,
+            },
+            None => sys::new_mount(fs, options, attr, None)?,
+        };
+        sys::move_mount(mount.as_raw_fd(), place.as_raw_fd())?;
+        self.remember(target, mount);
+        Ok(())
+    }
+
+    fn remember(&mut self, target: &str, mount: OwnedFd) {
+        match clean(target).as_str() {
+            "/proc" => self.proc = Some(mount),
+            "/sys" => self.sys = Some(mount),
+            _ => {}
+        }
+    }
+
+    fn attach(&mut self, mount: &Fd, target: &str, dir: bool) -> Result<(), Failure> {
+        let say = |error| failure("mount at", target, error);
+        if matches!(clean(target).as_str(), "/proc" | "/sys" | "/dev") {
+            self.be_ordinary("bind", target)?;
+        }
+        let place = self.place(target, dir).map_err(say)?;
+        let mount = fd_of(self.fds, mount).map_err(say)?;
+        if let Some(why) = self.must_not_cover(&place, mount, target).map_err(say)? {
+            return Err(["\"", target, "\" cannot be mounted because it ", why].concat());
+        }
+        sys::move_mount(mount, place.as_raw_fd()).map_err(say)?;
+        self.remember(target, sys::dup(mount).map_err(say)?);
+        Ok(())
+    }
+
+    /// runc's rule, asked of the place itself: links and `..` lead to it too. A name that is a link to one of the files
+    /// that may be covered is refused as well.
+    fn must_not_cover(
+        &self,
+        place: &OwnedFd,
+        mount: RawFd,
+        target: &str,
+    ) -> Result<Option<&'static str>, Errno> {
+        let at = sys::fstat(place.as_raw_fd())?;
+        let root = sys::fstat(self.root)?;
+        if (at.st_dev, at.st_ino) == (root.st_dev, root.st_ino) {
+            return Ok(Some("is the root"));
+        }
+        let clean = clean(target);
+        let inside = match &self.proc {
+            Some(proc) => sys::fstat(proc.as_raw_fd())?.st_dev == at.st_dev,
+            None => false,
+        };
+        if inside && !PROC_FILES.contains(&clean.trim_start_matches("/proc/")) {
+            return Ok(Some("is inside /proc"));
+        }
+        if clean == "/proc" && sys::fs_magic(mount)? != PROC {
+            return Ok(Some("is not of type proc"));
+        }
+        Ok(None)
     }
 
     fn place(&self, target: &str, dir: bool) -> Result<OwnedFd, Errno> {
@@ -120,24 +229,50 @@ impl Steps<'_> {
         Ok(())
     }
 
+    /// A path, if it exists: below the very mounts that were made at /proc and /sys, even if something covers them.
     fn existing(&self, target: &str) -> Result<Option<OwnedFd>, Errno> {
-        match sys::open_in(self.root, target, libc::O_PATH) {
+        let below = [("/proc/", &self.proc), ("/sys/", &self.sys)]
+            .into_iter()
+            .find_map(|(at, mount)| Some((mount.as_ref()?.as_raw_fd(), target.strip_prefix(at)?)));
+        let (from, path) = below.unwrap_or((self.root, target));
+        match sys::open_in(from, path, libc::O_PATH) {
             Ok(place) => Ok(Some(place)),
             Err(libc::ENOENT | libc::ENOTDIR) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn mask(&mut self, target: &str) -> Result<(), Errno> {
-        let Some(place) = self.existing(target)? else { return Ok(()) };
-        if sys::fstat(place.as_raw_fd())?.st_mode & libc::S_IFMT != libc::S_IFDIR {
-            let null = sys::open_in(self.root, "/dev/null", libc::O_PATH)?;
-            let cover = sys::open_tree(null.as_raw_fd(), "", false)?;
-            return sys::move_mount(cover.as_raw_fd(), place.as_raw_fd());
+    fn mask(&mut self, target: &str) -> Result<(), Failure> {
+        let say = |error| failure("mask", target, error);
+        let Some(place) = self.existing(target).map_err(say)? else { return Ok(()) };
+        if sys::fstat(place.as_raw_fd()).map_err(say)?.st_mode & libc::S_IFMT == libc::S_IFDIR {
+            return self.hide(&place).map_err(say);
         }
+        let null = self.null()?;
+        sys::open_tree(null.as_raw_fd(), "", false)
+            .and_then(|cover| sys::move_mount(cover.as_raw_fd(), place.as_raw_fd()))
+            .map_err(say)
+    }
+
+    /// The container's null device. What else a volume has at its place would give what is masked another content.
+    fn null(&self) -> Result<OwnedFd, Failure> {
+        let say = |error| failure("can't mask paths:", "/dev/null", error);
+        let null = sys::open_in(self.root, "/dev/null", libc::O_PATH | libc::O_NOFOLLOW).map_err(say)?;
+        let stat = sys::fstat(null.as_raw_fd()).map_err(say)?;
+        if stat.st_mode & libc::S_IFMT == libc::S_IFCHR && stat.st_rdev == libc::makedev(1, 3) {
+            Ok(null)
+        } else {
+            Err("can't mask paths: \"/dev/null\" is not the null device".to_owned())
+        }
+    }
+
+    fn hide(&mut self, place: &OwnedFd) -> Result<(), Errno> {
         let cover = match &self.hidden {
             Some(first) => sys::open_tree(first.as_raw_fd(), "", false)?,
-            None => sys::new_mount("tmpfs", &[("size".into(), "0k".into())], libc::MOUNT_ATTR_RDONLY)?,
+            None => {
+                let options = [("size".to_owned(), "0k".to_owned())];
+                sys::new_mount("tmpfs", &options, libc::MOUNT_ATTR_RDONLY, None)?
+            }
         };
         sys::move_mount(cover.as_raw_fd(), place.as_raw_fd())?;
         self.hidden.get_or_insert(cover);
@@ -150,6 +285,19 @@ impl Steps<'_> {
         sys::mount_setattr(tree.as_raw_fd(), libc::MOUNT_ATTR_RDONLY, true)?;
         sys::move_mount(tree.as_raw_fd(), place.as_raw_fd())
     }
+}
+
+/// An absolute path without `.`, `..` and doubled slashes, links not looked at.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            other => parts.push(other),
+        }
+    }
+    ["/", &parts.join("/")].concat()
 }
 
 /// Opens a path inside the root, making what is missing. Links are followed inside the root, dangling ones too: an

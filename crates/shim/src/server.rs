@@ -8,11 +8,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use libc::{EPOLLERR, EPOLLIN};
 use shim::{Exec, Hello, Reply, Request, Signal, Start};
 
-use crate::container::{Container, Surroundings, exit_code};
+use crate::container::{Container, Surroundings};
 use crate::exec::{self, Running};
 use crate::init::{self, Pause};
-use crate::process::{self, SAYS_FAILED, SAYS_TERMINAL};
-use crate::rootfs::fd_of;
+use crate::process;
+use crate::rootfs::{failure, fd_of};
 use crate::sys::{self, Errno};
 
 /// Nearly never chosen when memory is short: the Pod's containers go first.
@@ -38,13 +38,13 @@ pub(crate) struct Shim {
     listener: OwnedFd,
     children: OwnedFd,
     proc: OwnedFd,
-    own_pid_namespace: OwnedFd,
+    null: Option<OwnedFd>,
     daemon: Option<OwnedFd>,
     early_fds: Vec<OwnedFd>,
     log_dir: Option<OwnedFd>,
     pause: Option<Pause>,
-    containers: Vec<Container>,
-    execs: Vec<Running>,
+    pub(crate) containers: Vec<Container>,
+    pub(crate) execs: Vec<Running>,
     next_key: u32,
     stopping: bool,
     /// Room for output, kept so that reading does not allocate.
@@ -63,7 +63,7 @@ impl Shim {
             listener,
             children: sys::child_signals()?,
             proc: sys::open("/proc", libc::O_PATH | libc::O_DIRECTORY)?,
-            own_pid_namespace: sys::open("/proc/self/ns/pid", libc::O_RDONLY)?,
+            null: None,
             daemon: None,
             early_fds: Vec::new(),
             log_dir: None,
@@ -219,7 +219,8 @@ impl Shim {
                 Ok(0)
             }
             Request::KillExec(exec) => {
-                if let Some(running) = self.execs.iter().find(|running| running.exec == exec) {
+                if let Some(running) = self.execs.iter_mut().find(|running| running.exec == exec) {
+                    running.doomed = true;
                     // Not reaped yet, so the pid is still its own.
                     let _ = sys::kill(running.pid, libc::SIGKILL);
                 }
@@ -242,6 +243,8 @@ impl Shim {
         // As containerd's shims; without CAP_SYS_RESOURCE it stays as it is.
         let _ = process::set_oom_score(self.proc.as_raw_fd(), OOM_SCORE);
         self.pause = init::make_sandbox(init, fds, self.proc.as_raw_fd())?;
+        let null = init::own_null().map_err(|error| failure("make", "/dev/null", error))?;
+        self.null = Some(null);
         self.log_dir = Some(log_dir);
         Ok(self.pause.as_ref().map_or(0, |pause| i64::from(pause.pid)))
     }
@@ -249,8 +252,8 @@ impl Shim {
     fn surroundings<'a>(&self, fds: &'a [OwnedFd]) -> Option<Surroundings<'a>> {
         Some(Surroundings {
             proc: self.proc.as_raw_fd(),
-            own_pid_namespace: self.own_pid_namespace.as_raw_fd(),
-            pause: self.pause.as_ref().map(|pause| pause.pidfd.as_raw_fd()),
+            null: self.null.as_ref()?.as_raw_fd(),
+            pause: self.pause.as_ref().map(|pause| pause.namespace.as_raw_fd()),
             log_dir: self.log_dir.as_ref()?.as_raw_fd(),
             fds,
         })
@@ -285,7 +288,7 @@ impl Shim {
     }
 
     /// A container whose streams cannot be watched cannot be kept.
-    fn watch_or_kill(&mut self, key: u32, fd: Option<RawFd>, source: Source) {
+    pub(crate) fn watch_or_kill(&mut self, key: u32, fd: Option<RawFd>, source: Source) {
         if let Some(fd) = fd
             && self.watch(fd, source, EPOLLIN).is_err()
             && let Some(container) = self.by_key(key)
@@ -348,15 +351,22 @@ impl Shim {
         let mut information = [0; 128];
         while sys::read(self.children.as_raw_fd(), &mut information).is_ok() {}
         while let Some((pid, status)) = sys::reap() {
-            if let Some(container) = self.containers.iter().find(|item| item.pid == pid && item.running()) {
+            self.hear_newcomers();
+            if let Some(container) = self.containers.iter_mut().find(|item| item.pid == pid && item.running())
+            {
                 let key = container.key;
-                self.on_container_end(key, status);
-            } else if let Some(index) = self.execs.iter().position(|running| running.pid == pid) {
-                let id = self.execs[index].exec;
-                self.on_exec_channel(id);
-                let running = self.execs.swap_remove(index);
-                if running.failed.is_none() {
-                    self.reply(0, &Reply::ExecExited(id, exit_code(status)), &[]);
+                if container.go_between && container.channel.is_some() {
+                    // Whom it made holds the channel and will speak, or the channel ends.
+                    container.pid = 0;
+                } else {
+                    self.on_container_end(key, status);
+                }
+            } else if let Some(running) = self.execs.iter_mut().find(|running| running.pid == pid) {
+                if running.go_between && running.channel.is_some() {
+                    running.pid = 0;
+                } else {
+                    let id = running.exec;
+                    self.on_exec_end(id, status);
                 }
             } else if self.pause.as_ref().is_some_and(|pause| pause.pid == pid) {
                 // The Pod's PID namespace is dead and with it every process: a dead sandbox.
@@ -365,8 +375,9 @@ impl Shim {
         }
     }
 
-    fn on_container_end(&mut self, key: u32, status: i32) {
+    pub(crate) fn on_container_end(&mut self, key: u32, status: i32) {
         self.on_channel(key);
+        self.conclude(key);
         if let Some(container) = self.by_key(key) {
             container.kill_rest();
         }
@@ -386,87 +397,6 @@ impl Shim {
             }
             self.reply(0, &Reply::Exited(state), &[]);
         }
-    }
-
-    /// Reads what a starting container says; the end of the channel is the execution of its command.
-    fn on_channel(&mut self, key: u32) {
-        loop {
-            let Some(container) = self.by_key(key) else { return };
-            let Some(channel) = container.channel.as_ref().map(AsRawFd::as_raw_fd) else { return };
-            match listen(channel) {
-                Said::Nothing => return,
-                Said::Failed(why) => container.failed = Some(why),
-                Said::Terminal(master) => {
-                    let fd = master.as_raw_fd();
-                    container.outputs[0] = sys::dup(fd).ok();
-                    container.terminal = Some(master);
-                    let output = container.outputs[0].as_ref().map(AsRawFd::as_raw_fd);
-                    // Sets it for the writing duplicate too: they share one open file.
-                    let _ = sys::set_nonblocking(fd);
-                    self.watch_or_kill(key, output, Source::Output(key, 0));
-                }
-                Said::End => {
-                    container.started_at = sys::now();
-                    let channel = container.channel.take();
-                    let reply = match &container.failed {
-                        Some(why) => Reply::Failed(why.clone()),
-                        None if container.request == 0 => Reply::Exited(container.state()),
-                        None => Reply::Started(container.pid, container.started_at),
-                    };
-                    let request = container.request;
-                    if let Some(channel) = channel {
-                        self.unwatch(channel.as_raw_fd());
-                    }
-                    return self.reply(request, &reply, &[]);
-                }
-            }
-        }
-    }
-
-    fn on_exec_channel(&mut self, exec: u64) {
-        loop {
-            let Some(running) = self.execs.iter_mut().find(|running| running.exec == exec) else { return };
-            let Some(channel) = running.channel.as_ref().map(AsRawFd::as_raw_fd) else { return };
-            match listen(channel) {
-                Said::Nothing => return,
-                Said::Failed(why) => running.failed = Some(why),
-                Said::Terminal(master) => running.terminal = Some(master),
-                Said::End => {
-                    let (channel, terminal) = (running.channel.take(), running.terminal.take());
-                    let reply = match &running.failed {
-                        Some(why) => Reply::Failed(why.clone()),
-                        None => Reply::Started(running.pid, sys::now()),
-                    };
-                    let request = running.request;
-                    if let Some(channel) = channel {
-                        self.unwatch(channel.as_raw_fd());
-                    }
-                    let fds: Vec<RawFd> = terminal.iter().map(AsRawFd::as_raw_fd).collect();
-                    return self.reply(request, &reply, &fds);
-                }
-            }
-        }
-    }
-}
-
-enum Said {
-    Nothing,
-    Failed(String),
-    Terminal(OwnedFd),
-    End,
-}
-
-fn listen(channel: RawFd) -> Said {
-    let mut buffer = Vec::with_capacity(4096);
-    let mut fds = Vec::new();
-    match sys::receive_now(channel, &mut buffer, &mut fds) {
-        Err(libc::EAGAIN | libc::EINTR) => Said::Nothing,
-        Ok(0) | Err(_) => Said::End,
-        Ok(_) => match (buffer[0], fds.pop()) {
-            (SAYS_FAILED, _) => Said::Failed(String::from_utf8_lossy(&buffer[1..]).into_owned()),
-            (SAYS_TERMINAL, Some(master)) => Said::Terminal(master),
-            _ => listen(channel),
-        },
     }
 }
 

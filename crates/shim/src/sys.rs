@@ -79,13 +79,32 @@ pub(crate) fn openat(dir: RawFd, path: &str, flags: c_int, mode: u32) -> Result<
 
 /// Opens below `root`, whose outside no link or `..` can reach.
 pub(crate) fn open_in(root: RawFd, path: &str, flags: c_int) -> Result<OwnedFd> {
-    let path = cstr(if path.is_empty() { "/" } else { path })?;
+    let path = if path.is_empty() { "/" } else { path };
+    openat2(root, path, flags, 0, libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS)
+}
+
+/// How often an open is tried that a simultaneous rename elsewhere made uncertain (EAGAIN).
+const TRIES: u32 = 64;
+
+/// Opens with `RESOLVE_*` rules for the way there.
+pub(crate) fn openat2(dir: RawFd, path: &str, flags: c_int, mode: u32, resolve: u64) -> Result<OwnedFd> {
+    let path = cstr(path)?;
     // SAFETY: plain data, zero is valid for every field.
     let mut how: libc::open_how = unsafe { zeroed() };
     how.flags = (flags | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: a valid string and a structure of the size given.
-    owned(unsafe { libc::syscall(libc::SYS_openat2, root, path.as_ptr(), &how, size_of::<libc::open_how>()) })
+    how.mode = mode.into();
+    how.resolve = resolve;
+    let mut opened = Err(libc::EAGAIN);
+    for _ in 0..TRIES {
+        // SAFETY: a valid string and a structure of the size given.
+        opened = owned(unsafe {
+            libc::syscall(libc::SYS_openat2, dir, path.as_ptr(), &how, size_of::<libc::open_how>())
+        });
+        if !matches!(opened, Err(libc::EAGAIN)) {
+            break;
+        }
+    }
+    opened
 }
 
 pub(crate) fn read_link(dir: RawFd, name: &str) -> Result<String> {
@@ -138,6 +157,23 @@ pub(crate) fn fstat(fd: RawFd) -> Result<libc::stat> {
     Ok(stat)
 }
 
+/// Which kind of filesystem it is on.
+pub(crate) fn fs_magic(fd: RawFd) -> Result<i64> {
+    // SAFETY: plain data filled by the kernel.
+    let mut stat: libc::statfs = unsafe { zeroed() };
+    // SAFETY: a valid pointer.
+    check_int(unsafe { libc::fstatfs(fd, &mut stat) })?;
+    Ok(stat.f_type as i64)
+}
+
+/// Whether the current directory is below the root: the kernel's path of one outside does not begin with a slash.
+pub(crate) fn inside_root() -> Result<bool> {
+    let mut buffer = vec![0u8; libc::PATH_MAX as usize];
+    // SAFETY: a buffer of the length given. Past glibc, which tells less.
+    check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
+    Ok(buffer[0] == b'/')
+}
+
 pub(crate) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: a buffer of the length given.
     check(unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) as c_long }).map(|n| n as usize)
@@ -178,8 +214,16 @@ pub(crate) fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<()> {
 }
 
 pub(crate) fn dup2(from: RawFd, to: RawFd) -> Result<()> {
-    // SAFETY: no memory involved; `to` is one of the standard streams, owned by nobody.
+    // SAFETY: no memory involved; `to` is a number that no object owns any more.
     check_int(unsafe { libc::dup2(from, to) }).map(drop)
+}
+
+/// Moves an open file to a number, not to be inherited by a command.
+pub(crate) fn put_at(from: RawFd, to: RawFd) -> Result<()> {
+    if from != to {
+        dup2(from, to)?;
+    }
+    set_cloexec(to)
 }
 
 pub(crate) fn fchown(fd: RawFd, uid: u32) -> Result<()> {
@@ -193,8 +237,13 @@ pub(crate) fn dup(fd: RawFd) -> Result<OwnedFd> {
 }
 
 pub(crate) fn close_from(first: RawFd) {
+    close_range(first as u32, u32::MAX);
+}
+
+/// Closes the descriptors `first..=last`.
+pub(crate) fn close_range(first: u32, last: u32) {
     // SAFETY: used only where no object owns these descriptors any more.
-    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
 pub(crate) fn stat(path: &str) -> Result<libc::stat> {

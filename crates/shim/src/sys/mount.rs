@@ -35,8 +35,14 @@ pub(crate) fn mount_setattr(mount: RawFd, set: u64, recursive: bool) -> Result<(
         .map(drop)
 }
 
-/// A new filesystem as a detached mount.
-pub(crate) fn new_mount(fs: &str, options: &[(String, String)], attr: u64) -> Result<OwnedFd> {
+/// A new filesystem as a detached mount; a procfs may be of another PID namespace than the caller's, which kernels
+/// before 6.17 refuse with EINVAL.
+pub(crate) fn new_mount(
+    fs: &str,
+    options: &[(String, String)],
+    attr: u64,
+    pid_namespace: Option<RawFd>,
+) -> Result<OwnedFd> {
     let name = cstr(fs)?;
     // SAFETY: a valid string; 1 is FSOPEN_CLOEXEC.
     let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), 1) })?;
@@ -47,6 +53,13 @@ pub(crate) fn new_mount(fs: &str, options: &[(String, String)], attr: u64) -> Re
         // SAFETY: valid strings, as the command wants them.
         check(unsafe {
             libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), pointer, 0)
+        })?;
+    }
+    if let Some(namespace) = pid_namespace {
+        // SAFETY: a valid string; FSCONFIG_SET_FD (5) takes no value.
+        check(unsafe {
+            let (key, value) = (c"pidns".as_ptr(), null::<c_void>());
+            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), 5, key, value, namespace)
         })?;
     }
     let none = null::<c_void>();

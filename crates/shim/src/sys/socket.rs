@@ -37,6 +37,17 @@ pub(crate) fn channel() -> Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
+/// From now on packets that arrive here tell who sent them.
+pub(crate) fn tell_senders(socket: RawFd) -> Result<()> {
+    let on: c_int = 1;
+    let size = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: a valid pointer to a value of the size given.
+    check_int(unsafe {
+        libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_PASSCRED, (&raw const on).cast(), size)
+    })
+    .map(drop)
+}
+
 pub(crate) fn accept(listener: RawFd) -> Result<OwnedFd> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: the peer's address is not asked for.
@@ -75,15 +86,26 @@ pub(crate) fn send(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Result<()> {
 
 /// Receives one packet into a buffer's spare room; 0 bytes is the end.
 pub(crate) fn receive(socket: RawFd, buffer: &mut Vec<u8>, fds: &mut Vec<OwnedFd>) -> Result<usize> {
-    receive_with(socket, buffer, fds, 0)
+    receive_with(socket, buffer, fds, 0).map(|(count, _)| count)
 }
 
-/// The same, with EAGAIN instead of waiting.
-pub(crate) fn receive_now(socket: RawFd, buffer: &mut Vec<u8>, fds: &mut Vec<OwnedFd>) -> Result<usize> {
+/// The same, with EAGAIN instead of waiting; also who sent it (0 if the socket does not tell), as this process's PID
+/// namespace knows it.
+pub(crate) fn receive_now(
+    socket: RawFd,
+    buffer: &mut Vec<u8>,
+    fds: &mut Vec<OwnedFd>,
+) -> Result<(usize, libc::pid_t)> {
     receive_with(socket, buffer, fds, libc::MSG_DONTWAIT)
 }
 
-fn receive_with(socket: RawFd, buffer: &mut Vec<u8>, fds: &mut Vec<OwnedFd>, flags: c_int) -> Result<usize> {
+fn receive_with(
+    socket: RawFd,
+    buffer: &mut Vec<u8>,
+    fds: &mut Vec<OwnedFd>,
+    flags: c_int,
+) -> Result<(usize, libc::pid_t)> {
+    let mut sender = 0;
     buffer.clear();
     let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.capacity() };
     let mut control = Control([0; 1024]);
@@ -107,6 +129,9 @@ fn receive_with(socket: RawFd, buffer: &mut Vec<u8>, fds: &mut Vec<OwnedFd>, fla
                     fds.push(OwnedFd::from_raw_fd(data.add(index).read_unaligned()));
                 }
             }
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_CREDENTIALS {
+                sender = libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned().pid;
+            }
             header = libc::CMSG_NXTHDR(&message, header);
         }
     }
@@ -115,7 +140,7 @@ fn receive_with(socket: RawFd, buffer: &mut Vec<u8>, fds: &mut Vec<OwnedFd>, fla
     }
     // SAFETY: the kernel initialised that many bytes of the spare room.
     unsafe { buffer.set_len(count as usize) };
-    Ok(count as usize)
+    Ok((count as usize, sender))
 }
 
 pub(crate) fn memfd() -> Result<OwnedFd> {

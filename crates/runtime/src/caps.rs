@@ -108,35 +108,31 @@ pub(crate) fn known() -> Set {
 }
 
 /// The container's set: default, or all when privileged; `add` then `drop`, each understanding `ALL`, as containerd
-/// (`WithAddedCapabilities` before `WithDroppedCapabilities`, but `ALL` in drop before single adds).
-///
-/// # Errors
-/// The name that is no capability.
-pub(crate) fn compute(
-    privileged: bool,
-    add: &[String],
-    drop: &[String],
-    bounding: Set,
-) -> Result<Set, String> {
+/// (`WithAddedCapabilities` before `WithDroppedCapabilities`, but `ALL` in drop before single adds). Names that are no
+/// capability have no effect, as in runc; see [`unknown`].
+pub(crate) fn compute(privileged: bool, add: &[String], drop: &[String], bounding: Set) -> Set {
     if privileged {
-        return Ok(bounding);
+        return bounding;
     }
     let mut set = DEFAULT.iter().filter_map(|name| bit(name)).fold(0, |set, bit| set | bit);
-    let is_all = |name: &String| name.eq_ignore_ascii_case("ALL") || name.eq_ignore_ascii_case("CAP_ALL");
-    if add.iter().any(is_all) {
+    if add.iter().any(|name| is_all(name)) {
         set = Set::MAX;
     }
-    if drop.iter().any(is_all) {
+    if drop.iter().any(|name| is_all(name)) {
         set = 0;
     }
-    let bit = |name: &String| bit(name).ok_or_else(|| format!("unknown capability {name:?}"));
-    for name in add.iter().filter(|name| !is_all(name)) {
-        set |= bit(name)?;
-    }
-    for name in drop.iter().filter(|name| !is_all(name)) {
-        set &= !bit(name)?;
-    }
-    Ok(set & bounding)
+    let named = |names: &[String]| names.iter().filter_map(|name| bit(name)).fold(0, |set, bit| set | bit);
+    (set | named(add)) & !named(drop) & bounding
+}
+
+fn is_all(name: &str) -> bool {
+    name.eq_ignore_ascii_case("ALL") || name.eq_ignore_ascii_case("CAP_ALL")
+}
+
+/// The names that are no capability known here: of a newer kernel, or misspelt.
+pub(crate) fn unknown<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+    let known = |name: &&String| !is_all(name) && bit(name).is_none();
+    names.into_iter().filter(known).map(String::as_str).collect()
 }
 
 #[cfg(test)]
@@ -145,7 +141,7 @@ mod tests {
 
     fn check(add: &[&str], drop: &[&str], bounding: Set) -> String {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        compute(false, &list(add), &list(drop), bounding).map_or_else(|error| error, |set| format!("{set:x}"))
+        format!("{:x}", compute(false, &list(add), &list(drop), bounding))
     }
 
     #[test]
@@ -160,11 +156,19 @@ mod tests {
             (&["ALL"], &[], all, "1ffffffffff"),
             (&["ALL"], &["SYS_ADMIN"], all, "1ffffdfffff"),
             (&["ALL"], &[], all & !(1 << 24), "1fffeffffff"),
-            (&["FLY"], &[], all, "unknown capability \"FLY\""),
+            (&["cap_net_admin"], &["Cap_All"], all, "1000"),
+            (&["FLY", "NET_ADMIN"], &[], all, "a80435fb"),
+            (&[], &["FLY", "CHOWN"], all, "a80425fa"),
         ] {
             assert_eq!(check(add, drop, bounding), expect, "+{add:?} -{drop:?}");
         }
-        assert_eq!(compute(true, &[], &["ALL".into()], all), Ok(all));
+        assert_eq!(compute(true, &[], &["ALL".into()], all), all);
+    }
+
+    #[test]
+    fn unknown_names() {
+        let names = ["CHOWN", "cap_kill", "all", "FLY", "CAP_CAP_KILL", ""].map(str::to_owned);
+        assert_eq!(unknown(&names), ["FLY", "CAP_CAP_KILL", ""]);
     }
 
     #[test]

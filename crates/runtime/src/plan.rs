@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use shim::{Fd, Op, Process};
 
@@ -44,8 +44,10 @@ impl Bundle {
 pub(crate) struct Surroundings<'a> {
     pub(crate) host_ipc: bool,
     pub(crate) layout: Layout,
+    /// Where the host has its v2 tree.
+    pub(crate) v2: Option<&'a Path>,
     /// The container's v1 directories by mount name.
-    pub(crate) v1: Vec<(String, std::path::PathBuf)>,
+    pub(crate) v1: Vec<(String, PathBuf)>,
     pub(crate) hostname: &'a str,
 }
 
@@ -113,7 +115,9 @@ fn shm(host_ipc: bool, bundle: &mut Bundle) -> Result<Op, RuntimeError> {
     Ok(Op::Attach { mount: bundle.add(tree), target: "/dev/shm".to_owned(), dir })
 }
 
-/// v2: the tree itself, rooted by the cgroup namespace. v1: each controller's directory of this container.
+/// v2: the tree itself, rooted by the cgroup namespace; without one of its own (privileged) a copy of the host's mount,
+/// because a new mount made in the host's namespace would set the options of the host's (nsdelegate) anew. v1: each
+/// controller's directory of this container.
 fn cgroup_steps(
     privileged: bool,
     around: &Surroundings<'_>,
@@ -122,34 +126,42 @@ fn cgroup_steps(
 ) -> Result<(), RuntimeError> {
     let read_only = if privileged { 0 } else { RDONLY };
     let attr = NOSUID | NODEV | NOEXEC;
-    if around.layout == Layout::V2 {
-        ops.push(mount("cgroup2", "/sys/fs/cgroup", attr | read_only, &[]));
-        return Ok(());
+    match (around.layout, around.v2) {
+        (Layout::V2, Some(host)) if privileged => {
+            ops.push(cgroup_directory(host, "/sys/fs/cgroup".into(), attr, bundle)?);
+            return Ok(());
+        }
+        (Layout::V2, _) => {
+            ops.push(mount("cgroup2", "/sys/fs/cgroup", attr | read_only, &[]));
+            return Ok(());
+        }
+        _ => {}
     }
     ops.push(mount("tmpfs", "/sys/fs/cgroup", attr, &[("mode", "755")]));
     for (name, directory) in &around.v1 {
-        let volume = crate::Mount {
-            source: directory.clone(),
-            target: Path::new("/sys/fs/cgroup").join(name),
-            ..crate::Mount::default()
-        };
-        let (tree, dir) = rootfs::volume(&volume)?;
-        crate::sys::set_mount(tree.as_fd(), attr | read_only, 0, false).map_err(|error| {
-            RuntimeError::System {
-                operation: format!("mount {}", directory.display()),
-                message: error.to_string(),
-            }
-        })?;
-        ops.push(Op::Attach {
-            mount: bundle.add(tree),
-            target: volume.target.to_string_lossy().into_owned(),
-            dir,
-        });
+        let target = Path::new("/sys/fs/cgroup").join(name);
+        ops.push(cgroup_directory(directory, target, attr | read_only, bundle)?);
     }
     if !privileged {
         ops.push(Op::Lock { target: "/sys/fs/cgroup".to_owned() });
     }
     Ok(())
+}
+
+fn cgroup_directory(
+    source: &Path,
+    target: PathBuf,
+    attr: u64,
+    bundle: &mut Bundle,
+) -> Result<Op, RuntimeError> {
+    let volume = crate::Mount { source: source.to_owned(), target, ..crate::Mount::default() };
+    let (tree, dir) = rootfs::volume(&volume)?;
+    crate::sys::set_mount(tree.as_fd(), attr, 0, false).map_err(|error| RuntimeError::System {
+        operation: format!("mount {}", source.display()),
+        message: error.to_string(),
+    })?;
+    let target = volume.target.to_string_lossy().into_owned();
+    Ok(Op::Attach { mount: bundle.add(tree), target, dir })
 }
 
 fn device_steps(spec: &ContainerSpec, ops: &mut Vec<Op>) -> Result<(), RuntimeError> {
@@ -271,12 +283,11 @@ pub(crate) fn process(
     identity: &Identity,
     hostname: &str,
     seccomp: (Vec<u8>, u32),
-) -> Result<Process, RuntimeError> {
+) -> Process {
     let bounding = caps::bounding() & caps::known();
     let capabilities =
-        caps::compute(spec.privileged, &spec.add_capabilities, &spec.drop_capabilities, bounding)
-            .map_err(RuntimeError::Start)?;
-    Ok(Process {
+        caps::compute(spec.privileged, &spec.add_capabilities, &spec.drop_capabilities, bounding);
+    Process {
         args: spec.args.clone(),
         env: environment(spec, hostname, &identity.home),
         cwd: if spec.working_dir.is_empty() { "/".to_owned() } else { spec.working_dir.clone() },
@@ -292,5 +303,5 @@ pub(crate) fn process(
         tty: spec.tty,
         rows: 0,
         cols: 0,
-    })
+    }
 }

@@ -67,9 +67,11 @@ fn check(spec: &ContainerSpec) -> Result<(), RuntimeError> {
     {
         return Err(RuntimeError::State(format!("unknown stop signal {name:?}")));
     }
-    caps::compute(spec.privileged, &spec.add_capabilities, &spec.drop_capabilities, u64::MAX)
-        .map(drop)
-        .map_err(RuntimeError::State)
+    let unknown = caps::unknown(spec.add_capabilities.iter().chain(&spec.drop_capabilities));
+    if !unknown.is_empty() {
+        tracing::warn!(container = spec.name, names = unknown.join(", "), "unknown capabilities are ignored");
+    }
+    Ok(())
 }
 
 /// Starts the first process; a failure is also the container's end, with reason and words.
@@ -148,12 +150,13 @@ fn prepare(
     let around = plan::Surroundings {
         host_ipc: container.sandbox.record.host_ipc,
         layout: shared.cgroups.layout(),
+        v2: shared.cgroups.v2(),
         v1: shared.cgroups.v1_directories(&cgroup)?,
         hostname: &hostname(&container.sandbox),
     };
     let ops = plan::steps(spec, &around, &mut bundle)?;
     let filter = seccomp::filter(spec)?;
-    let process = plan::process(spec, &identity, around.hostname, filter)?;
+    let process = plan::process(spec, &identity, around.hostname, filter);
     let dir = std::fs::File::open(&container.dir).map_err(|error| failed("open", &container.dir, &error))?;
     let (cgroups, oom, kill) = join(handles, &mut bundle);
     let pid = match (container.pid_mode(), target) {

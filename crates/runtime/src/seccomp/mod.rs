@@ -25,7 +25,7 @@ pub(crate) fn filter(spec: &ContainerSpec) -> Result<(Vec<u8>, u32), RuntimeErro
         Seccomp::Unconfined => return Ok((Vec::new(), 0)),
         Seccomp::RuntimeDefault => {
             let set = caps::compute(false, &spec.add_capabilities, &spec.drop_capabilities, caps::bounding());
-            default::profile(set.map_err(RuntimeError::State)?)
+            default::profile(set)
         }
         Seccomp::Localhost(path) => load(path)?,
     };

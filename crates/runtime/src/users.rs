@@ -4,7 +4,7 @@
 //! users never matter. Absent: NSS, shadow files.
 
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -25,15 +25,17 @@ const BOUND: u64 = 16 << 20;
 
 /// Reads a file inside a root; a missing one is empty.
 pub(crate) fn read_in(root: BorrowedFd<'_>, path: &str) -> io::Result<String> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
         other => std::fs::File::from(other?),
     };
+    // Opened for real only once it is known to be a file: opening a device or FIFO of an image does things.
     if !file.metadata()?.is_file() {
         return Ok(String::new());
     }
+    let file = std::fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     let mut bytes = Vec::new();
     file.take(BOUND).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

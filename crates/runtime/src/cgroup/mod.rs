@@ -93,6 +93,11 @@ impl Cgroups {
         }
     }
 
+    /// Where the v2 tree is mounted.
+    pub(crate) fn v2(&self) -> Option<&Path> {
+        self.v2.as_deref()
+    }
+
     /// Distinct trees: co-mounted controllers count once.
     fn trees(&self) -> Vec<&Path> {
         let mut trees: Vec<&Path> = self.v1.values().chain(&self.v2).map(PathBuf::as_path).collect();
@@ -250,9 +255,18 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Kills every process of a group and of those below.
+    /// Kills every process of a group and of those below, also one that has frozen itself: in a v1 freezer not even
+    /// SIGKILL ends it before it is thawed.
     pub(crate) fn kill(&self, path: &str) -> Result<(), RuntimeError> {
         let relative = self.relative(path)?;
+        self.signal_all(relative)?;
+        match self.v1.get("freezer") {
+            Some(tree) => thaw(&tree.join(relative)),
+            None => Ok(()),
+        }
+    }
+
+    fn signal_all(&self, relative: &str) -> Result<(), RuntimeError> {
         if let Some(tree) = &self.v2 {
             let file = tree.join(relative).join("cgroup.kill");
             match fs::write(&file, "1") {
@@ -391,6 +405,19 @@ fn kill_frozen(group: &Path, file: &str, [freeze, thaw]: [&str; 2]) -> Result<()
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         other => ignore_missing(other).map_err(|error| failed("write", &freezer, &error)),
     }
+}
+
+/// Lets a v1 group and all below it run; a group that is frozen through its parent needs both.
+fn thaw(group: &Path) -> Result<(), RuntimeError> {
+    let mut groups = vec![group.to_owned()];
+    while let Some(group) = groups.pop() {
+        let state = group.join("freezer.state");
+        ignore_missing(fs::write(&state, "THAWED")).map_err(|error| failed("write", &state, &error))?;
+        // Gone meanwhile: then nobody is in it.
+        let Ok(entries) = fs::read_dir(&group) else { continue };
+        groups.extend(entries.flatten().filter(|entry| entry.path().is_dir()).map(|entry| entry.path()));
+    }
+    Ok(())
 }
 
 fn remove_tree(group: &Path) -> io::Result<()> {

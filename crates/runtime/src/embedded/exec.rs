@@ -30,10 +30,11 @@ struct Running {
     terminal: Option<OwnedFd>,
 }
 
-/// Kills the command when dropped before its end.
+/// Kills the command when dropped before its end, whether or not it has started yet.
 struct Guard {
     sandbox: Arc<Sandbox>,
     exec: u64,
+    /// 0 until it is known.
     pid: i32,
     ended: bool,
 }
@@ -44,28 +45,41 @@ impl Drop for Guard {
         if self.ended {
             return;
         }
-        kill_tree(self.pid);
-        if let (Ok(link), Ok(handle)) = (self.sandbox.link(), tokio::runtime::Handle::try_current()) {
-            let exec = self.exec;
-            handle.spawn(async move {
-                // The shim knows whether it still lives; it may have ended meanwhile.
-                let _ = link.call(&Request::KillExec(exec), &[]).await;
-            });
-        }
+        let left = with_descendants(&children(self.pid));
+        let (Ok(link), Ok(handle)) = (self.sandbox.link(), tokio::runtime::Handle::try_current()) else {
+            // With its shim the command died too.
+            return kill_all(&left);
+        };
+        let exec = self.exec;
+        handle.spawn(async move {
+            // It first: a script whose child is killed goes on with its next command. The shim knows whether it still
+            // lives; it may have ended meanwhile.
+            let _ = link.call(&Request::KillExec(exec), &[]).await;
+            kill_all(&with_descendants(&left));
+        });
     }
 }
 
-/// Kills the descendants of a process that the shim has not reaped, the deepest last.
-fn kill_tree(pid: i32) {
-    let mut all = vec![pid];
+fn children(pid: i32) -> Vec<i32> {
+    // An ended process, or none at all, has none.
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// Processes and all that they started, the deepest last.
+fn with_descendants(of: &[i32]) -> Vec<i32> {
+    let mut all = of.to_vec();
     let mut at = 0;
     while at < all.len() {
-        let path = format!("/proc/{0}/task/{0}/children", all[at]);
-        let children = std::fs::read_to_string(path).unwrap_or_default();
-        all.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+        let more = children(all[at]);
+        all.extend(more.into_iter().filter(|child| !of.contains(child)));
         at += 1;
     }
-    for pid in all.iter().skip(1).filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+    all
+}
+
+fn kill_all(pids: &[i32]) {
+    for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
         // One that just ended is as good as killed.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
@@ -93,15 +107,21 @@ async fn start(
     let (request, bundle) = blocking(move || prepare(&with, &target, id, &spec, stdio)).await?;
     let (sender, exit) = oneshot::channel();
     container.sandbox.execs().insert(id, sender);
-    let mut guard = Guard { sandbox: container.sandbox.clone(), exec: id, pid: 0, ended: true };
+    let mut guard = Guard { sandbox: container.sandbox.clone(), exec: id, pid: 0, ended: false };
     let answer = link.call(&Request::Exec(Box::new(request)), &bundle.borrowed()).await;
     match answer.map_err(|error| shim_failed(&error))? {
         (Reply::Started(pid, _), mut fds) => {
-            (guard.pid, guard.ended) = (pid, false);
+            guard.pid = pid;
             Ok(Running { exit, guard, terminal: fds.pop() })
         }
-        (Reply::Failed(why), _) => Err(RuntimeError::Start(why)),
-        (Reply::Refused(why), _) => Err(RuntimeError::State(why)),
+        (Reply::Failed(why), _) => {
+            guard.ended = true;
+            Err(RuntimeError::Start(why))
+        }
+        (Reply::Refused(why), _) => {
+            guard.ended = true;
+            Err(RuntimeError::State(why))
+        }
         (other, _) => Err(RuntimeError::State(format!("unexpected answer of the shim: {other:?}"))),
     }
 }
@@ -117,8 +137,7 @@ fn prepare(
     let (uid, gid, groups) = record.user.unwrap_or_default();
     let identity = Identity { uid, gid, groups, home: record.home };
     let hostname = container::hostname(&container.sandbox);
-    let mut process =
-        plan::process(&container.spec, &identity, &hostname, seccomp::filter(&container.spec)?)?;
+    let mut process = plan::process(&container.spec, &identity, &hostname, seccomp::filter(&container.spec)?);
     process.args.clone_from(&spec.command);
     process.tty = spec.tty;
     if spec.tty && !process.env.iter().any(|item| item.starts_with("TERM=")) {
@@ -181,23 +200,21 @@ pub(super) async fn collect(
     command: Vec<String>,
     timeout: Option<Duration>,
 ) -> Result<ExecOutput, RuntimeError> {
-    let session = run(shared, container, ExecSpec { command, tty: false, stdin: false }).await?;
+    let limit = timeout.filter(|limit| !limit.is_zero());
+    let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+    let spec = ExecSpec { command, tty: false, stdin: false };
+    // A container that is frozen does not even let it start.
+    let session = within(deadline, run(shared, container, spec)).await.ok_or_else(|| timed_out(limit))??;
     let Session { stdout, stderr, exit, .. } = session;
     let stdout = tokio::spawn(keep(Some(stdout)));
     let stderr = tokio::spawn(keep(stderr));
-    let exit_code = match timeout.filter(|limit| !limit.is_zero()) {
-        // Dropping the wait kills the tree.
-        Some(limit) => tokio::time::timeout(limit, exit).await.map_err(|_| RuntimeError::Timeout(limit)),
-        None => Ok(exit.await),
+    // Dropping the wait kills the tree.
+    let Some(exit_code) = within(deadline, exit).await else {
+        stdout.abort();
+        stderr.abort();
+        return Err(timed_out(limit));
     };
-    let exit_code = match exit_code {
-        Ok(code) => code?,
-        Err(timed_out) => {
-            stdout.abort();
-            stderr.abort();
-            return Err(timed_out);
-        }
-    };
+    let exit_code = exit_code?;
     let mut output = ExecOutput { exit_code, ..ExecOutput::default() };
     for (mut task, kept) in [(stdout, &mut output.stdout), (stderr, &mut output.stderr)] {
         match tokio::time::timeout(DRAIN, &mut task).await {
@@ -208,6 +225,18 @@ pub(super) async fn collect(
         }
     }
     Ok(output)
+}
+
+/// The work's result, `None` if it is not there by the deadline.
+async fn within<T>(deadline: Option<tokio::time::Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+fn timed_out(limit: Option<Duration>) -> RuntimeError {
+    RuntimeError::Timeout(limit.unwrap_or_default())
 }
 
 /// Reads to the end and keeps the beginning.

@@ -16,7 +16,7 @@ use super::record::{self, SandboxRecord, failed};
 use super::state::{Live, Sandbox};
 use super::{Embedded, Shared, blocking, container, new_id, shim_failed};
 use crate::link::{self, Link};
-use crate::{NamespaceMode, RuntimeError, SandboxSpec, SandboxStatus, sys};
+use crate::{ContainerState, NamespaceMode, RuntimeError, SandboxSpec, SandboxStatus, sys};
 
 /// Upstream's default size of `/dev/shm`.
 const SHM_SIZE: u64 = 64 << 20;
@@ -229,6 +229,7 @@ pub(super) async fn stop(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) -> Result
     let mut ready = sandbox.ready.subscribe();
     // A shim that is dying right now needs no telling.
     let _ = link.call(&Request::Shutdown, &[]).await;
+    kill_running(shared, sandbox).await?;
     let gone = tokio::time::timeout(ENDING, ready.wait_for(|ready| !ready)).await.is_ok();
     if !gone {
         let process = sandbox.live().process.clone();
@@ -243,6 +244,18 @@ pub(super) async fn stop(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) -> Result
     }
     let (shared, containers) = (shared.clone(), shared.containers_of(&sandbox.id));
     // Processes in the host's PID namespace do not die with an init.
+    blocking(move || containers.iter().try_for_each(|container| shared.cgroups.kill(&container.cgroup())))
+        .await
+}
+
+/// Where a container froze itself the shim's signal alone does not end it.
+async fn kill_running(shared: &Arc<Shared>, sandbox: &Sandbox) -> Result<(), RuntimeError> {
+    let mut containers = shared.containers_of(&sandbox.id);
+    containers.retain(|container| container.record().state == ContainerState::Running);
+    if containers.is_empty() {
+        return Ok(());
+    }
+    let shared = shared.clone();
     blocking(move || containers.iter().try_for_each(|container| shared.cgroups.kill(&container.cgroup())))
         .await
 }

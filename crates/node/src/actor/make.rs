@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::calls;
 use crate::config::Shared;
-use crate::container::{ConfigError, env, hosts, spec, termination};
+use crate::container::{ConfigError, env, hosts, security, spec, termination};
 use crate::pulls::image_ref;
 use crate::volumes::HostPaths;
 
@@ -121,21 +121,23 @@ impl Making<'_> {
             hosts::managed(self.pod, self.pod_ips, &self.shared.config.cluster_domain)
         };
         super::write_in_place(&dir.join("etc-hosts"), &text)?;
+        // The runtime's files follow the root (containerd's `containerMounts`), the kubelet's stay writable.
+        let locked = security::read_only_root(self.container);
         let mut files = vec![
-            (dir.join("etc-hosts"), "/etc/hosts".to_owned()),
-            (dir.join("resolv.conf"), "/etc/resolv.conf".to_owned()),
+            (dir.join("etc-hosts"), "/etc/hosts".to_owned(), false),
+            (dir.join("resolv.conf"), "/etc/resolv.conf".to_owned(), locked),
         ];
         if !host_network {
-            files.push((dir.join("hostname"), "/etc/hostname".to_owned()));
+            files.push((dir.join("hostname"), "/etc/hostname".to_owned(), locked));
         }
         if let Some(target) = self.container.termination_message_path.clone().filter(|p| !p.is_empty()) {
             let file = termination_log(&dir, &self.container.name)?;
             labels.insert(TERMINATION_LOG.to_owned(), file.to_string_lossy().into_owned());
-            files.push((file, target));
+            files.push((file, target, false));
         }
-        for (source, target) in files {
+        for (source, target, read_only) in files {
             if !mounts.iter().any(|m| m.target.as_os_str() == target.as_str()) {
-                mounts.push(Mount { source, target: target.into(), ..Mount::default() });
+                mounts.push(Mount { source, target: target.into(), read_only, ..Mount::default() });
             }
         }
         Ok(())

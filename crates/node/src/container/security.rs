@@ -38,6 +38,12 @@ pub fn privileged(container: &Container) -> bool {
     of_container(container).and_then(|s| s.privileged) == Some(true)
 }
 
+/// Whether the container's root, with the files that the runtime mounts into it, is read-only.
+#[must_use]
+pub fn read_only_root(container: &Container) -> bool {
+    of_container(container).and_then(|s| s.read_only_root_filesystem) == Some(true)
+}
+
 /// Masked and read-only paths; `cpus` is how many `/sys/devices/system/cpu/cpuN` there are.
 #[must_use]
 pub fn paths(container: &Container, cpus: usize) -> (Vec<String>, Vec<String>) {

@@ -77,8 +77,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<ContainerSpec, ConfigError> {
         add_capabilities,
         drop_capabilities,
         no_new_privs: security::no_new_privs(container),
-        read_only_rootfs: container.security_context.as_ref().and_then(|s| s.read_only_root_filesystem)
-            == Some(true),
+        read_only_rootfs: security::read_only_root(container),
         masked_paths,
         readonly_paths,
         user: security::user(pod, container, &image.user)?,

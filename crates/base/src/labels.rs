@@ -208,9 +208,19 @@ const NAME_RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.
 const NAME_FMT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const NAME_EXAMPLES: &[&str] = &["MyName", "my.name", "123-abc"];
 
-/// Complaints about a label key, annotation key or other qualified name (`validation.IsQualifiedName`).
+/// Complaints about a qualified name: an annotation key, a finalizer, a condition (`validation.IsQualifiedName`).
+#[must_use]
+pub fn qualified_name_errors(name: &str) -> Vec<String> {
+    name_errors(name, "a qualified name")
+}
+
+/// Complaints about the key of a label, which is a qualified name called by another word (`content.IsLabelKey`).
 #[must_use]
 pub fn key_errors(key: &str) -> Vec<String> {
+    name_errors(key, "a valid label key")
+}
+
+fn name_errors(key: &str, noun: &str) -> Vec<String> {
     let parts: Vec<&str> = key.split('/').collect();
     let mut found = Vec::new();
     let name = match parts[..] {
@@ -226,7 +236,7 @@ pub fn key_errors(key: &str) -> Vec<String> {
         }
         _ => {
             return vec![format!(
-                "a qualified name {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                "{noun} {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
                 regex_error(NAME_RULE, NAME_FMT, NAME_EXAMPLES)
             )];
         }

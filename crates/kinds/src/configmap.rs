@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::columns::age;
 use crate::field::{ErrorList, Path};
 use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
-use crate::names;
 use crate::value::{entries, is_set, is_true, same, size, text};
+use crate::{meta, names};
 
 /// Most bytes of data in a ConfigMap or a Secret.
 pub(crate) const MAX_SIZE: usize = 1024 * 1024;
@@ -58,6 +58,7 @@ impl Strategy for ConfigMap {
     }
     fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
         let mut errors = immutable(new, old, &["data", "binaryData"]);
+        errors.extend(meta::whole(new, &KIND));
         errors.extend(self.validate(new));
         errors
     }
@@ -117,7 +118,12 @@ mod tests {
             "[]: Too long: may not be more than 1048576 bytes"
         );
         let old = json!({"immutable": true, "data": {"a": "b"}});
-        let update = |new: Value| ConfigMap.validate_update(&new, &old, Endpoint::Main).to_string();
+        let named = |mut obj: Value| {
+            obj["metadata"] = json!({"name": "c", "namespace": "n"});
+            obj
+        };
+        let old = named(old);
+        let update = |new: Value| ConfigMap.validate_update(&named(new), &old, Endpoint::Main).to_string();
         assert_eq!(update(old.clone()), "[]");
         assert_eq!(
             update(json!({"data": {"a": "c"}})),

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, Path};
-use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
-use crate::names;
+use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, NameRule, Strategy};
 use crate::value::{int, is_empty, is_set, same, size, text};
+use crate::{meta, names};
 
 /// The row of core/v1.
 pub static KIND: Kind = Kind {
@@ -66,6 +66,24 @@ const RENAMED: &[(&str, &str)] = &[
     ("count", "deprecatedCount"),
 ];
 
+/// What may not change in events.k8s.io/v1, by its stored name and with what stands for nothing.
+const IMMUTABLE: &[(&str, &str)] = &[
+    ("involvedObject", "null"),
+    ("reason", ""),
+    ("message", ""),
+    ("source", "null"),
+    ("firstTimestamp", "null"),
+    ("lastTimestamp", "null"),
+    ("count", "0"),
+    ("type", ""),
+    ("eventTime", "null"),
+    ("action", ""),
+    ("related", "null"),
+    ("reportingComponent", ""),
+    ("reportingInstance", ""),
+];
+const FIXED: &str = "field is immutable";
+
 fn rename(obj: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static str)>) {
     let Some(map) = obj.as_object_mut() else { return };
     for (from, to) in pairs {
@@ -80,6 +98,12 @@ fn rename(obj: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static s
 pub struct Event;
 
 impl Strategy for Event {
+    fn checks_metadata(&self) -> bool {
+        false
+    }
+    fn name_rule(&self) -> NameRule {
+        NameRule::PathSegment
+    }
     fn validate(&self, obj: &Value) -> ErrorList {
         legacy_rules(obj)
     }
@@ -122,9 +146,13 @@ impl Strategy for Event {
 pub struct NewEvent;
 
 impl Strategy for NewEvent {
+    fn checks_metadata(&self) -> bool {
+        false
+    }
     fn validate(&self, obj: &Value) -> ErrorList {
         let obj = &stored(obj);
         let mut errors = legacy_rules(obj);
+        errors.extend(meta::whole(obj, &EVENTS_KIND));
         series(&mut errors, obj);
         if !is_set(&obj["eventTime"]) {
             errors.required(&Path::new("eventTime"), "");
@@ -149,28 +177,20 @@ impl Strategy for NewEvent {
     fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
         let (new, old) = (&stored(new), &stored(old));
         let mut errors = legacy_rules(new);
+        errors.extend(meta::change(new, old));
         if !same(&new["series"], &old["series"]) {
             series(&mut errors, new);
         }
-        for field in [
-            "involvedObject",
-            "reason",
-            "message",
-            "source",
-            "firstTimestamp",
-            "lastTimestamp",
-            "count",
-            "type",
-            "eventTime",
-            "action",
-            "related",
-            "reportingComponent",
-            "reportingInstance",
-        ] {
-            let unset = is_empty(&new[field]) && is_empty(&old[field]);
-            if !unset && !same(&new[field], &old[field]) {
-                let shown = if field == "reportingComponent" { "reportingController" } else { field };
-                errors.invalid(&Path::new(shown), new[field].clone(), "field is immutable");
+        for (field, zero) in IMMUTABLE {
+            let unset = is_empty(&new[*field]) && is_empty(&old[*field]);
+            if !unset && !same(&new[*field], &old[*field]) {
+                let path =
+                    Path::new(if *field == "reportingComponent" { "reportingController" } else { field });
+                match (&new[*field], *zero) {
+                    (Value::Null, "") => errors.invalid(&path, "", FIXED),
+                    (Value::Null, "0") => errors.invalid(&path, 0, FIXED),
+                    (value, _) => errors.invalid(&path, value.clone(), FIXED),
+                }
             }
         }
         errors
@@ -281,7 +301,7 @@ const COLUMNS: &[Column] = &[
     Column::string("Message"),
     Column::string("First Seen").wide(),
     Column::string("Count").wide(),
-    Column::string("Name").wide(),
+    Column::NAME.wide(),
 ];
 
 /// The cells of one event in its stored form (`printEvent`).
@@ -376,6 +396,14 @@ mod tests {
                 .validate_update(&later, &new, Endpoint::Main)
                 .to_string()
                 .contains("message: Invalid value: \"other\": field is immutable")
+        );
+        let mut untyped = new.clone();
+        untyped["type"] = Value::Null;
+        assert!(
+            NewEvent
+                .validate_update(&untyped, &new, Endpoint::Main)
+                .to_string()
+                .contains("type: Invalid value: \"\": field is immutable")
         );
     }
 }

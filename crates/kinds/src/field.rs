@@ -128,6 +128,43 @@ impl fmt::Display for Path {
     }
 }
 
+/// What an error shows of the offending value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shown {
+    /// The value, as JSON with sorted keys; texts quoted as Go does.
+    Value(Value),
+    /// Already as text.
+    Text(String),
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(Value::String(s)) => f.write_str(&quote(s)),
+            Self::Value(other) => write!(f, "{other}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// JSON whose maps have the keys of `order` first, as Go writes the fields of a struct.
+#[must_use]
+pub fn in_order(value: &Value, order: &[&str]) -> String {
+    let join = |parts: Vec<String>| parts.join(",");
+    match value {
+        Value::Array(list) => {
+            format!("[{}]", join(list.iter().map(|item| in_order(item, order)).collect()))
+        }
+        Value::Object(map) => {
+            let first = order.iter().filter(|key| map.contains_key(**key)).copied();
+            let rest = map.keys().map(String::as_str).filter(|key| !order.contains(key));
+            let entry = |key: &str| format!("{}:{}", Value::from(key), in_order(&map[key], order));
+            format!("{{{}}}", join(first.chain(rest).map(entry).collect()))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// One error at one path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldError {
@@ -136,7 +173,7 @@ pub struct FieldError {
     /// `spec.containers[0].name`.
     pub field: String,
     /// The offending value; `Null` prints as `null`, `None` prints nothing.
-    pub value: Option<Value>,
+    pub value: Option<Shown>,
     /// Detail, may be empty.
     pub detail: String,
 }
@@ -150,7 +187,8 @@ impl FieldError {
         value: impl Into<Option<Value>>,
         detail: impl Into<String>,
     ) -> Self {
-        Self { kind, field: field.to_string(), value: value.into(), detail: detail.into() }
+        let value = value.into().map(Shown::Value);
+        Self { kind, field: field.to_string(), value, detail: detail.into() }
     }
 
     /// Everything after the path.
@@ -159,10 +197,7 @@ impl FieldError {
         let mut text = self.kind.to_string();
         if let (false, Some(value)) = (self.kind.hides_value(), &self.value) {
             text.push_str(": ");
-            match value {
-                Value::String(s) => text.push_str(&quote(s)),
-                other => text.push_str(&other.to_string()),
-            }
+            text.push_str(&value.to_string());
         }
         if !self.detail.is_empty() {
             text.push_str(": ");
@@ -238,6 +273,18 @@ impl ErrorList {
     /// `Invalid value: VALUE: DETAIL`.
     pub fn invalid(&mut self, field: &Path, value: impl Into<Value>, detail: impl Into<String>) {
         self.push(FieldError::new(ErrorType::Invalid, field, value.into(), detail));
+    }
+
+    /// `Invalid value: SHOWN: DETAIL`, the value as text already.
+    pub fn invalid_as(&mut self, field: &Path, shown: String, detail: impl Into<String>) {
+        let mut error = FieldError::new(ErrorType::Invalid, field, None, detail);
+        error.value = Some(Shown::Text(shown));
+        self.push(error);
+    }
+
+    /// `Invalid value: DETAIL`, for rules about more than one value.
+    pub fn contradiction(&mut self, field: &Path, detail: impl Into<String>) {
+        self.push(FieldError::new(ErrorType::Invalid, field, None, detail));
     }
 
     /// `Unsupported value: VALUE: supported values: "a", "b"`.
@@ -323,6 +370,8 @@ mod tests {
         e.invalid(&p, 7, "");
         e.invalid(&p, json!({"z": [1, true]}), "");
         e.invalid(&p, Value::Null, "n");
+        e.invalid_as(&p, in_order(&json!([{"kind": 1, "api": {"a": "\n"}}]), &["kind"]), "o");
+        e.contradiction(&p, "c");
         e.not_supported(&p, "q", &["a", "b"]);
         e.duplicate(&p, "d");
         e.forbidden(&p, "no");
@@ -337,6 +386,8 @@ mod tests {
                 "Invalid value: 7",
                 r#"Invalid value: {"z":[1,true]}"#,
                 "Invalid value: null: n",
+                r#"Invalid value: [{"kind":1,"api":{"a":"\n"}}]: o"#,
+                "Invalid value: c",
                 r#"Unsupported value: "q": supported values: "a", "b""#,
                 r#"Duplicate value: "d""#,
                 "Forbidden: no",

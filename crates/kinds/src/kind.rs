@@ -180,7 +180,16 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn prepare_create(&self, _obj: &mut Value) {}
     /// Keeps what this endpoint may not change (main keeps status, status keeps spec).
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _endpoint: Endpoint<'_>) {}
-    /// All errors of a new object; metadata is checked by the caller.
+    /// Whether the kind checks its metadata before everything else (`ValidateObjectMeta`), as nearly all do, and not
+    /// within [`Strategy::validate`] or not at all.
+    fn checks_metadata(&self) -> bool {
+        true
+    }
+    /// The same of a change (`ValidateObjectMetaUpdate`) and [`Strategy::validate_update`].
+    fn checks_changed_metadata(&self) -> bool {
+        self.checks_metadata()
+    }
+    /// All errors of a new object but those of [`Strategy::checks_metadata`].
     fn validate(&self, _obj: &Value) -> ErrorList {
         ErrorList::default()
     }

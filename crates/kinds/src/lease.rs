@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, Path};
-use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
-use crate::names;
-use crate::value::{int, is_set, text};
+use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
+use crate::value::{get_mut, int, is_set, remove, text};
+
+/// The fields of coordinated leader election, a feature that is off by default: taken away unless they are there
+/// already.
+const ELECTION: &[&str] = &["strategy", "preferredHolder"];
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -33,6 +36,12 @@ pub static KIND: Kind = Kind {
 pub struct Lease;
 
 impl Strategy for Lease {
+    fn prepare_create(&self, obj: &mut Value) {
+        drop_election(obj, &Value::Null);
+    }
+    fn prepare_update(&self, new: &mut Value, old: &Value, _endpoint: Endpoint<'_>) {
+        drop_election(new, old);
+    }
     fn validate(&self, obj: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
         let (spec, path) = (&obj["spec"], Path::new("spec"));
@@ -43,13 +52,6 @@ impl Strategy for Lease {
         if int(&spec["leaseTransitions"]) < 0 {
             let value = spec["leaseTransitions"].clone();
             errors.invalid(&path.child("leaseTransitions"), value, "must be greater than or equal to 0");
-        }
-        if is_set(&spec["strategy"]) {
-            names::check_qualified(&mut errors, &path.child("strategy"), text(&spec["strategy"]));
-        }
-        if !text(&spec["preferredHolder"]).is_empty() && text(&spec["strategy"]).is_empty() {
-            errors
-                .forbidden(&path.child("preferredHolder"), "may only be specified if `strategy` is defined");
         }
         errors
     }
@@ -62,5 +64,32 @@ impl Strategy for Lease {
             json!(text(&obj["spec"]["holderIdentity"])),
             json!(age(&obj["metadata"]["creationTimestamp"], now)),
         ]
+    }
+}
+
+fn drop_election(obj: &mut Value, old: &Value) {
+    if ELECTION.iter().any(|field| is_set(&old["spec"][*field])) {
+        return;
+    }
+    if let Some(spec) = get_mut(obj, "spec") {
+        ELECTION.iter().for_each(|field| remove(spec, field));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules() {
+        let mut lease = json!({"spec": {"strategy": "Bad!", "preferredHolder": "x", "leaseDurationSeconds": 0,
+            "leaseTransitions": -1}});
+        Lease.prepare_create(&mut lease);
+        assert_eq!(lease["spec"], json!({"leaseDurationSeconds": 0, "leaseTransitions": -1}));
+        assert_eq!(
+            Lease.validate(&lease).to_string(),
+            "[spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0, spec.leaseTransitions: Invalid \
+             value: -1: must be greater than or equal to 0]"
+        );
     }
 }

@@ -1,17 +1,22 @@
-//! `ObjectMeta`: what every object's metadata must satisfy (`k8s.io/apimachinery/pkg/api/validation`), for the one
-//! generic request path.
+//! `ObjectMeta`: what every object's metadata must satisfy (`k8s.io/apimachinery/pkg/api/validation`), and the order in
+//! which its errors and those of the kind come.
 //!
-//! Invariant: pure. Absent: setting uid, timestamps, names and generations, which needs a clock and randomness.
+//! Invariant: pure. The request path checks the metadata of every kind, and nearly every kind checks it once more by
+//! itself, with a rule about finalizers added; an error found twice is one in the message but two causes.
+//! Absent: setting uid, timestamps, names and generations, which needs a clock and randomness.
 
 use serde_json::{Value, json};
 
-use crate::field::{ErrorList, ErrorType, FieldError, Path};
-use crate::kind::{Kind, NameRule};
+use crate::field::{ErrorList, ErrorType, FieldError, Path, in_order};
+use crate::kind::{Endpoint, Kind, NameRule};
 use crate::names;
 use crate::value::{entries, int, is_set, is_true, items, keep, text};
 
 /// Sum of the sizes of annotation keys and values, in bytes.
 pub const MAX_ANNOTATIONS: usize = 256 * 1024;
+
+/// The fields of an owner reference as Go writes them.
+const OWNER_FIELDS: &[&str] = &["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
 
 /// Finalizers without a domain.
 const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
@@ -33,9 +38,42 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
     }
 }
 
-/// All errors in the metadata of a new object; name generation has run.
+/// All errors of a new object, in the order in which upstream tells them; name generation has run.
 #[must_use]
-pub fn validate_create(obj: &Value, kind: &Kind) -> ErrorList {
+pub fn create_errors(obj: &Value, kind: &Kind) -> ErrorList {
+    let mut errors = if kind.strategy.checks_metadata() { whole(obj, kind) } else { ErrorList::default() };
+    errors.extend(kind.strategy.validate(obj));
+    if errors.is_empty() { of_any_kind(obj, kind) } else { errors }
+}
+
+/// All errors of a change. The caller has filled in what clients may leave out ([`keep_system_fields`]) and the
+/// resourceVersion of an unconditional update.
+#[must_use]
+pub fn update_errors(new: &Value, old: &Value, kind: &Kind, endpoint: Endpoint<'_>) -> ErrorList {
+    let mut errors = changed(new, old);
+    if kind.strategy.checks_changed_metadata() {
+        errors.extend(change(new, old));
+    }
+    errors.extend(kind.strategy.validate_update(new, old, endpoint));
+    errors
+}
+
+/// What a kind checks in its object's metadata (`ValidateObjectMeta` of the core group).
+pub(crate) fn whole(obj: &Value, kind: &Kind) -> ErrorList {
+    let mut errors = of_any_kind(obj, kind);
+    finalizer_domains(&mut errors, obj);
+    errors
+}
+
+/// What a kind checks in a change of metadata (`ValidateObjectMetaUpdate` of the core group).
+pub(crate) fn change(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = changed(new, old);
+    finalizer_domains(&mut errors, new);
+    errors
+}
+
+/// The metadata of a new object of any kind.
+fn of_any_kind(obj: &Value, kind: &Kind) -> ErrorList {
     let mut errors = ErrorList::default();
     let meta = &obj["metadata"];
     let path = Path::new("metadata");
@@ -64,14 +102,16 @@ pub fn validate_create(obj: &Value, kind: &Kind) -> ErrorList {
             "must be greater than or equal to 0",
         );
     }
-    common(&mut errors, meta, &path);
+    names::check_labels(&mut errors, &path.child("labels"), &meta["labels"]);
+    annotations(&mut errors, &meta["annotations"], &path.child("annotations"));
+    owners(&mut errors, &meta["ownerReferences"], &path.child("ownerReferences"));
+    finalizers(&mut errors, &meta["finalizers"], &path.child("finalizers"));
+    managed_fields(&mut errors, &meta["managedFields"], &path.child("managedFields"));
     errors
 }
 
-/// All errors in a change of metadata. The caller has filled in what clients may leave out ([`keep_system_fields`])
-/// and the resourceVersion of an unconditional update.
-#[must_use]
-pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
+/// A change of the metadata of any kind.
+fn changed(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::default();
     let (new, old) = (&new["metadata"], &old["metadata"]);
     let path = Path::new("metadata");
@@ -92,7 +132,10 @@ pub fn validate_update(new: &Value, old: &Value) -> ErrorList {
             errors.invalid(&path.child(field), new[field].clone(), "field is immutable");
         }
     }
-    common(&mut errors, new, &path);
+    names::check_labels(&mut errors, &path.child("labels"), &new["labels"]);
+    annotations(&mut errors, &new["annotations"], &path.child("annotations"));
+    owners(&mut errors, &new["ownerReferences"], &path.child("ownerReferences"));
+    managed_fields(&mut errors, &new["managedFields"], &path.child("managedFields"));
     errors
 }
 
@@ -132,14 +175,9 @@ pub fn wipe_system_fields(obj: &mut Value) {
     }
 }
 
-/// Labels, annotations, ownerReferences, finalizers, managedFields.
-fn common(errors: &mut ErrorList, meta: &Value, path: &Path) {
-    names::check_labels(errors, &path.child("labels"), &meta["labels"]);
-    annotations(errors, &meta["annotations"], &path.child("annotations"));
-    owners(errors, &meta["ownerReferences"], &path.child("ownerReferences"));
-    finalizers(errors, &meta["finalizers"], &path.child("finalizers"));
-    for (i, entry) in items(&meta["managedFields"]).iter().enumerate() {
-        let path = path.child("managedFields").index(i);
+fn managed_fields(errors: &mut ErrorList, entries: &Value, path: &Path) {
+    for (i, entry) in items(entries).iter().enumerate() {
+        let path = path.index(i);
         let operation = text(&entry["operation"]);
         if !matches!(operation, "Apply" | "Update") {
             errors.invalid(&path.child("operation"), operation, "must be `Apply` or `Update`");
@@ -172,7 +210,7 @@ pub fn field_manager(name: &str, path: &Path) -> ErrorList {
 pub fn annotations(errors: &mut ErrorList, annotations: &Value, path: &Path) {
     let mut size = 0;
     for (key, value) in entries(annotations) {
-        names::check(errors, path, key, base::labels::key_errors(&key.to_lowercase()));
+        names::check(errors, path, key, base::labels::qualified_name_errors(&key.to_lowercase()));
         size += key.len() + text(value).len();
     }
     if size > MAX_ANNOTATIONS {
@@ -193,14 +231,15 @@ fn owners(errors: &mut ErrorList, owners: &Value, path: &Path) {
             }
         }
         if (api, kind) == ("v1", "Event") {
-            errors.invalid(path, owner.clone(), "/v1, Kind=Event is disallowed from being an owner");
+            let shown = in_order(owner, OWNER_FIELDS);
+            errors.invalid_as(path, shown, "/v1, Kind=Event is disallowed from being an owner");
         }
         if is_true(&owner["controller"]) {
             let this = format!("{kind}/{}", text(&owner["name"]));
             match &controller {
-                Some(first) => errors.invalid(
+                Some(first) => errors.invalid_as(
                     path,
-                    owners.clone(),
+                    in_order(owners, OWNER_FIELDS),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for \
                          {first} and {this}"
@@ -220,8 +259,12 @@ fn finalizers(errors: &mut ErrorList, list: &Value, path: &Path) {
     if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
         errors.invalid(path, list.clone(), "finalizer orphan and foregroundDeletion cannot be both set");
     }
-    for (i, name) in all.iter().enumerate() {
-        if let Some(error) = finalizer_domain(name, &path.index(i)) {
+}
+
+fn finalizer_domains(errors: &mut ErrorList, obj: &Value) {
+    let path = Path::new("metadata.finalizers");
+    for (i, name) in items(&obj["metadata"]["finalizers"]).iter().enumerate() {
+        if let Some(error) = finalizer_domain(text(name), &path.index(i)) {
             errors.push(error);
         }
     }
@@ -257,7 +300,7 @@ mod tests {
     use super::*;
 
     fn create(meta: Value) -> String {
-        validate_create(&json!({ "metadata": meta }), &crate::configmap::KIND).to_string()
+        create_errors(&json!({ "metadata": meta }), &crate::configmap::KIND).to_string()
     }
 
     #[test]
@@ -288,7 +331,8 @@ mod tests {
                 json!({"name": "a", "namespace": "n", "ownerReferences": [
                     {"apiVersion": "v1", "kind": "A", "name": "x", "uid": "1", "controller": true},
                     {"apiVersion": "v1", "kind": "B", "name": "y", "uid": "2", "controller": true}]}),
-                "metadata.ownerReferences: Invalid value: [{",
+                "metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"v1\",\"kind\":\"A\",\"name\":\"x\",\
+                 \"uid\":\"1\",\"controller\":true},",
             ),
             (
                 json!({"name": "x", "generateName": "A-", "namespace": "n"}),
@@ -302,7 +346,7 @@ mod tests {
         assert!(!name_errors(NameRule::Label, "ok-", false).is_empty());
         let cluster = json!({"metadata": {"name": "a", "namespace": "n"}});
         assert_eq!(
-            validate_create(&cluster, &crate::node::KIND).to_string(),
+            create_errors(&cluster, &crate::node::KIND).to_string(),
             "metadata.namespace: Forbidden: not allowed on this type"
         );
     }
@@ -315,13 +359,32 @@ mod tests {
         let mut new =
             json!({"metadata": {"name": "a", "namespace": "n", "resourceVersion": "5", "generation": 9}});
         keep_system_fields(&mut new, &old);
-        assert_eq!(validate_update(&new, &old).to_string(), "[]");
+        let errors = |new: &Value| update_errors(new, &old, &crate::serviceaccount::KIND, Endpoint::Main);
+        assert_eq!(errors(&new).to_string(), "[]");
         new["metadata"]["finalizers"] = json!(["a/b", "c/d"]);
         new["metadata"]["uid"] = json!("2");
         assert_eq!(
-            validate_update(&new, &old).to_string(),
+            errors(&new).to_string(),
             "[metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found \
              new finalizers []string{\"c/d\"}, metadata.uid: Invalid value: \"2\": field is immutable]"
         );
+        assert_eq!(errors(&new).len(), 4, "each is found by the request path and by the kind");
+    }
+
+    #[test]
+    fn metadata_comes_first_and_hides_nothing() {
+        let meta = json!({"name": "a", "namespace": "n", "labels": {"a/b/c": ""}, "finalizers": ["mine"]});
+        let pod = json!({"metadata": meta, "spec": {"terminationGracePeriodSeconds": 1,
+            "containers": [], "dnsPolicy": "Default", "restartPolicy": "Sometimes"}});
+        let errors = create_errors(&pod, &crate::pod::KIND);
+        let fields: Vec<&str> = errors.0.iter().map(|e| e.field.as_str()).collect();
+        let want = ["metadata.labels", "metadata.finalizers[0]", "spec.containers", "spec.restartPolicy"];
+        assert_eq!(fields, want);
+        assert!(errors.0[0].to_string().contains("a valid label key must consist"), "{}", errors.0[0]);
+        // Events of the core group leave their metadata to the request path, which asks for less.
+        let event = json!({"metadata": {"name": "A_b", "namespace": "n", "finalizers": ["mine"]},
+            "involvedObject": {"namespace": "n"}});
+        assert_eq!(create_errors(&event, &crate::event::KIND).to_string(), "[]");
+        assert_eq!(create_errors(&event, &crate::event::EVENTS_KIND).0[0].field, "metadata.name");
     }
 }

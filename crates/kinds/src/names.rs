@@ -26,9 +26,14 @@ pub fn check_subdomain(errors: &mut ErrorList, path: &Path, value: &str) {
     check(errors, path, value, base::names::dns1123_subdomain(value));
 }
 
-/// Qualified name: a label key, a condition type, a finalizer.
+/// Qualified name: a condition type, a finalizer.
 pub fn check_qualified(errors: &mut ErrorList, path: &Path, value: &str) {
-    check(errors, path, value, base::labels::key_errors(value));
+    check(errors, path, value, base::labels::qualified_name_errors(value));
+}
+
+/// Key of a label, wherever one is named (`ValidateLabelName`).
+pub fn check_label_key(errors: &mut ErrorList, path: &Path, key: &str) {
+    check(errors, path, key, base::labels::key_errors(key));
 }
 
 /// `must be between LOW and HIGH, inclusive`.
@@ -153,7 +158,7 @@ pub fn ip(address: &str) -> Vec<String> {
 /// Labels or a node selector (`ValidateLabels`).
 pub fn check_labels(errors: &mut ErrorList, path: &Path, labels: &serde_json::Value) {
     for (key, value) in crate::value::entries(labels) {
-        check_qualified(errors, path, key);
+        check_label_key(errors, path, key);
         let value = crate::value::text(value);
         check(errors, path, value, base::labels::value_errors(value));
     }
@@ -182,7 +187,7 @@ pub fn check_label_selector(errors: &mut ErrorList, path: &Path, selector: &serd
             }
             other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
         }
-        check_qualified(errors, &path.child("key"), text(&term["key"]));
+        check_label_key(errors, &path.child("key"), text(&term["key"]));
         for (j, value) in items(&term["values"]).iter().enumerate() {
             check(errors, &values.index(j), text(value), base::labels::value_errors(text(value)));
         }

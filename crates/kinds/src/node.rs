@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::columns::age;
 use crate::field::{ErrorList, ErrorType, FieldError, Path};
 use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, STATUS_VERBS, Strategy, Subresource};
-use crate::names;
-use crate::pod::resources::quantity;
-use crate::value::{default_to, entries, is_set, is_true, items, keep, remove, same, text};
+use crate::pod::validate::check_amount;
+use crate::value::{default_to, entries, get_mut, is_empty, is_set, is_true, items, keep, remove, text};
+use crate::{meta, names};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -41,26 +41,41 @@ impl Strategy for Node {
         if is_set(&obj["status"]["capacity"]) && !is_set(&obj["status"]["allocatable"]) {
             obj["status"]["allocatable"] = obj["status"]["capacity"].clone();
         }
-        // The single range and the list mirror each other.
+        // The single range and the first of the list mirror each other; where they differ the single one wins.
         let Some(spec) = obj.get_mut("spec") else { return };
-        match (text(&spec["podCIDR"]).to_owned(), items(&spec["podCIDRs"]).first().cloned()) {
-            (one, None) if !one.is_empty() => spec["podCIDRs"] = json!([one]),
-            (one, Some(first)) if one.is_empty() => default_to(spec, "podCIDR", first),
+        let one = text(&spec["podCIDR"]).to_owned();
+        match items(&spec["podCIDRs"]).first().cloned() {
+            Some(first) if one.is_empty() => default_to(spec, "podCIDR", first),
+            first if !one.is_empty() && first.as_ref().map(text) != Some(&one) => {
+                spec["podCIDRs"] = json!([one]);
+            }
             _ => {}
         }
     }
+    fn prepare_create(&self, obj: &mut Value) {
+        drop_config_source(obj, &Value::Null);
+    }
     fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
         keep(new, old, if endpoint == Endpoint::Sub("status") { "spec" } else { "status" });
+        drop_config_source(new, old);
     }
     fn validate(&self, obj: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
-        taints(&mut errors, &obj["spec"]["taints"], &Path::new("metadata.taints"));
+        taints(&mut errors, &obj["spec"]["taints"]);
         amounts(&mut errors, obj);
         ranges(&mut errors, &obj["spec"]["podCIDRs"]);
         errors
     }
-    fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
+    fn checks_changed_metadata(&self) -> bool {
+        false
+    }
+    fn validate_update(&self, new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
         let mut errors = ErrorList::default();
+        if endpoint == Endpoint::Main {
+            errors.extend(meta::whole(new, &KIND));
+            errors.extend(self.validate(new));
+        }
+        errors.extend(meta::change(new, old));
         amounts(&mut errors, new);
         let addresses = items(&new["status"]["addresses"]);
         for (i, address) in addresses.iter().enumerate() {
@@ -77,18 +92,21 @@ impl Strategy for Node {
             let detail = "node updates may not change providerID except from \"\" to valid";
             errors.forbidden(&path.child("providerID"), detail);
         }
-        taints(&mut errors, &new["taints"], &path.child("taints"));
-        let (mut changed, mut was) = (new.clone(), old.clone());
-        for field in ["unschedulable", "podCIDR", "podCIDRs", "providerID", "taints", "configSource"] {
-            remove(&mut changed, field);
-            remove(&mut was, field);
-        }
-        if !same(&changed, &was) {
-            let detail = "node updates may only change labels, taints, or capacity (or configSource, if the \
-                          DynamicKubeletConfig feature gate is enabled)";
-            errors.forbidden(&Path::root(), detail);
+        taints(&mut errors, &new["taints"]);
+        if text(&new["externalID"]) != text(&old["externalID"]) {
+            errors.forbidden(&path.child("externalID"), "may not be updated");
         }
         errors
+    }
+    fn warnings(&self, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        [
+            ("configSource", "the feature is no longer available"),
+            ("externalID", "this field is deprecated, and is unused by Kubernetes"),
+        ]
+        .iter()
+        .filter(|(field, _)| !is_empty(&obj["spec"][*field]))
+        .map(|(field, what)| format!("spec.{field}: {what}"))
+        .collect()
     }
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["spec.unschedulable"]
@@ -104,13 +122,23 @@ impl Strategy for Node {
     }
 }
 
-/// The errors of taints (`validateNodeTaints`).
-fn taints(errors: &mut ErrorList, taints: &Value, path: &Path) {
+/// What configured a node in versions long gone is not taken any more.
+fn drop_config_source(obj: &mut Value, old: &Value) {
+    if let Some(spec) = get_mut(obj, "spec")
+        && !is_set(&old["spec"]["configSource"])
+    {
+        remove(spec, "configSource");
+    }
+}
+
+/// The errors of taints (`validateNodeTaints`), which are told of a place where taints never were.
+fn taints(errors: &mut ErrorList, taints: &Value) {
+    let path = Path::new("metadata.taints");
     let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (i, taint) in items(taints).iter().enumerate() {
         let path = path.index(i);
         let (key, value, effect) = (text(&taint["key"]), text(&taint["value"]), text(&taint["effect"]));
-        names::check_qualified(errors, &path.child("key"), key);
+        names::check_label_key(errors, &path.child("key"), key);
         let complaints = base::labels::value_errors(value);
         if !complaints.is_empty() {
             errors.invalid(&path.child("value"), value, complaints.join(";"));
@@ -134,10 +162,7 @@ fn taints(errors: &mut ErrorList, taints: &Value, path: &Path) {
 fn amounts(errors: &mut ErrorList, obj: &Value) {
     for list in ["capacity", "allocatable"] {
         for (name, amount) in entries(&obj["status"][list]) {
-            if quantity(amount).is_some_and(|q| q.sign() < 0) {
-                let path = Path::new("status").child(list).child(name);
-                errors.invalid(&path, amount.clone(), "must be greater than or equal to 0");
-            }
+            check_amount(errors, &Path::new("status").child(list).child(name), name, amount);
         }
     }
 }
@@ -160,11 +185,6 @@ fn ranges(errors: &mut ErrorList, ranges: &Value) {
     }
     if all.len() > 2 || (all.len() == 2 && families[0] == families[1]) {
         errors.invalid(&path, ranges.clone(), "may specify no more than one CIDR for each IP family");
-    }
-    for (i, range) in all.iter().enumerate() {
-        if all[..i].contains(range) {
-            errors.duplicate(&path.index(i), text(range));
-        }
     }
 }
 
@@ -270,9 +290,30 @@ mod tests {
              valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)]"
         );
         let old = json!({"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "externalID": "x"}});
-        let new = json!({"spec": {"externalID": "y", "unschedulable": true}});
+        let new = json!({"metadata": {"name": "n"}, "spec": {"externalID": "y", "unschedulable": true},
+                         "status": {"capacity": {"a.b/c": "1.5", "cpu": "0.5"}}});
         let errors = Node.validate_update(&new, &old, Endpoint::Main).to_string();
         assert!(errors.contains("spec.podCIDRs: Forbidden: node updates may not change podCIDR"), "{errors}");
-        assert!(errors.contains("[]: Forbidden: node updates may only change labels"), "{errors}");
+        assert!(errors.contains("spec.externalID: Forbidden: may not be updated"), "{errors}");
+        let whole = "status.capacity.a.b/c: Invalid value: \"1500m\": must be an integer";
+        assert_eq!(errors.matches(whole).count(), 1, "{errors}");
+        assert_eq!(
+            Node.warnings(&new, Some(&old)),
+            ["spec.externalID: this field is deprecated, and is unused by Kubernetes"]
+        );
+    }
+
+    #[test]
+    fn the_range_and_the_list_agree() {
+        for (one, list, want) in [
+            (json!("a"), json!(["b", "c"]), json!({"podCIDR": "a", "podCIDRs": ["a"]})),
+            (json!("a"), json!(["a", "c"]), json!({"podCIDR": "a", "podCIDRs": ["a", "c"]})),
+            (json!("a"), json!([""]), json!({"podCIDR": "a", "podCIDRs": ["a"]})),
+            (json!(""), json!(["b"]), json!({"podCIDR": "b", "podCIDRs": ["b"]})),
+        ] {
+            let mut node = json!({"spec": {"podCIDR": one, "podCIDRs": list}});
+            Node.default(&mut node);
+            assert_eq!(node["spec"], want);
+        }
     }
 }

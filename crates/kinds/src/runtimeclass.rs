@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use crate::columns::age;
 use crate::field::{ErrorList, Path};
 use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
-use crate::names;
 use crate::pod::validate;
 use crate::value::{is_set, text};
+use crate::{meta, names};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -47,12 +47,16 @@ impl Strategy for RuntimeClass {
         }
         errors
     }
+    fn checks_changed_metadata(&self) -> bool {
+        false
+    }
     fn validate_update(&self, new: &Value, old: &Value, _: crate::Endpoint<'_>) -> ErrorList {
-        let mut errors = ErrorList::default();
+        let mut errors = meta::whole(new, &KIND);
+        errors.extend(self.validate(new));
+        errors.extend(meta::change(new, old));
         if new["handler"] != old["handler"] {
             errors.invalid(&Path::new("handler"), new["handler"].clone(), "field is immutable");
         }
-        errors.extend(self.validate(new));
         errors
     }
     fn columns(&self) -> &'static [Column] {
@@ -77,7 +81,8 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        let good = json!({"handler": "h", "overhead": {"podFixed": {"cpu": "10m"}},
+        let meta = json!({"name": "c", "resourceVersion": "1"});
+        let good = json!({"metadata": meta, "handler": "h", "overhead": {"podFixed": {"cpu": "10m"}},
             "scheduling": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "k", "operator": "Exists"}]}});
         assert_eq!(said(&RuntimeClass.validate(&good)), "");
         for (pointer, value, want) in [

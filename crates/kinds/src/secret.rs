@@ -8,8 +8,8 @@ use crate::columns::age;
 use crate::configmap::{MAX_SIZE, decoded_len, immutable};
 use crate::field::{ErrorList, Path};
 use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
-use crate::names;
 use crate::value::{child, default_to, entries, is_set, size, text};
+use crate::{meta, names};
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -64,6 +64,7 @@ impl Strategy for Secret {
             errors.invalid(&Path::new("type"), new["type"].clone(), "field is immutable");
         }
         errors.extend(immutable(new, old, &["data"]));
+        errors.extend(meta::whole(new, &KIND));
         errors.extend(self.validate(new));
         errors
     }
@@ -152,8 +153,9 @@ mod tests {
             assert_eq!(Secret.validate(&secret).to_string(), want);
         }
         let old = json!({"type": "Opaque"});
+        let new = json!({"metadata": {"name": "s", "namespace": "n"}, "type": "x"});
         assert_eq!(
-            Secret.validate_update(&json!({"type": "x"}), &old, Endpoint::Main).to_string(),
+            Secret.validate_update(&new, &old, Endpoint::Main).to_string(),
             "type: Invalid value: \"x\": field is immutable"
         );
     }

@@ -102,6 +102,15 @@ pub(crate) fn default_to(v: &mut Value, key: &str, to: impl Into<Value>) {
     }
 }
 
+/// Sets `key` if it is absent or null: where the empty text is a value of its own.
+pub(crate) fn default_missing(v: &mut Value, key: &str, to: impl Into<Value>) {
+    if !is_set(&v[key])
+        && let Some(map) = v.as_object_mut()
+    {
+        map.insert(key.to_owned(), to.into());
+    }
+}
+
 /// Sets `key` if it is absent, null or 0.
 pub(crate) fn default_number(v: &mut Value, key: &str, to: i64) {
     if let Some(map) = v.as_object_mut() {

@@ -76,16 +76,14 @@ fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
     meta.insert("uid".into(), base::names::uid(ctx.server.random()).into());
     meta.insert("creationTimestamp".into(), ctx.server.now().rfc3339().into());
     meta.remove("resourceVersion");
-    meta.remove("generation");
     if has_generation {
         meta.insert("generation".into(), 1.into());
     }
     strategy.prepare_create(&mut obj);
     let name = object::meta(&obj, "name").to_owned();
-    for errors in [strategy.validate(&obj), kinds::meta::validate_create(&obj, ctx.kind)] {
-        if !errors.is_empty() {
-            return Err(ctx.invalid(&name, &errors));
-        }
+    let errors = kinds::meta::create_errors(&obj, ctx.kind);
+    if !errors.is_empty() {
+        return Err(ctx.invalid(&name, &errors));
     }
     Ok((obj, generated))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use client::Status;
-use kinds::{Endpoint, ErrorList};
+use kinds::Endpoint;
 use serde_json::Value;
 use store::{Entry, Expect, Op, StoreError, Write};
 
@@ -123,8 +123,7 @@ pub(crate) fn evaluate(
     kinds::meta::keep_system_fields(&mut new, old);
     kind.strategy.prepare_update(&mut new, old, ctx.endpoint());
     count_generation(ctx, &mut new, old);
-    let mut errors: ErrorList = kinds::meta::validate_update(&new, old);
-    errors.extend(kind.strategy.validate_update(&new, old, ctx.endpoint()));
+    let errors = kinds::meta::update_errors(&new, old, kind, ctx.endpoint());
     if !errors.is_empty() {
         return Err(ctx.invalid(&ctx.name, &errors));
     }

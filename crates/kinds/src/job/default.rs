@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::pod;
-use crate::value::{child, default_to, get_mut, is_set, items_mut, size};
+use crate::value::{child, default_missing, default_to, get_mut, is_set, items_mut, size};
 
 /// Failed Pods tolerated when nothing is said.
 const BACKOFF_LIMIT: i64 = 6;
@@ -16,11 +16,11 @@ pub(super) fn job(obj: &mut Value) {
     default_to(spec, "parallelism", 1);
     let per_index = is_set(&spec["backoffLimitPerIndex"]);
     default_to(spec, "backoffLimit", if per_index { i64::from(i32::MAX) } else { BACKOFF_LIMIT });
-    default_to(spec, "completionMode", "NonIndexed");
+    default_missing(spec, "completionMode", "NonIndexed");
     default_to(spec, "suspend", false);
     default_to(spec, "manualSelector", false);
     let policy = is_set(&spec["podFailurePolicy"]);
-    default_to(spec, "podReplacementPolicy", if policy { "Failed" } else { "TerminatingOrFailed" });
+    default_missing(spec, "podReplacementPolicy", if policy { "Failed" } else { "TerminatingOrFailed" });
     if let Some(policy) = get_mut(spec, "podFailurePolicy") {
         for rule in items_mut(policy, "rules") {
             for condition in items_mut(rule, "onPodConditions") {

@@ -126,6 +126,16 @@ pub(super) fn check(text: &str, completions: i64) -> Result<i64, String> {
     Ok(total)
 }
 
+/// The first index that both texts name; both have passed [`check`].
+pub(super) fn first_common(a: &str, b: &str) -> Option<u32> {
+    let (a, b) = (Indexes::parse(a, u32::MAX), Indexes::parse(b, u32::MAX));
+    let overlap = |x: &(u32, u32), y: &(u32, u32)| {
+        let first = x.0.max(y.0);
+        (first <= x.1.min(y.1)).then_some(first)
+    };
+    a.ranges.iter().flat_map(|x| b.ranges.iter().filter_map(move |y| overlap(x, y))).min()
+}
+
 /// A Pod's index.
 pub(super) fn of(meta: &Meta) -> Option<u32> {
     meta.annotations.get(INDEX)?.parse().ok()
@@ -187,6 +197,7 @@ mod tests {
     fn sets() {
         let (a, b) = (Indexes::parse("0-3,7", 9), Indexes::parse("2-5,7,8", 9));
         assert_eq!((a.common(&b), b.has(5), b.has(6)), (3, true, false));
+        assert_eq!((first_common("0-3,7", "2-5,7,8"), first_common("0,2", "1,3")), (Some(2), None));
         let mut both = a;
         both.merge(&b);
         assert_eq!(both.to_string(), "0-5,7,8");

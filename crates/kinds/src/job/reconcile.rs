@@ -20,6 +20,7 @@ use super::pods::{create, delete, progress};
 use super::view::Uncounted;
 pub use super::view::{JobView, expires_at};
 use crate::plan::{Action, Notice, Plan, Reference, Write, api_version};
+use crate::value::remove;
 use crate::view::{PodView, time};
 
 /// At most so many Pods are made, removed or counted in one go.
@@ -266,6 +267,8 @@ impl<'a> Sync<'a> {
     fn suspension(&mut self, plan: &mut Plan) {
         let known = self.job.status.conditions.iter().find(|c| c.kind == "Suspended");
         if self.job.spec.suspend {
+            // It starts anew when it is resumed.
+            self.start = None;
             if known.is_none_or(|c| c.status != "True") {
                 self.set_condition("Suspended", "True", "JobSuspended", "Job suspended");
                 plan.events.push(Notice::normal("Suspended", "Job suspended"));
@@ -370,6 +373,8 @@ impl<'a> Sync<'a> {
 
     fn finish(&mut self, plan: &mut Plan, verdict: &Verdict) {
         self.set_condition(verdict.last, "True", &verdict.reason, &verdict.message);
+        // What never ran because it was suspended is over too, and only what has started can be.
+        self.start.get_or_insert(self.now);
         if verdict.last == "Failed" {
             plan.events.push(Notice::warning(&verdict.reason, &verdict.message));
             return;
@@ -387,8 +392,9 @@ impl<'a> Sync<'a> {
         set(&mut self.status, "active", active);
         self.status["ready"] = json!(self.active.iter().filter(|p| p.ready()).count());
         self.status["terminating"] = json!(self.terminating);
-        if let Some(start) = self.start {
-            self.status["startTime"] = json!(start.rfc3339());
+        match self.start {
+            Some(start) => self.status["startTime"] = json!(start.rfc3339()),
+            None => remove(&mut self.status, "startTime"),
         }
         let mut uncounted = json!({});
         for (name, uids) in [("succeeded", &self.uncounted.succeeded), ("failed", &self.uncounted.failed)] {

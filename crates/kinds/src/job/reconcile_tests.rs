@@ -344,3 +344,26 @@ fn a_made_pod() {
     assert_eq!(pod["metadata"]["labels"]["job-name"], "j");
     assert_eq!(pod["spec"]["containers"][0]["name"], "c");
 }
+
+#[test]
+fn a_suspended_job_has_no_start() {
+    let status_of = |job: Value| {
+        let observed = Observed { job, pods: Vec::new() };
+        let plan = reconcile(Timestamp::from_seconds(NOW), &observed).unwrap();
+        let writes: Vec<&Write> = plan.stages.iter().flatten().collect();
+        let update = writes.iter().find_map(|w| match &w.action {
+            Action::Update(object) => Some(object["status"].clone()),
+            _ => None,
+        });
+        update.expect("the status is written")
+    };
+    let suspended = json!([{"type": "Suspended", "status": "True", "reason": "JobSuspended", "message": "Job suspended"}]);
+    for (name, spec, status, start) in [
+        ("suspended", json!({"suspend": true}), started(&json!({})), Value::Null),
+        ("resumed", json!({}), json!({"conditions": suspended}), json!(at(NOW))),
+        ("runs on", json!({}), started(&json!({})), json!(at(NOW - 60))),
+        ("over without having run", json!({"suspend": true, "completions": 0}), json!({}), json!(at(NOW))),
+    ] {
+        assert_eq!(status_of(job(&spec, &status))["startTime"], start, "{name}");
+    }
+}

@@ -5,7 +5,9 @@ pub mod reconcile;
 use serde_json::{Value, json};
 
 use crate::columns::age;
-use crate::kind::{ALL_VERBS, CREATE_ONLY, Column, Kind, Strategy, Subresource};
+use crate::field::ErrorList;
+use crate::kind::{ALL_VERBS, CREATE_ONLY, Column, Endpoint, Kind, Strategy, Subresource};
+use crate::meta;
 use crate::value::text;
 
 /// The row.
@@ -36,6 +38,9 @@ pub static KIND: Kind = Kind {
 pub struct ServiceAccount;
 
 impl Strategy for ServiceAccount {
+    fn validate_update(&self, new: &Value, _old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
+        meta::whole(new, &KIND)
+    }
     fn columns(&self) -> &'static [Column] {
         &[Column::NAME, Column::AGE]
     }

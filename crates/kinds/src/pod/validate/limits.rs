@@ -46,7 +46,7 @@ fn is_native(name: &str) -> bool {
 fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
-        && base::labels::key_errors(&format!("requests.{name}")).is_empty()
+        && base::labels::qualified_name_errors(&format!("requests.{name}")).is_empty()
 }
 
 /// Whether more may be promised than there is; else request and limit must be equal.
@@ -55,7 +55,7 @@ fn overcommits(name: &str) -> bool {
 }
 
 fn container_name(errors: &mut ErrorList, path: &Path, name: &str) {
-    let complaints = base::labels::key_errors(name);
+    let complaints = base::labels::qualified_name_errors(name);
     let bad = !complaints.is_empty();
     names::check(errors, path, name, complaints);
     if !name.contains('/') {
@@ -156,7 +156,13 @@ fn requirements(
     }
 }
 
-fn amount(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) -> Option<Quantity> {
+/// An amount of any resource: never negative, and whole where it counts things (`ValidateResourceQuantityValue`).
+pub(crate) fn check_amount(
+    errors: &mut ErrorList,
+    path: &Path,
+    name: &str,
+    value: &Value,
+) -> Option<Quantity> {
     let amount = quantity(value)?;
     if amount.sign() < 0 {
         errors.invalid(path, amount.to_string(), "must be greater than or equal to 0");
@@ -164,6 +170,11 @@ fn amount(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) -> Opt
     if (is_extended(name) || name == "pods") && amount.milli_value() % 1000 != 0 {
         errors.invalid(path, amount.to_string(), "must be an integer");
     }
+    Some(amount)
+}
+
+fn amount(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) -> Option<Quantity> {
+    let amount = check_amount(errors, path, name, value)?;
     if let Some(page) = name.strip_prefix("hugepages-").and_then(|p| p.parse::<Quantity>().ok())
         && (page.value() <= 0 || amount.value() % page.value() != 0)
     {

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-pub(crate) use limits::overhead;
+pub(crate) use limits::{check_amount, overhead};
 pub(crate) use scheduling::tolerations;
 pub(super) use update::check as update;
 
@@ -352,7 +352,12 @@ fn check_field_ref(errors: &mut ErrorList, path: &Path, reference: &Value, allow
     let subscripted = field.strip_suffix("']").and_then(|f| f.split_once("['"));
     match subscripted {
         Some(("metadata.annotations", key)) => {
-            names::check(errors, path, &key.to_lowercase(), base::labels::key_errors(&key.to_lowercase()));
+            names::check(
+                errors,
+                path,
+                &key.to_lowercase(),
+                base::labels::qualified_name_errors(&key.to_lowercase()),
+            );
         }
         Some(("metadata.labels", key)) => names::check_qualified(errors, path, key),
         Some((other, _)) => {

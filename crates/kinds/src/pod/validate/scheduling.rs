@@ -95,7 +95,7 @@ fn node_requirement(errors: &mut ErrorList, path: &Path, requirement: &Value, st
         "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
         other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
     }
-    names::check_qualified(errors, &path.child("key"), text(&requirement["key"]));
+    names::check_label_key(errors, &path.child("key"), text(&requirement["key"]));
     if strict {
         for (i, value) in items(&requirement["values"]).iter().enumerate() {
             let complaints = base::labels::value_errors(text(value));
@@ -123,7 +123,7 @@ fn pod_term(errors: &mut ErrorList, path: &Path, term: &Value) {
     if key.is_empty() {
         errors.required(&path.child("topologyKey"), "can not be empty");
     }
-    names::check_qualified(errors, &path.child("topologyKey"), key);
+    names::check_label_key(errors, &path.child("topologyKey"), key);
 }
 
 fn label_keys(errors: &mut ErrorList, path: &Path, term: &Value, list: &str) {
@@ -132,7 +132,7 @@ fn label_keys(errors: &mut ErrorList, path: &Path, term: &Value, list: &str) {
         errors.forbidden(path, "must not be specified when labelSelector is not set");
     }
     for (i, key) in keys.iter().enumerate() {
-        names::check_qualified(errors, &path.index(i), text(key));
+        names::check_label_key(errors, &path.index(i), text(key));
     }
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &Val
         let [key, operator, value, effect] =
             ["key", "operator", "value", "effect"].map(|f| text(&toleration[f]));
         if !key.is_empty() {
-            names::check_qualified(errors, &path.child("key"), key);
+            names::check_label_key(errors, &path.child("key"), key);
         }
         if key.is_empty() && operator != "Exists" {
             let detail =

@@ -1,0 +1,336 @@
+//! What makes a Job valid, and what may change in it (`pkg/apis/batch/validation`).
+//!
+//! Invariant: works on defaulted objects with their selector made; errors come in upstream's order, which looks at a
+//! changed Job twice.
+
+mod policies;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+use super::strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_NAME};
+use crate::field::{ErrorList, Path};
+use crate::kind::Endpoint;
+use crate::meta;
+use crate::names;
+use crate::pod::validate::template as check_template;
+use crate::value::{child, get_mut, int, is_set, is_true, items_mut, keep, remove, same, size, text};
+
+const IMMUTABLE: &str = "field is immutable";
+/// Most Pods of an Indexed Job at one time.
+const MAX_INDEXED: i64 = 100_000;
+/// Most indexes that may fail in an Indexed Job, and completions above which more rules hold.
+const MANY: i64 = 100_000;
+/// Most Pods at one time, and most failed indexes, of an Indexed Job with so many completions and limits by index.
+const LIMIT_OF_MANY: i64 = 10_000;
+
+/// A new Job, but for its metadata.
+pub(super) fn create(job: &Value) -> ErrorList {
+    let mut errors = ErrorList::default();
+    generated_selector(&mut errors, job, true);
+    let spec = &job["spec"];
+    check_spec(&mut errors, &Path::new("spec"), spec);
+    last_hostname(&mut errors, job);
+    errors
+}
+
+/// The Pod of the last index has the Job's name in its hostname.
+fn last_hostname(errors: &mut ErrorList, job: &Value) {
+    let (spec, name) = (&job["spec"], text(&job["metadata"]["name"]));
+    let Some(completions) = spec["completions"].as_i64().filter(|c| *c > 0) else { return };
+    let last = format!("{name}-{}", completions - 1);
+    if text(&spec["completionMode"]) == "Indexed" && !base::names::dns1123_label(&last).is_empty() {
+        let detail = format!("will not able to create pod with invalid DNS label: {last}");
+        errors.invalid(&Path::new("metadata.name"), name, detail);
+    }
+}
+
+/// Labels and selector as the server makes them; Jobs of old versions lack the labels with a domain.
+fn generated_selector(errors: &mut ErrorList, job: &Value, with_domain: bool) {
+    let (meta, spec) = (&job["metadata"], &job["spec"]);
+    if is_true(&spec["manualSelector"]) || !is_set(&spec["selector"]) {
+        return;
+    }
+    let (uid, name) = (text(&meta["uid"]), text(&meta["name"]));
+    if uid.is_empty() {
+        errors.required(&Path::new("metadata.uid"), "");
+    }
+    let labels = &spec["template"]["metadata"]["labels"];
+    let path = Path::new("spec.template.metadata.labels");
+    let keys =
+        [(LEGACY_CONTROLLER_UID, uid), (LEGACY_JOB_NAME, name), (CONTROLLER_UID, uid), (JOB_NAME, name)];
+    for (key, want) in &keys[..if with_domain { 4 } else { 2 }] {
+        let detail = format!("must be '{want}'");
+        match labels[key].as_str() {
+            None => errors.required(&path.key(key), detail),
+            Some(found) if found != *want => errors.invalid(&path.key(key), labels.clone(), detail),
+            Some(_) => {}
+        }
+    }
+    let made = serde_json::json!({LEGACY_CONTROLLER_UID: uid, LEGACY_JOB_NAME: name, CONTROLLER_UID: uid,
+                                  JOB_NAME: name});
+    if let Ok(selector) = base::labels::Selector::from_label_selector(&spec["selector"])
+        && !selector.matches_json(made.as_object())
+    {
+        let detail = "`selector` not auto-generated";
+        errors.invalid(&Path::new("spec.selector"), spec["selector"].clone(), detail);
+    }
+}
+
+fn check_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    counts(errors, path, spec);
+    managed_by(errors, &path.child("managedBy"), &spec["managedBy"]);
+    completion_mode(errors, path, spec);
+    policies::failure_policy(errors, &path.child("podFailurePolicy"), spec);
+    policies::success_policy(errors, &path.child("successPolicy"), spec);
+    replacement_policy(errors, &path.child("podReplacementPolicy"), spec);
+    check_template(errors, &path.child("template"), &spec["template"]);
+    restart_policy(errors, &path.child("template.spec.restartPolicy"), spec);
+    if is_set(&spec["selector"]) {
+        names::check_label_selector(errors, &path.child("selector"), &spec["selector"]);
+    } else {
+        errors.required(&path.child("selector"), "");
+    }
+    let labels = &spec["template"]["metadata"]["labels"];
+    if let Ok(selector) = base::labels::Selector::from_label_selector(&spec["selector"])
+        && !selector.matches_json(labels.as_object())
+    {
+        let path = path.child("template.metadata.labels");
+        errors.invalid(&path, labels.clone(), "`selector` does not match template `labels`");
+    }
+}
+
+fn counts(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    for field in [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ] {
+        if int(&spec[field]) < 0 {
+            let value = spec[field].clone();
+            errors.invalid(&path.child(field), value, "must be greater than or equal to 0");
+        }
+    }
+    if is_set(&spec["maxFailedIndexes"]) && !is_set(&spec["backoffLimitPerIndex"]) {
+        errors.required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+    }
+}
+
+/// A path below a domain, of at most 63 bytes.
+fn managed_by(errors: &mut ErrorList, path: &Path, value: &Value) {
+    let Some(value) = value.as_str() else { return };
+    let (domain, rest) = value.split_once('/').unwrap_or((value, ""));
+    if value.is_empty() {
+        errors.required(path, "");
+    } else if domain.is_empty() || rest.is_empty() {
+        errors.invalid(path, value, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    } else {
+        names::check_subdomain(errors, path, domain);
+        let fits = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
+        if !rest.chars().all(fits) {
+            let rule = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')";
+            errors.invalid(path, rest, rule);
+        }
+    }
+    if value.len() > 63 {
+        errors.too_long(path, 63);
+    }
+}
+
+fn completion_mode(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    match text(&spec["completionMode"]) {
+        "Indexed" => indexed(errors, path, spec),
+        "NonIndexed" => {
+            for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+                if is_set(&spec[field]) {
+                    errors.invalid(
+                        &path.child(field),
+                        spec[field].clone(),
+                        "requires indexed completion mode",
+                    );
+                }
+            }
+        }
+        other => errors.not_supported(&path.child("completionMode"), other, &["NonIndexed", "Indexed"]),
+    }
+}
+
+fn indexed(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    let (completions, failed) = (&spec["completions"], &spec["maxFailedIndexes"]);
+    let at_most = |errors: &mut ErrorList, field: &str, most: i64, condition: &str| {
+        if int(&spec[field]) > most {
+            let detail = format!("must be less than or equal to {most}{condition}");
+            errors.invalid(&path.child(field), spec[field].clone(), detail);
+        }
+    };
+    if !is_set(completions) {
+        errors.required(&path.child("completions"), "when completion mode is Indexed");
+    }
+    at_most(errors, "parallelism", MAX_INDEXED, " when completion mode is Indexed");
+    if is_set(completions) && int(failed) > int(completions) {
+        let detail = "must be less than or equal to completions";
+        errors.invalid(&path.child("maxFailedIndexes"), failed.clone(), detail);
+    }
+    at_most(errors, "maxFailedIndexes", MANY, "");
+    if int(completions) > MANY && is_set(&spec["backoffLimitPerIndex"]) {
+        if !is_set(failed) {
+            let detail = format!("must be specified when completions is above {MANY}");
+            errors.required(&path.child("maxFailedIndexes"), detail);
+        }
+        let condition = format!(" when completions are above {MANY} and used with backoff limit per index");
+        at_most(errors, "parallelism", LIMIT_OF_MANY, &condition);
+        at_most(errors, "maxFailedIndexes", LIMIT_OF_MANY, &condition);
+    }
+}
+
+fn replacement_policy(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    let values: &[&str] =
+        if is_set(&spec["podFailurePolicy"]) { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+    if let Some(policy) = spec["podReplacementPolicy"].as_str()
+        && !values.contains(&policy)
+    {
+        errors.not_supported(path, policy, values);
+    }
+}
+
+fn restart_policy(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    match text(&spec["template"]["spec"]["restartPolicy"]) {
+        "" | "Always" => errors.required(path, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if is_set(&spec["podFailurePolicy"]) => {
+            let detail = "only \"Never\" is supported when podFailurePolicy is specified";
+            errors.invalid(path, "OnFailure", detail);
+        }
+        "OnFailure" | "Never" => {}
+        other => errors.not_supported(path, other, &["OnFailure", "Never"]),
+    }
+}
+
+/// A change through an endpoint, with its metadata.
+pub(super) fn update(new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
+    if endpoint == Endpoint::Sub("status") {
+        let mut errors = meta::change(new, old);
+        status::change(&mut errors, new, old);
+        return errors;
+    }
+    let mut errors = meta::whole(new, &super::KIND);
+    let labels = &old["spec"]["template"]["metadata"]["labels"];
+    generated_selector(&mut errors, new, is_set(&labels[JOB_NAME]) && is_set(&labels[CONTROLLER_UID]));
+    let (spec, was, path) = (&new["spec"], &old["spec"], Path::new("spec"));
+    check_spec(&mut errors, &path, spec);
+    last_hostname(&mut errors, new);
+    errors.extend(meta::change(new, old));
+    check_spec(&mut errors, &path, spec);
+    completions(&mut errors, &path.child("completions"), spec, was);
+    immutable(&mut errors, &path, spec, was, &["selector"]);
+    template(&mut errors, &path.child("template"), spec, old);
+    let fixed = ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
+    immutable(&mut errors, &path, spec, was, &fixed);
+    errors
+}
+
+fn immutable(errors: &mut ErrorList, path: &Path, spec: &Value, was: &Value, fields: &[&str]) {
+    for field in fields {
+        if !same(&spec[*field], &was[*field]) {
+            errors.invalid(&path.child(field), spec[*field].clone(), IMMUTABLE);
+        }
+    }
+}
+
+/// An Indexed Job may change its size if completions and parallelism are equal then.
+fn completions(errors: &mut ErrorList, path: &Path, spec: &Value, was: &Value) {
+    let (now, before) = (&spec["completions"], &was["completions"]);
+    if same(now, before) {
+        return;
+    }
+    if text(&spec["completionMode"]) != "Indexed" {
+        errors.invalid(path, now.clone(), IMMUTABLE);
+    } else if is_set(now) && *now != spec["parallelism"] {
+        errors.invalid(path, now.clone(), "can only be modified in tandem with spec.parallelism");
+    }
+}
+
+/// The template of a suspended Job whose Pods are gone may still change in where they go and in what they get.
+fn template(errors: &mut ErrorList, path: &Path, spec: &Value, old: &Value) {
+    let (now, was) = (&spec["template"], &old["spec"]["template"]);
+    let (status, suspended) = (&old["status"], is_true(&old["spec"]["suspend"]));
+    if !suspended || is_set(&status["startTime"]) && int(&status["active"]) > 0 {
+        if !same(now, was) {
+            errors.invalid(path, now.clone(), IMMUTABLE);
+        }
+        return;
+    }
+    let mut kept = now["spec"].clone();
+    keep_scheduling(&mut kept, &was["spec"]);
+    keep_resources(&mut kept, &was["spec"]);
+    if !same(&kept, &was["spec"]) {
+        errors.invalid(&path.child("spec"), kept, IMMUTABLE);
+    }
+}
+
+/// Takes back what may change about where Pods go.
+fn keep_scheduling(spec: &mut Value, was: &Value) {
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        keep(spec, was, field);
+    }
+    let only_node =
+        |v: &Value| v.as_object().is_none_or(|a| a.iter().all(|(k, v)| k == "nodeAffinity" || v.is_null()));
+    if only_node(&spec["affinity"]) && only_node(&was["affinity"]) {
+        keep(spec, was, "affinity");
+    } else if let Some(affinity) = get_mut(spec, "affinity") {
+        keep(affinity, &was["affinity"], "nodeAffinity");
+    }
+}
+
+/// Takes back the requests and limits of containers that are still the same ones.
+fn keep_resources(spec: &mut Value, was: &Value) {
+    for list in ["containers", "initContainers"] {
+        if size(&spec[list]) != size(&was[list]) {
+            continue;
+        }
+        let before = was[list].as_array().cloned().unwrap_or_default();
+        for (container, old) in items_mut(spec, list).zip(&before) {
+            for amounts in ["requests", "limits"] {
+                keep(child(container, "resources"), &old["resources"], amounts);
+            }
+            if size(&container["resources"]) == 0 && !is_set(&old["resources"]) {
+                remove(container, "resources");
+            }
+        }
+    }
+}
+
+/// `Warning` headers: of a new Job, or of one whose spec has changed.
+pub(super) fn warnings(job: &Value, old: Option<&Value>) -> Vec<String> {
+    let spec = &job["spec"];
+    let mut found = Vec::new();
+    match old {
+        Some(old) if same(spec, &old["spec"]) => return found,
+        Some(_) => {}
+        None => {
+            let complaints = base::names::dns1123_label(text(&job["metadata"]["name"]));
+            if !complaints.is_empty() {
+                found.push(format!(
+                    "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; \
+                     a DNS label is recommended: [{}]",
+                    complaints.join(" ")
+                ));
+            }
+        }
+    }
+    let indexed = text(&spec["completionMode"]) == "Indexed";
+    if indexed && int(&spec["completions"]) > MANY && int(&spec["parallelism"]) > LIMIT_OF_MANY {
+        found.push(
+            "spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+                .into(),
+        );
+    }
+    found.extend(crate::pod::warnings::template(&spec["template"], &Path::new("spec.template")));
+    found
+}

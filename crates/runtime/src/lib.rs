@@ -4,6 +4,7 @@
 //! Invariants: the daemon never forks, it spawns one shim per sandbox; what is said to run survives the daemon.
 //! Deliberately absent: Pods, the API, images' registries, networks (a ready namespace is handed in).
 
+pub mod beneath;
 mod caps;
 mod cgroup;
 mod embedded;

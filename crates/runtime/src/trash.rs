@@ -16,6 +16,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::beneath::Dir;
+
 /// From the first directory put there until it is emptied: long enough for fifty Pods to end meanwhile, short enough
 /// for a full disk.
 const REST: Duration = Duration::from_secs(1);
@@ -82,26 +84,25 @@ async fn keep_empty(dir: PathBuf, filled: Arc<Notify>) {
 }
 
 fn empty(dir: &Path) {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
+    let opened = Dir::open(dir).and_then(|dir| Ok((dir.entries()?, dir)));
+    let (entries, opened) = match opened {
+        Ok(opened) => opened,
         Err(error) => return tracing::warn!(dir = %dir.display(), %error, "the trash cannot be read"),
     };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if let Err(error) = remove(&path) {
+    for (name, _) in entries {
+        if let Err(error) = opened.remove(&name) {
+            let path = dir.join(name);
             tracing::warn!(path = %path.display(), %error, "trash that cannot be removed stays");
         }
     }
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    match Dir::open(path.parent().unwrap_or(Path::new("/"))) {
+        Ok(above) => above.remove(name),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        Err(error) => Err(error),
     }
 }
 

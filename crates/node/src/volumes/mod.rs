@@ -2,8 +2,8 @@
 //! (`pkg/volume`, the atomic writer, `pkg/volume/util/subpath`).
 //!
 //! Invariants: `setup` may be called again at any time and changes only what differs; a reader of a configMap, secret,
-//! downwardAPI or projected volume sees all old files or all new ones; no symlink a container makes leads a mount out
-//! of its volume; nothing below a mount that could not be undone is ever removed.
+//! downwardAPI or projected volume sees all old files or all new ones and cannot change them; no symlink a container
+//! makes leads a mount out of its volume; nothing below a mount that could not be undone is ever removed.
 //! Absent: volumes of other types (`no volume plugin matched`), pulling the images of image volumes, huge pages as a medium, clusterTrustBundle
 //! and podCertificate projections.
 
@@ -27,11 +27,14 @@ use client::Objects;
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, ImageVolumeSource, Pod, Volume, VolumeMount,
 };
+use runtime::beneath::Dir;
 use runtime::{Mount, Propagation, Trash};
 
 use crate::container::env::go_quote;
-use atomic::Payload;
 pub use subpath::read_file;
+
+/// What was written to each config volume, below the Pod's directory.
+const RECORDS: &str = "volume-records";
 
 /// Where each volume is on the host, by volume name.
 pub type HostPaths = BTreeMap<String, PathBuf>;
@@ -130,7 +133,7 @@ impl Volumes {
         self.tokens.forget(uid);
         let (dir, trash) = (self.pods_dir.join(uid), self.trash.clone());
         blocking(move || {
-            for part in ["volume-subpaths", "volumes"] {
+            for part in ["volume-subpaths", "volumes", RECORDS] {
                 kernel::remove_with_mounts(&dir.join(part), &trash)?;
             }
             Ok(())
@@ -151,7 +154,6 @@ impl Volumes {
         env: &BTreeMap<String, String>,
         paths: &HostPaths,
     ) -> Result<Vec<Mount>, String> {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let one = |(index, mount): (usize, &VolumeMount)| {
             let root = paths.get(&mount.name).ok_or_else(|| {
                 format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name)
@@ -159,15 +161,14 @@ impl Volumes {
             let source = match subpath::wanted(mount, env)? {
                 None => root.clone(),
                 Some(path) => {
-                    let pod_dir = self.pods_dir.join(uid);
-                    subpath::bind(&pod_dir, root, &path, mount, &container.name, index)?
+                    subpath::bind(&self.pod_dir(pod), root, &path, mount, &container.name, index)?
                 }
             };
             let read_only = mount.read_only == Some(true);
             Ok(Mount {
                 source,
                 target: PathBuf::from(&mount.mount_path),
-                read_only,
+                read_only: read_only || is_for_reading(pod, &mount.name),
                 recursive_read_only: read_only
                     && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")),
                 propagation: match mount.mount_propagation.as_deref() {
@@ -202,14 +203,17 @@ impl Volumes {
             _ => return Err("no volume plugin matched".into()),
         };
         let payload = self.payload(pod, volume).await?;
+        let (records, name) = (self.pod_dir(pod).join(RECORDS), volume.name.clone());
         let (dir, gid, size) =
             (dir(kind), ownership::fs_group(pod), self.memory_size(pod, &EmptyDirVolumeSource::default()));
         blocking(move || {
-            let made = kernel::make_dirs(&dir, 0o777)?;
+            kernel::make_dirs(&dir, 0o777)?;
             if in_memory {
                 kernel::tmpfs(&dir, size)?;
             }
-            write(&dir, &payload, gid, made)?;
+            kernel::make_dirs(&records, 0o700)?;
+            let record = records.join(&name);
+            atomic::write(&dir, &record, &payload, gid).map_err(|e| format!("{}: {e}", dir.display()))?;
             Ok(dir)
         })
         .await
@@ -222,8 +226,11 @@ impl Volumes {
     }
 
     fn volume_dir(&self, pod: &Pod, kind: &str, name: &str) -> PathBuf {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        self.pods_dir.join(uid).join("volumes").join(format!("kubernetes.io~{kind}")).join(name)
+        self.pod_dir(pod).join("volumes").join(format!("kubernetes.io~{kind}")).join(name)
+    }
+
+    fn pod_dir(&self, pod: &Pod) -> PathBuf {
+        self.pods_dir.join(pod.metadata.uid.as_deref().unwrap_or_default())
     }
 
     /// The smallest of what the node has, the Pod's memory limit and the volume's own.
@@ -233,6 +240,18 @@ impl Volumes {
         let smallest = bounds.into_iter().flatten().map(|q| q.value()).filter(|bytes| *bytes > 0).min();
         smallest.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
     }
+}
+
+/// Whether only the node writes to a volume of the Pod (upstream: `mustMountRO`).
+fn is_for_reading(pod: &Pod, name: &str) -> bool {
+    let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    volumes.find(|v| v.name == name).is_some_and(|v| {
+        v.config_map.is_some()
+            || v.secret.is_some()
+            || v.projected.is_some()
+            || v.downward_api.is_some()
+            || v.image.is_some()
+    })
 }
 
 /// Mounts an image's files, which nobody may change, unless they are there.
@@ -253,20 +272,11 @@ fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, size: u64, gid: Option<u
         Some(medium) => return Err(format!("unknown storage medium {}", go_quote(medium))),
     };
     match gid.filter(|_| made || mounted) {
-        Some(gid) => ownership::apply(dir, gid, false)
+        Some(gid) => Dir::open(dir)
+            .and_then(|opened| ownership::give(&opened, gid, false))
             .map_err(|e| format!("applyFSGroup failed for vol {}: {e}", dir.display())),
         None => Ok(()),
     }
-}
-
-/// Writes the files if they differ, then lets the Pod's group read them.
-fn write(dir: &Path, payload: &Payload, gid: Option<u32>, made: bool) -> Result<(), String> {
-    let permissions = |dir: &Path| gid.map_or(Ok(()), |gid| ownership::apply(dir, gid, true));
-    let written = atomic::write(dir, payload, permissions).map_err(|e| format!("{}: {e}", dir.display()))?;
-    if written || made {
-        permissions(dir).map_err(|e| format!("applyFSGroup failed for vol {}: {e}", dir.display()))?;
-    }
-    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

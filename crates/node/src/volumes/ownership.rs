@@ -1,14 +1,14 @@
 //! Who owns a volume's files: fsGroup (`pkg/volume/volume_linux.go`) and the users of a Pod's containers.
 //!
-//! Absent: fsGroupChangePolicy, which upstream also leaves out for the types here.
+//! Absent: fsGroupChangePolicy, which upstream also leaves out for the types here; files that containers made (a
+//! volume's directory is given away when it is new, files are written as they shall be).
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt as _, lchown};
-use std::path::Path;
 
 use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use runtime::beneath::{self, Dir};
+use rustix::fs::fstat;
 
 /// `securityContext.fsGroup`.
 pub(super) fn fs_group(pod: &Pod) -> Option<u32> {
@@ -16,24 +16,14 @@ pub(super) fn fs_group(pod: &Pod) -> Option<u32> {
     u32::try_from(gid).ok()
 }
 
-/// Gives everything below to the group and lets it read, or read and write. Bits are only added.
-pub(super) fn apply(path: &Path, gid: u32, read_only: bool) -> io::Result<()> {
-    let meta = fs::symlink_metadata(path)?;
-    lchown(path, None, Some(gid))?;
-    if meta.is_symlink() {
-        return Ok(());
-    }
-    let mut bits = if read_only { 0o440 } else { 0o660 };
-    if meta.is_dir() {
-        bits |= 0o2110;
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(meta.permissions().mode() & 0o7777 | bits))?;
-    if meta.is_dir() {
-        for entry in fs::read_dir(path)? {
-            apply(&entry?.path(), gid, read_only)?;
-        }
-    }
-    Ok(())
+/// Bits by which a group reads a file.
+pub(super) const READ: u32 = 0o440;
+
+/// Gives an open directory to the group and lets it read, or read and write. Bits are only added.
+pub(super) fn give(dir: &Dir, gid: u32, read_only: bool) -> io::Result<()> {
+    let mode = fstat(dir)?.st_mode & 0o7777;
+    let bits = 0o2110 | if read_only { READ } else { 0o660 };
+    beneath::give(dir, None, Some(gid), mode | bits)
 }
 
 /// The user all containers run as, if they say so and agree.

@@ -128,6 +128,122 @@ fn config_maps_change_at_once() {
 }
 
 #[test]
+fn only_the_node_writes_to_config_volumes() {
+    alone(async |w| {
+        for (volume, want) in [
+            (json!({"configMap": {"name": "m"}}), true),
+            (json!({"secret": {"secretName": "m"}}), true),
+            (json!({"projected": {"sources": []}}), true),
+            (json!({"downwardAPI": {"items": []}}), true),
+            (json!({"image": {"reference": "r"}}), true),
+            (json!({"emptyDir": {}}), false),
+            (json!({"hostPath": {"path": "/"}}), false),
+        ] {
+            let pod = with(volume.clone(), json!({}));
+            let root = w.temp.path().join("root");
+            fs::create_dir_all(root.join("sub")).unwrap();
+            let paths = HostPaths::from([("v".to_owned(), root)]);
+            let container = json!({"name": "c", "volumeMounts": [
+                {"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/b", "subPath": "sub"}]});
+            let container = serde_json::from_value(container).unwrap();
+            let mounts = w.volumes.mounts(&pod, &container, &BTreeMap::new(), &paths).unwrap();
+            assert!(mounts.iter().all(|m| m.read_only == want), "{volume}: {mounts:?}");
+            w.volumes.teardown("u-1").await.unwrap();
+        }
+    });
+}
+
+/// What a container that can write to a config volume (by remounting it) may do to it.
+#[test]
+fn what_was_done_to_a_config_volume_is_not_read() {
+    alone(async |w| {
+        let pod = with(json!({"configMap": {"name": "m"}}), json!({"securityContext": {"fsGroup": 7}}));
+        let victim = w.temp.path().join("victim");
+        fs::write(&victim, "host").unwrap();
+        let was = fs::metadata(&victim).unwrap();
+        for n in 0..4 {
+            w.api.put("configmaps", "m", json!({"data": {"a": format!("{n}"), "b": "x"}}));
+            let dir = w.volumes.setup(&pod, &NONE).await.unwrap()["v"].clone();
+            assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), format!("{n}"));
+            let set = fs::read_link(dir.join("..data")).unwrap();
+            fs::remove_file(dir.join("..data/a")).unwrap();
+            match n {
+                0 => nix::unistd::mkfifo(&dir.join("..data/a"), nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                1 => fs::File::create(dir.join("..data/a")).unwrap().set_len(1 << 40).unwrap(),
+                2 => symlink(&victim, dir.join("..data/a")).unwrap(),
+                _ => {
+                    fs::rename(dir.join(&set), dir.join("own")).unwrap();
+                    symlink("/etc", dir.join(&set)).unwrap();
+                    symlink(&victim, dir.join("..data_tmp")).unwrap();
+                }
+            }
+            w.volumes.setup(&pod, &NONE).await.unwrap();
+            let same = fs::read_link(dir.join("..data")).unwrap() == set;
+            assert_eq!(same, n < 3, "what was written is what counts, as long as its directory is there");
+        }
+        let is = fs::metadata(&victim).unwrap();
+        assert_eq!((is.gid(), is.mode(), is.len()), (was.gid(), was.mode(), 4));
+        w.volumes.teardown("u-1").await.unwrap();
+    });
+}
+
+/// Exchanges each new set for a directory of links to `victim`, as soon as it is there; how many it exchanged.
+fn exchange_sets(dir: &Path, victim: &Path, stop: &std::sync::atomic::AtomicBool) -> u32 {
+    use rustix::fs::{CWD, RenameFlags, inotify, renameat_with};
+    let events = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&events, dir, inotify::WatchFlags::CREATE).unwrap();
+    let (mut buffer, mut done) = ([std::mem::MaybeUninit::uninit(); 4096], 0);
+    while !stop.load(Ordering::SeqCst) {
+        let mut reader = inotify::Reader::new(&events, &mut buffer);
+        let Ok(event) = reader.next() else {
+            std::thread::yield_now();
+            continue;
+        };
+        let name = event.file_name().and_then(|n| n.to_str().ok()).unwrap_or_default().to_owned();
+        if !name.starts_with("..2") {
+            continue;
+        }
+        let trap = dir.join("..trap");
+        fs::create_dir_all(&trap).unwrap();
+        for n in 0..300 {
+            // Refused by what an earlier exchange left, which is as good.
+            let _ = symlink(victim, trap.join(format!("k{n}")));
+        }
+        done += u32::from(renameat_with(CWD, dir.join(&name), CWD, &trap, RenameFlags::EXCHANGE).is_ok());
+    }
+    done
+}
+
+#[test]
+fn an_exchanged_directory_leads_nowhere() {
+    alone(async |w| {
+        let pod = with(json!({"configMap": {"name": "m"}}), json!({}));
+        let victim = w.temp.path().join("victim");
+        fs::write(&victim, "host").unwrap();
+        w.api.put("configmaps", "m", json!({}));
+        let dir = w.volumes.setup(&pod, &NONE).await.unwrap()["v"].clone();
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (of, at, until) = (dir.clone(), victim.clone(), stop.clone());
+        let attacker = std::thread::spawn(move || exchange_sets(&of, &at, &until));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        for n in 0..30 {
+            let keys = (0..300).map(|k| (format!("k{k}"), json!(format!("{n}")))).collect::<serde_json::Map<_, _>>();
+            w.api.put("configmaps", "m", json!({"data": keys}));
+            // It may fail while names are exchanged; then it is tried again, as the node does.
+            let _ = w.volumes.setup(&pod, &NONE).await;
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "host");
+        }
+        stop.store(true, Ordering::SeqCst);
+        assert!(attacker.join().unwrap() > 0, "the attack was made");
+        while let Err(error) = w.volumes.setup(&pod, &NONE).await {
+            assert!(std::time::Instant::now() < deadline, "{error}");
+        }
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "host");
+        w.volumes.teardown("u-1").await.unwrap();
+    });
+}
+
+#[test]
 fn what_is_missing() {
     alone(async |w| {
         w.api.put("configmaps", "m", json!({"data": {"a": "1"}}));

@@ -2,16 +2,17 @@
 //!
 //! Invariant: only Pods with such a limit are measured. Absent: pressure of the whole node.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::Pod;
+use runtime::beneath::disk_usage;
 use tokio::sync::mpsc;
 
+use crate::actor::{LAST_WORDS, NODE_FILES};
 use crate::admission::is_over;
 use crate::config::Shared;
 use crate::handle::PodEntry;
@@ -25,8 +26,17 @@ const EVERY: Duration = Duration::from_secs(10);
 struct Usage {
     /// By emptyDir volume.
     volumes: BTreeMap<String, u64>,
-    /// By container: its writable layer and its logs.
+    /// By container: its writable layer, its logs and its last words.
     containers: BTreeMap<String, u64>,
+    /// What all containers share: configMap volumes and the node's files that they may write to.
+    pod: u64,
+}
+
+/// Whose bytes they are.
+enum Whose {
+    Volume(String),
+    Container(String),
+    Pod,
 }
 
 /// Looks until dropped; whoever is over a limit is told to `updates`.
@@ -89,7 +99,7 @@ fn excess(pod: &Pod, usage: &Usage) -> Option<String> {
     let all: Vec<Option<Quantity>> = limits(pod).map(|(_, l)| l.and_then(|l| l.parse().ok())).collect();
     let total = all.iter().copied().try_fold(Quantity::from_bytes(0), |sum, limit| Some(sum + limit?));
     if let Some(total) = total.filter(|_| !all.is_empty()) {
-        let used: u64 = usage.volumes.values().chain(usage.containers.values()).sum();
+        let used: u64 = usage.volumes.values().chain(usage.containers.values()).sum::<u64>() + usage.pod;
         if over(used, &total.to_string()) {
             return Some(format!(
                 "Pod ephemeral local storage usage exceeds the total limit of containers {total}. "
@@ -108,51 +118,42 @@ fn excess(pod: &Pod, usage: &Usage) -> Option<String> {
 }
 
 async fn measure(shared: &Shared, entry: &PodEntry) -> Usage {
-    let mut places: Vec<(bool, String, PathBuf)> = Vec::new();
+    let mut places: Vec<(Whose, PathBuf)> = Vec::new();
     for (name, _) in empty_dirs(&entry.pod) {
-        places.push((true, name.to_owned(), shared.volumes.empty_dir(&entry.pod, name)));
+        places.push((Whose::Volume(name.to_owned()), shared.volumes.empty_dir(&entry.pod, name)));
     }
-    let mut usage = Usage::default();
+    let dir = shared.pod_dir(entry.pod.metadata.uid.as_deref().unwrap_or_default());
+    places.extend(shared.volumes.config_maps(&entry.pod).into_iter().map(|place| (Whose::Pod, place)));
+    places.extend(NODE_FILES.iter().map(|name| (Whose::Pod, dir.join(name))));
+    for c in lifecycle::containers(&entry.pod) {
+        for place in [entry.log_dir.join(c.name()), dir.join(LAST_WORDS).join(c.name())] {
+            places.push((Whose::Container(c.name().to_owned()), place));
+        }
+    }
     for (name, instances) in &entry.containers {
-        places.push((false, name.clone(), entry.log_dir.join(name)));
         for instance in instances {
             match shared.config.runtime.writable_layer(&instance.id).await {
-                Ok(dir) => places.push((false, name.clone(), dir)),
+                Ok(dir) => places.push((Whose::Container(name.clone()), dir)),
                 Err(e) => tracing::debug!("the layer of {name} is not measured: {e}"),
             }
         }
     }
     let measured = tokio::task::spawn_blocking(move || {
-        places.into_iter().map(|(volume, name, dir)| (volume, name, disk_usage(&dir))).collect::<Vec<_>>()
+        places.into_iter().map(|(whose, place)| (whose, disk_usage(&place))).collect::<Vec<_>>()
     });
     let measured = measured.await.unwrap_or_else(|e| {
         tracing::error!("local storage is not measured: {e}");
         Vec::new()
     });
-    for (volume, name, used) in measured {
-        let of = if volume { &mut usage.volumes } else { &mut usage.containers };
-        *of.entry(name).or_default() += used;
+    let mut usage = Usage::default();
+    for (whose, used) in measured {
+        *match whose {
+            Whose::Volume(name) => usage.volumes.entry(name).or_default(),
+            Whose::Container(name) => usage.containers.entry(name).or_default(),
+            Whose::Pod => &mut usage.pod,
+        } += used;
     }
     usage
-}
-
-/// Bytes that a tree takes on its own file system, hard links once. What vanishes meanwhile takes none.
-fn disk_usage(root: &Path) -> u64 {
-    let Ok(top) = std::fs::symlink_metadata(root) else { return 0 };
-    let (mut sum, mut linked, mut dirs) = (0, BTreeSet::new(), vec![root.to_owned()]);
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            if meta.dev() != top.dev() || (meta.nlink() > 1 && !meta.is_dir() && !linked.insert(meta.ino())) {
-                continue;
-            }
-            sum += meta.blocks() * 512;
-            if meta.is_dir() {
-                dirs.push(entry.path());
-            }
-        }
-    }
-    sum
 }
 
 #[cfg(test)]
@@ -168,6 +169,7 @@ mod tests {
         let usage = |volume, a, b| Usage {
             volumes: [("v".to_owned(), mebi(volume))].into(),
             containers: [("a".to_owned(), mebi(a)), ("b".to_owned(), mebi(b))].into(),
+            pod: 0,
         };
         let sized = json!([{"name": "v", "emptyDir": {"sizeLimit": "5Mi"}}]);
         let free = json!([{"name": "v", "emptyDir": {}}]);
@@ -194,6 +196,13 @@ mod tests {
                 usage(3, 4, 4),
                 Some("Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. "),
             ),
+            (
+                "sum with the Pod's own",
+                &free,
+                limited.clone(),
+                Usage { pod: mebi(3), ..usage(0, 4, 4) },
+                Some("Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. "),
+            ),
             ("no sum without every limit", &free, json!({}), usage(30, 4, 4), None),
             (
                 "memory",
@@ -209,18 +218,5 @@ mod tests {
             assert_eq!(excess(&pod, &used).as_deref(), want, "{name}");
             assert!(is_limited(&pod));
         }
-    }
-
-    #[test]
-    fn what_a_tree_takes() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("d")).unwrap();
-        let file = dir.path().join("d/file");
-        std::fs::write(&file, vec![1; 1 << 20]).unwrap();
-        std::fs::hard_link(&file, dir.path().join("again")).unwrap();
-        std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
-        let used = disk_usage(dir.path());
-        assert!((1 << 20..2 << 20).contains(&used), "{used}");
-        assert_eq!(disk_usage(Path::new("/none")), 0);
     }
 }

@@ -1,12 +1,15 @@
 //! Housekeeping beside the Pods: image garbage collection by disk use, log rotation.
 
 use std::collections::HashSet;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use runtime::beneath::{self, Dir};
 
 use crate::config::Shared;
 
@@ -113,9 +116,13 @@ fn rotate(log: &Path, keep: usize) -> io::Result<()> {
 
 fn compress(path: &Path) -> io::Result<()> {
     let tmp = PathBuf::from(format!("{}.tmp", path.display()));
-    let mut out = flate2::write::GzEncoder::new(std::fs::File::create(&tmp)?, flate2::Compression::default());
-    io::copy(&mut std::fs::File::open(path)?, &mut out)?;
-    out.finish()?;
+    let dir = Dir::open(path.parent().unwrap_or(Path::new("/")))?;
+    let name = tmp.file_name().unwrap_or_default();
+    // What an earlier attempt left.
+    dir.remove(name)?;
+    let mut out = flate2::write::GzEncoder::new(dir.create(name)?, flate2::Compression::default());
+    io::copy(&mut beneath::open_path(path)?, &mut out)?;
+    out.finish()?.set_permissions(Permissions::from_mode(0o644))?;
     std::fs::rename(&tmp, format!("{}.gz", path.display()))?;
     std::fs::remove_file(path)
 }

@@ -22,7 +22,8 @@ use rustix::io::Errno;
 /// Links of no kind, and nothing above.
 const STRICT: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Directories within each other that are removed in place; deeper ones are moved up first.
 const DEEP: usize = 32;
 /// How often a directory that is filled while it is removed is tried.
@@ -362,7 +363,9 @@ impl Walk {
             }
             let Ok(stat) = dir.stat(name) else { continue };
             let is_dir = type_of(&stat) == FileType::Directory;
-            if stat.st_dev != self.device || (stat.st_nlink > 1 && !is_dir && !self.linked.insert(stat.st_ino)) {
+            if stat.st_dev != self.device
+                || (stat.st_nlink > 1 && !is_dir && !self.linked.insert(stat.st_ino))
+            {
                 continue;
             }
             self.sum += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;

@@ -2,12 +2,13 @@
 //! reads its last words when it ended.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use images::Image;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use runtime::beneath::{self, Dir};
 use runtime::{ContainerSpec, ContainerStatus, Mount};
 use serde_json::Value;
 
@@ -25,6 +26,10 @@ pub(super) const IMAGE_FIELD: &str = "minke.dev/image";
 pub(super) const RESOURCES: &str = "minke.dev/resources";
 /// Where Localhost seccomp profiles are looked up, below DATA_DIR.
 const SECCOMP: &str = "seccomp";
+/// Below a Pod's directory: files that all its containers have.
+pub(crate) const NODE_FILES: [&str; 3] = ["etc-hosts", "resolv.conf", "hostname"];
+/// Below a Pod's directory: what containers said last, by their names.
+pub(crate) const LAST_WORDS: &str = "containers";
 /// Bytes of a log that are read for its last lines.
 const LOG_TAIL: u64 = 64 << 10;
 
@@ -159,25 +164,21 @@ fn data(object: &Value, secret: bool) -> BTreeMap<String, String> {
 
 /// A fresh file for a container's last words, which anybody may write.
 fn termination_log(pod_dir: &Path, container: &str) -> Result<PathBuf, String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let dir = pod_dir.join("containers").join(container);
-    let path = dir.join(format!("{:08x}", rand::random::<u32>()));
+    let dir = pod_dir.join(LAST_WORDS).join(container);
+    let name = format!("{:08x}", rand::random::<u32>());
     let make = || {
         std::fs::create_dir_all(&dir)?;
-        std::fs::write(&path, b"")?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))
+        beneath::give(Dir::open(&dir)?.create(&name)?, None, None, 0o666)
     };
-    make().map_err(|e: std::io::Error| format!("make {}: {e}", path.display()))?;
-    Ok(path)
+    make().map_err(|e: std::io::Error| format!("make {}: {e}", dir.join(&name).display()))?;
+    Ok(dir.join(name))
 }
 
 fn tail(path: &Path, bytes: u64) -> std::io::Result<Vec<u8>> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = beneath::open_path(path)?;
     let size = file.metadata()?.len();
     file.seek(SeekFrom::Start(size.saturating_sub(bytes)))?;
-    let mut out = Vec::new();
-    file.take(bytes).read_to_end(&mut out)?;
-    Ok(out)
+    Ok(beneath::read_most(file, bytes)?.0)
 }
 
 /// What an ended container leaves to be read: the runtime's words and its own.
@@ -248,5 +249,17 @@ mod tests {
         std::fs::write(&file, "bye").unwrap();
         status.message = "killed".into();
         assert_eq!(last_words(&pod, &status), "killed: bye");
+        let long = std::fs::File::options().write(true).open(&file).unwrap();
+        long.set_len(1 << 40).unwrap();
+        assert_eq!(last_words(&pod, &status).len(), "killed: ".len() + termination::FILE_BYTES);
+        status.message = String::new();
+        for n in 0..2 {
+            std::fs::remove_file(&file).unwrap();
+            match n {
+                0 => nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                _ => std::os::unix::fs::symlink("/etc/passwd", &file).unwrap(),
+            }
+            assert_eq!(last_words(&pod, &status), "one two\nthree\n", "as if there were no file");
+        }
     }
 }

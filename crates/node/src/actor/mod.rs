@@ -23,6 +23,7 @@ use crate::files;
 use crate::handle::PodEntry;
 use crate::status::Publisher;
 use crate::volumes::HostPaths;
+pub(crate) use make::{LAST_WORDS, NODE_FILES};
 use work::{Done, Effect, Work};
 
 /// What the actor is told from outside.
@@ -317,8 +318,6 @@ pub(crate) fn about(pod: &Pod) -> About {
 
 /// Writes a small file without replacing it: a running container may have this very file mounted.
 fn write_in_place(path: &std::path::Path, text: &str) -> Result<(), String> {
-    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    std::fs::write(path, text).map_err(|e| format!("write {}: {e}", path.display()))
+    runtime::beneath::write_in_place(path, text.as_bytes())
+        .map_err(|e| format!("write {}: {e}", path.display()))
 }

@@ -133,7 +133,7 @@ impl Work {
         let (ns, name) = self.meta();
         let dir = self.shared.pod_dir(&self.uid);
         let logs = self.shared.log_dir(ns, name, &self.uid);
-        for d in [dir.join("volumes"), dir.join("containers"), logs] {
+        for d in [dir.join("volumes"), dir.join(super::make::LAST_WORDS), logs] {
             std::fs::create_dir_all(&d).map_err(|e| format!("mkdir {}: {e}", d.display()))?;
         }
         let mode = std::fs::Permissions::from_mode(0o750);

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use runtime::beneath;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -39,7 +40,7 @@ pub(super) async fn run(
     if query.limit_bytes == Some(0) {
         return Ok(());
     }
-    let mut file = File::open(path)?;
+    let mut file = beneath::open_path(path)?;
     let start = query.tail_lines.map_or(Ok(0), |lines| tail_start(&file, lines))?;
     file.seek(SeekFrom::Start(start))?;
     let mut reader = Reader { file, pending: Vec::new(), writer: Writer::new(query) };
@@ -53,7 +54,7 @@ pub(super) async fn run(
             return Ok(());
         }
         if replaced {
-            reader.file = File::open(path)?;
+            reader.file = beneath::open_path(path)?;
             continue;
         }
         match &waker {

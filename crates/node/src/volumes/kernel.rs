@@ -4,11 +4,13 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use runtime::Trash;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// Makes a volume's directory, its parents with 0750; whether it is new.
@@ -62,14 +64,25 @@ pub(super) fn remove_with_mounts(dir: &Path, trash: &Trash) -> Result<(), String
             break;
         }
         for point in mounted.iter().rev() {
-            unmount(point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
-                .map_err(|e| format!("unmount {}: {}", point.display(), io::Error::from(e)))?;
+            unmount_at(&canonical, point).map_err(|e| format!("unmount {}: {e}", point.display()))?;
         }
     }
     if let Some(left) = mounts_below(&canonical)?.first() {
         return Err(format!("{} is still mounted", left.display()));
     }
     trash.put(dir).map_err(|error| format!("remove {}: {error}", dir.display()))
+}
+
+/// Unmounts what the table shows at `point`, `root` or below it: no link on the way leads to another mount.
+fn unmount_at(root: &Path, point: &Path) -> io::Result<()> {
+    let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
+    let below = point.strip_prefix(root).map_err(io::Error::other)?;
+    let Some(name) = below.file_name() else { return Ok(unmount(point, flags)?) };
+    let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let above = below.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above = openat2(root, above, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+    Ok(unmount(Path::new("/proc/self/fd").join(above.as_raw_fd().to_string()).join(name), flags)?)
 }
 
 /// Mount points at or below a directory, in the order in which they were mounted.

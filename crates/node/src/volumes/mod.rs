@@ -160,9 +160,7 @@ impl Volumes {
             })?;
             let source = match subpath::wanted(mount, env)? {
                 None => root.clone(),
-                Some(path) => {
-                    subpath::bind(&self.pod_dir(pod), root, &path, mount, &container.name, index)?
-                }
+                Some(path) => subpath::bind(&self.pod_dir(pod), root, &path, mount, &container.name, index)?,
             };
             let read_only = mount.read_only == Some(true);
             Ok(Mount {
@@ -223,6 +221,14 @@ impl Volumes {
     #[must_use]
     pub fn empty_dir(&self, pod: &Pod, name: &str) -> PathBuf {
         self.volume_dir(pod, "empty-dir", name)
+    }
+
+    /// Where the Pod's configMap volumes are; those of other kinds are in memory.
+    #[must_use]
+    pub fn config_maps(&self, pod: &Pod) -> Vec<PathBuf> {
+        let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+        let on_disk = volumes.filter(|v| v.config_map.is_some());
+        on_disk.map(|v| self.volume_dir(pod, "configmap", &v.name)).collect()
     }
 
     fn volume_dir(&self, pod: &Pod, kind: &str, name: &str) -> PathBuf {

@@ -6,15 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::VolumeMount;
-use rustix::fs::{
-    CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, fstat, mkdirat, openat, openat2,
-};
+use runtime::beneath;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
@@ -65,18 +64,16 @@ const FILE_MOST: u64 = 1 << 20;
 /// If it cannot be read, is no regular file, or is longer than a megabyte.
 pub fn read_file(root: &Path, path: &Path) -> io::Result<Option<String>> {
     let root = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat2(&root, path, flags, Mode::empty(), BENEATH) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-        other => fs::File::from(other?),
+    let file = match beneath::open_file(&root, path, BENEATH) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        other => other?,
     };
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.len() > FILE_MOST {
-        return Err(io::Error::other("not a regular file of at most a megabyte"));
+    match beneath::read_most(file, FILE_MOST)? {
+        (bytes, true) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        _ => Err(io::Error::other("longer than a megabyte")),
     }
-    let mut bytes = Vec::new();
-    file.take(FILE_MOST).read_to_end(&mut bytes)?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Binds `path` of the volume at `root` to the Pod's `volume-subpaths` and returns where.
@@ -138,8 +135,8 @@ fn is_mount_point(path: &Path) -> io::Result<bool> {
 
 /// Opens a path beneath the volume, making missing directories with the mode of the volume's root.
 fn open_or_make(root: &Path, path: &Path) -> io::Result<OwnedFd> {
-    let meta = fs::metadata(root)?;
     let top = openat(CWD, root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let meta = fstat(&top)?;
     let open = |path: &Path| openat2(&top, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), BENEATH);
     match open(path) {
         Err(Errno::NOENT) => (),
@@ -157,8 +154,7 @@ fn open_or_make(root: &Path, path: &Path) -> io::Result<OwnedFd> {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let made = openat2(&at, name, flags, Mode::empty(), BENEATH | ResolveFlags::NO_SYMLINKS)?;
                 // fsGroup on the volume's root is inherited with the set-group-id bit.
-                fchown(&made, Some(Uid::from_raw(meta.uid())), Some(Gid::from_raw(meta.gid())))?;
-                fchmod(&made, Mode::from_raw_mode(meta.mode() & 0o7777))?;
+                beneath::give(&made, Some(meta.st_uid), Some(meta.st_gid), meta.st_mode & 0o7777)?;
                 made
             }
             Err(error) => return Err(error.into()),

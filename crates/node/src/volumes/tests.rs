@@ -227,7 +227,8 @@ fn an_exchanged_directory_leads_nowhere() {
         let attacker = std::thread::spawn(move || exchange_sets(&of, &at, &until));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         for n in 0..30 {
-            let keys = (0..300).map(|k| (format!("k{k}"), json!(format!("{n}")))).collect::<serde_json::Map<_, _>>();
+            let keys =
+                (0..300).map(|k| (format!("k{k}"), json!(format!("{n}")))).collect::<serde_json::Map<_, _>>();
             w.api.put("configmaps", "m", json!({"data": keys}));
             // It may fail while names are exchanged; then it is tried again, as the node does.
             let _ = w.volumes.setup(&pod, &NONE).await;

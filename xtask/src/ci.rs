@@ -62,7 +62,7 @@ fn print(line: &str) {
 }
 
 fn tools() -> Result<()> {
-    packages::install(&[])?;
+    packages::provide(&[])?;
     packages::kubectl()?;
     Ok(())
 }

@@ -50,7 +50,7 @@ fn reachable() -> bool {
 }
 
 fn mirror() -> Result<Registry> {
-    packages::install(&["busybox-static", "docker-registry"])?;
+    packages::provide(&["busybox-static", "docker-registry"])?;
     let registry = Registry::start()?;
     registry.push(&image::busybox()?, "library/busybox", "latest")?;
     Ok(registry)

@@ -17,12 +17,41 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// Where fetched and unpacked tools lie.
+#[must_use]
+pub fn tools() -> PathBuf {
+    target().join("tools")
+}
+
+/// Where programs are looked for: PATH, the administrator's programs, and what has been unpacked.
+fn places() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    for more in ["/usr/sbin".into(), "/sbin".into(), tools().join("bin")] {
+        if !places.contains(&more) {
+            places.push(more);
+        }
+    }
+    places
+}
+
+/// A command that finds its program, and whatever that runs in its turn, where [`find`] does.
+#[must_use]
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    // Only a place with a colon in its name cannot be joined; PATH itself gave none such.
+    if let Ok(path) = std::env::join_paths(places()) {
+        command.env("PATH", path);
+    }
+    command
+}
+
 /// Runs a command in the workspace's root with its output on ours.
 ///
 /// # Errors
 /// If it cannot be started or does not exit with 0.
 pub fn run(program: &str, args: &[&str]) -> Result<()> {
-    let status = Command::new(program)
+    let status = command(program)
         .args(args)
         .current_dir(root())
         .stdin(Stdio::null())
@@ -39,7 +68,7 @@ pub fn run(program: &str, args: &[&str]) -> Result<()> {
 /// # Errors
 /// If it cannot be started or does not exit with 0; the message holds its stderr.
 pub fn output(program: &str, args: &[&str]) -> Result<String> {
-    let out = Command::new(program)
+    let out = command(program)
         .args(args)
         .current_dir(root())
         .stdin(Stdio::null())
@@ -56,12 +85,8 @@ pub fn output(program: &str, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// Whether a program is found in PATH.
+/// The file of a program: in PATH, among the administrator's programs, or unpacked.
 #[must_use]
-pub fn have(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path)
-            .chain(["/usr/sbin".into(), "/sbin".into()])
-            .any(|dir| dir.join(program).is_file())
-    })
+pub fn find(program: &str) -> Option<PathBuf> {
+    places().iter().map(|place| place.join(program)).find(|path| path.is_file())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::packages;
 use crate::shell::output;
 
 /// An image ready to be pushed or written to an archive.
@@ -30,16 +31,15 @@ pub fn digest(bytes: &[u8]) -> String {
 /// # Errors
 /// If busybox is not installed.
 pub fn busybox() -> Result<Image> {
-    let program = ["/bin/busybox", "/usr/bin/busybox"]
-        .into_iter()
-        .find_map(|p| fs::read(p).ok())
-        .context("busybox is not installed")?;
+    let path = packages::busybox()?;
+    let program = fs::read(&path).with_context(|| path.display().to_string())?;
+    let applets = output(path.to_str().context("a UTF-8 path")?, &["--list"])?;
     let mut tar = tar::Builder::new(Vec::new());
     for dir in ["bin/", "etc/", "home/", "root/", "tmp/", "usr/", "usr/bin/", "var/", "var/run/"] {
         entry(&mut tar, tar::EntryType::Directory, dir, if dir == "tmp/" { 0o1777 } else { 0o755 }, &[])?;
     }
     entry(&mut tar, tar::EntryType::Regular, "bin/busybox", 0o755, &program)?;
-    for applet in output("busybox", &["--list"])?.lines().filter(|a| *a != "busybox") {
+    for applet in applets.lines().filter(|a| *a != "busybox") {
         let mut header = header(tar::EntryType::Symlink, 0o777, 0);
         tar.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::http::{Answer, send_as};
 use super::image::{Image, digest, gzip};
+use crate::shell::command;
 
 /// A running registry.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Registry {
                 dir.path().join("data").display()
             ),
         )?;
-        let child = Command::new("docker-registry")
+        let child = command("docker-registry")
             .arg("serve")
             .arg(&config)
             .stdin(Stdio::null())

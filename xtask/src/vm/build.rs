@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::kit::image;
+use crate::kit::packages::apt;
+use crate::kit::{image, packages};
 use crate::shell::{output, run, target};
 
 /// Modules that the machine needs, with what they depend on.
@@ -64,6 +65,7 @@ fn kernel() -> Result<PathBuf> {
     if tree.join("complete").exists() {
         return Ok(tree);
     }
+    run("apt-get", &["-qq", "update"])?;
     let depends = output("apt-cache", &["depends", "linux-image-cloud-amd64"])?;
     let package = depends
         .lines()
@@ -72,16 +74,9 @@ fn kernel() -> Result<PathBuf> {
         .to_owned();
     let work = target().join("vm");
     fs::create_dir_all(&work)?;
-    let at = work.to_str().context("a UTF-8 path")?;
-    run(
-        "sh",
-        &[
-            "-c",
-            &format!(
-                "cd '{at}' && rm -f ./*.deb && apt-get -qq download '{package}' && dpkg-deb -x ./*.deb kernel && rm -f ./*.deb"
-            ),
-        ],
-    )?;
+    let fetched = tempfile::tempdir_in(&work)?;
+    apt::download(std::slice::from_ref(&package), fetched.path())?;
+    apt::unpack(fetched.path(), &tree)?;
     let version = package.trim_start_matches("linux-image-");
     run("depmod", &["-b", tree.to_str().context("a UTF-8 path")?, version])?;
     fs::write(tree.join("complete"), "")?;
@@ -96,7 +91,7 @@ fn initramfs(dir: &Path, tree: &Path, version: &str) -> Result<PathBuf> {
     for name in ["dev", "proc", "new"] {
         fs::create_dir(root.join(name))?;
     }
-    fs::copy("/bin/busybox", root.join("bin/busybox")).context("busybox-static")?;
+    fs::copy(packages::busybox()?, root.join("bin/busybox")).context("busybox")?;
     let from = tree.join("lib/modules").join(version);
     let mut insmod = Vec::new();
     for module in needed(&from)? {
@@ -150,7 +145,7 @@ fn disk(dir: &Path, init: &str) -> Result<PathBuf> {
     for name in ["bin", "sbin", "cases", "dev", "etc", "proc", "root", "run", "sys", "tmp", "var/lib"] {
         fs::create_dir_all(root.join(name))?;
     }
-    fs::copy("/bin/busybox", root.join("bin/busybox")).context("busybox-static")?;
+    fs::copy(packages::busybox()?, root.join("bin/busybox")).context("busybox")?;
     symlink("busybox", root.join("bin/sh"))?;
     // The whole workspace's features, as everywhere: what CI has built already is not built again.
     let only = ["--bin", "minke", "--example", "powercut"];
@@ -159,7 +154,7 @@ fn disk(dir: &Path, init: &str) -> Result<PathBuf> {
     for (program, from) in [("bin/minke", "minke"), ("bin/powercut", "examples/powercut")] {
         run("strip", &["-o", text(&root.join(program))?, text(&built.join(from))?])?;
     }
-    with_libraries("/usr/sbin/dmsetup", &root)?;
+    with_libraries("dmsetup", &root)?;
     image::save(&image::busybox()?, &["busybox:latest", "busybox:1.36"], &root.join("busybox.tar"))?;
     executable(&root.join("init.sh"), init)?;
     fs::write(root.join("powercut.sh"), include_str!("powercut.sh"))?;
@@ -190,12 +185,17 @@ fn blank(dir: &Path, name: &str, bytes: u64) -> Result<PathBuf> {
 
 /// Copies a program of this system to the root, as `/bin/NAME`, with the libraries that it loads.
 fn with_libraries(program: &str, root: &Path) -> Result<()> {
-    let name = Path::new(program).file_name().context("a program")?;
-    fs::copy(program, root.join("bin").join(name)).context(program.to_owned())?;
-    for library in output("ldd", &[program])?.split_whitespace().filter(|word| word.starts_with('/')) {
-        let to = root.join(library.trim_start_matches('/'));
+    let (path, libraries) = packages::with_libraries(program)?;
+    fs::copy(path, root.join("bin").join(program)).with_context(|| program.to_owned())?;
+    let lib = format!("lib/{}-linux-gnu", std::env::consts::ARCH);
+    fs::create_dir_all(root.join(&lib))?;
+    for library in libraries {
+        // The program names its loader by path, which is therefore kept; all others are looked for in one place.
+        let name = library.file_name().context("a library's name")?;
+        let loader = name.to_string_lossy().starts_with("ld-linux");
+        let to = if loader { root.join(library.strip_prefix("/")?) } else { root.join(&lib).join(name) };
         fs::create_dir_all(to.parent().context("a library in a directory")?)?;
-        fs::copy(library, &to).with_context(|| library.to_owned())?;
+        fs::copy(&library, &to).with_context(|| library.display().to_string())?;
     }
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::build::Built;
+use crate::shell::command;
 
 /// How long a machine may run at most.
 const CEILING: Duration = Duration::from_secs(300);
@@ -41,7 +42,7 @@ impl Machine {
     pub fn boot(built: &Built, extra: &Extra<'_>) -> Result<Self> {
         let console = built.dir.path().join("console.log");
         fs::write(&console, "")?;
-        let mut qemu = Command::new("qemu-system-x86_64");
+        let mut qemu = command("qemu-system-x86_64");
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"])
             .args(["-display", "none", "-no-reboot", "-nic", "none", "-monitor", "none"])
             .arg("-append")

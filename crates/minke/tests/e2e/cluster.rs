@@ -207,7 +207,7 @@ fn tail(text: &str) -> String {
 
 /// kubectl 1.36, fetched by `cargo xtask ci` (or now).
 fn kubectl_path() -> PathBuf {
-    xtask::kit::packages::tools_dir().join("kubectl")
+    xtask::shell::tools().join("kubectl")
 }
 
 impl Drop for Cluster {

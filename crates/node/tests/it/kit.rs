@@ -43,6 +43,7 @@ fn entry(tar: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, bytes: &[u8]) {
 /// A docker archive of one layer, named busybox:1.
 fn busybox() -> Vec<u8> {
     use sha2::Digest as _;
+    let program = xtask::kit::packages::busybox().unwrap();
     let mut layer = tar::Builder::new(Vec::new());
     for dir in ["bin/", "etc/", "proc/", "sys/", "dev/", "root/"] {
         entry(&mut layer, dir, 0o755, b"");
@@ -52,9 +53,9 @@ fn busybox() -> Vec<u8> {
     dir.set_mode(0o1777);
     dir.set_size(0);
     layer.append_data(&mut dir, "tmp/", &b""[..]).unwrap();
-    entry(&mut layer, "bin/busybox", 0o755, &std::fs::read("/bin/busybox").unwrap());
+    entry(&mut layer, "bin/busybox", 0o755, &std::fs::read(&program).unwrap());
     entry(&mut layer, "etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n");
-    let list = std::process::Command::new("/bin/busybox").arg("--list").output().unwrap();
+    let list = std::process::Command::new(&program).arg("--list").output().unwrap();
     for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|applet| *applet != "busybox") {
         let mut link = tar::Header::new_gnu();
         link.set_entry_type(tar::EntryType::Symlink);

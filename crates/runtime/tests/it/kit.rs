@@ -25,9 +25,10 @@ pub fn prepare_machine() {
     for dir in ["bin", "etc", "tmp", "root", "proc", "sys", "dev", "home/app"] {
         std::fs::create_dir_all(root.join(dir)).unwrap();
     }
-    std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    let busybox = xtask::kit::packages::busybox().unwrap();
+    std::fs::copy(&busybox, root.join("bin/busybox")).unwrap();
     std::fs::copy("/proc/self/exe", root.join("bin/probe")).unwrap();
-    let list = std::process::Command::new("/bin/busybox").arg("--list").output().unwrap();
+    let list = std::process::Command::new(&busybox).arg("--list").output().unwrap();
     for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|applet| *applet != "busybox") {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }

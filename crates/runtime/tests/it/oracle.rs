@@ -155,7 +155,7 @@ fn by_runc(kit: &Kit, case: &Case, number: usize) -> String {
     assert!(copied.success());
     let config = case.runcs(&format!("{}/runc{number}", kit.config.cgroup_root));
     std::fs::write(bundle.join("config.json"), config.to_string()).unwrap();
-    let output = Command::new("runc")
+    let output = xtask::shell::command("runc")
         .arg("--root")
         .arg(kit.dir.join("runc"))
         .args(["run", "--bundle"])

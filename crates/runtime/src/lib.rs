@@ -9,6 +9,7 @@ mod caps;
 mod cgroup;
 mod embedded;
 mod link;
+mod mounts;
 mod plan;
 mod rootfs;
 mod seccomp;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use embedded::{Config, Embedded};
+pub use mounts::{MountPoint, mount_points, mount_points_below};
 pub use rootfs::mount_layers;
 pub use trash::Trash;
 pub use types::*;

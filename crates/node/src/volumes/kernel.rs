@@ -5,7 +5,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -87,45 +86,6 @@ fn unmount_at(root: &Path, point: &Path) -> io::Result<()> {
 
 /// Mount points at or below a directory, in the order in which they were mounted.
 pub(super) fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>, String> {
-    // This thread's: `self` would be the main thread's mount namespace.
-    let table = "/proc/thread-self/mountinfo";
-    let table = fs::read(table).map_err(|e| format!("read {table}: {e}"))?;
-    let point = |line: &[u8]| line.split(|b| *b == b' ').nth(4).map(unescape);
-    Ok(table.split(|b| *b == b'\n').filter_map(point).filter(|path| path.starts_with(dir)).collect())
-}
-
-/// Spaces, tabs, newlines and backslashes are three octal digits in the table.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        let octal = |b: &u8| matches!(b, b'0'..=b'7').then(|| u32::from(b - b'0'));
-        let code = match (first, tail) {
-            (b'\\', [a, b, c, ..]) => {
-                octal(a).zip(octal(b)).zip(octal(c)).map(|((a, b), c)| a * 64 + b * 8 + c)
-            }
-            _ => None,
-        };
-        match code.and_then(|code| u8::try_from(code).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsStr::from_bytes(&out))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tables_escapes() {
-        assert_eq!(unescape(br"/a\040b\134c\0"), Path::new(r"/a b\c\0"));
-    }
+    let mounts = runtime::mount_points_below(dir).map_err(|e| format!("read the table of mounts: {e}"))?;
+    Ok(mounts.into_iter().map(|mount| mount.at).collect())
 }

@@ -21,7 +21,7 @@ use crate::generic::body::Body;
 use crate::generic::watch::{Frame, Stream};
 use crate::http::{attributes, find};
 use crate::object;
-use crate::request::{Info, Params};
+use crate::request::{FieldValidation, Info, Params};
 use crate::server::Server;
 use crate::sub::{self, Action};
 
@@ -92,6 +92,11 @@ impl Handle {
             field_manager: manager.clone(),
             dry_run: options.dry_run,
             force: options.force.then_some(true),
+            field_validation: if options.strict {
+                FieldValidation::Strict
+            } else {
+                FieldValidation::default()
+            },
             ..Params::default()
         }
     }

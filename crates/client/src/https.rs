@@ -223,6 +223,9 @@ impl Https {
         if options.force {
             put("force", "true");
         }
+        if options.strict {
+            put("fieldValidation", "Strict");
+        }
         out
     }
 }

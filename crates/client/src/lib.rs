@@ -119,6 +119,8 @@ pub struct Options {
     pub dry_run: bool,
     /// `force` of apply.
     pub force: bool,
+    /// `fieldValidation=Strict`: unknown and duplicate fields are refused.
+    pub strict: bool,
 }
 
 /// One call.

@@ -1,6 +1,7 @@
 //! `--apply FILE` and `play FILE`: the objects of a manifest, created or brought up to date in order.
 //!
-//! Absent: what kubectl's apply remembers (last-applied); this is for manifests that an instance starts with.
+//! Invariant: as strict as kubectl: what is not of an object's schema is refused, not dropped. Absent: what kubectl's
+//! apply remembers (last-applied); this is for manifests that an instance starts with.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +13,39 @@ use serde_json::Value;
 /// An object of a manifest and where it goes.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// The object's place.
-    pub target: Target,
+    /// What people call it, e.g. `job.batch/hello`.
+    pub label: String,
+    /// The object's place; `None` for a kind that is not served.
+    pub target: Option<Target>,
     /// The object.
     pub object: Value,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is new.
+    Created,
+    /// It was there and is different now.
+    Configured,
+    /// It was there and is as it was.
+    Unchanged,
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+        })
+    }
 }
 
 /// Reads all objects of a YAML or JSON file, `List`s opened.
 ///
 /// # Errors
-/// If it cannot be read, is not YAML, or holds something that is not an object of a served kind.
+/// If it cannot be read, is not YAML, or holds something that is no object.
 pub fn read(path: &Path) -> Result<Vec<Item>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&text).with_context(|| path.display().to_string())
@@ -42,52 +66,79 @@ fn parse(text: &str) -> Result<Vec<Item>> {
 fn open(mut document: Value, into: &mut Vec<Item>) -> Result<()> {
     let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
     let (version, kind) = (text("apiVersion"), text("kind"));
+    if version.is_empty() || kind.is_empty() {
+        bail!("an object without apiVersion or kind");
+    }
     if kind == "List" {
         for inner in document["items"].as_array_mut().into_iter().flatten() {
             open(inner.take(), into)?;
         }
         return Ok(());
     }
-    let Some(known) = kinds::by_kind(&version, &kind) else {
-        bail!("no kind {kind:?} in version {version:?} is served");
-    };
     let metadata = &document["metadata"];
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
     let namespace = metadata["namespace"].as_str().unwrap_or("default").to_owned();
-    into.push(Item {
-        target: Target {
-            gvr: Gvr::new(known.group, known.version, known.plural),
-            namespace: if known.namespaced { namespace } else { String::new() },
-            name,
-            subresource: String::new(),
-        },
-        object: document,
+    let known = kinds::by_kind(&version, &kind);
+    let target = known.map(|known| Target {
+        gvr: Gvr::new(known.group, known.version, known.plural),
+        namespace: if known.namespaced { namespace } else { String::new() },
+        name: name.clone(),
+        subresource: String::new(),
     });
+    let group = version.split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+    let singular = known.map_or_else(|| kind.to_lowercase(), |known| known.singular.to_owned());
+    let shown = if name.is_empty() { metadata["generateName"].as_str().unwrap_or_default() } else { &name };
+    into.push(Item { label: format!("{singular}{group}/{shown}"), target, object: document });
     Ok(())
 }
 
-/// Creates an object, or patches the one of that name with it. Returns the stored object.
+/// Creates an object.
 ///
 /// # Errors
 /// The API's answer, with the object's name.
-pub async fn apply(objects: &Arc<dyn Objects>, item: &Item) -> Result<Value> {
-    let label = format!("{} {:?}", item.target.gvr.resource, item.target.name);
-    let create = Call {
-        target: Target { name: String::new(), ..item.target.clone() },
-        verb: Verb::Create(item.object.clone()),
-        options: Options::default(),
-    };
-    match objects.call(create).await {
-        Ok(object) => Ok(object),
-        Err(status) if status.reason == "AlreadyExists" => {
-            let patch = Call {
-                target: item.target.clone(),
-                verb: Verb::Patch(PatchType::Strategic, serde_json::to_vec(&item.object)?.into()),
-                options: Options::default(),
-            };
-            objects.call(patch).await.context(label)
+pub async fn create(objects: &Arc<dyn Objects>, item: &Item) -> Result<Value> {
+    let target = Target { name: String::new(), ..item.target()?.clone() };
+    call(objects, target, Verb::Create(item.object.clone())).await.with_context(|| item.label.clone())
+}
+
+/// Creates an object, or patches the one of that name with it.
+///
+/// # Errors
+/// The API's answer, with the object's name.
+pub async fn apply(objects: &Arc<dyn Objects>, item: &Item) -> Result<Outcome> {
+    let target = item.target()?;
+    if target.name.is_empty() {
+        // At every start it would be another one.
+        bail!("{}: an object without a name cannot be applied", item.label);
+    }
+    let found = match call(objects, target.clone(), Verb::Get).await {
+        Ok(found) => found,
+        Err(status) if status.reason == "NotFound" => {
+            return create(objects, item).await.map(|_| Outcome::Created);
         }
-        Err(status) => Err(anyhow::Error::new(status).context(label)),
+        Err(status) => return Err(status).with_context(|| item.label.clone()),
+    };
+    let patch = Verb::Patch(PatchType::Strategic, serde_json::to_vec(&item.object)?.into());
+    let patched = call(objects, target.clone(), patch).await.with_context(|| item.label.clone())?;
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    Ok(if version(&found) == version(&patched) { Outcome::Unchanged } else { Outcome::Configured })
+}
+
+async fn call(objects: &Arc<dyn Objects>, target: Target, verb: Verb) -> Result<Value, client::Status> {
+    objects.call(Call { target, verb, options: Options { strict: true, ..Options::default() } }).await
+}
+
+impl Item {
+    fn target(&self) -> Result<&Target> {
+        let said = |field: &str| self.object[field].as_str().unwrap_or_default();
+        self.target.as_ref().with_context(|| {
+            format!(
+                "{}: no kind {:?} in version {:?} is served",
+                self.label,
+                said("kind"),
+                said("apiVersion")
+            )
+        })
     }
 }
 
@@ -98,11 +149,15 @@ mod tests {
     #[test]
     fn manifests() {
         let items = parse("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n").unwrap();
-        assert_eq!(items[0].target.namespace, "default");
-        assert_eq!(items[1].target.namespace, "");
+        let namespace = |item: &Item| item.target.as_ref().unwrap().namespace.clone();
+        assert_eq!(namespace(&items[0]), "default");
+        assert_eq!(namespace(&items[1]), "");
         let list = parse("apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: x}}]\n").unwrap();
-        assert_eq!(list[0].target.namespace, "x");
-        for (text, word) in [("apiVersion: v9\nkind: Pod\n", "v9"), ("", "no objects"), ("a: [", "")] {
+        assert_eq!(namespace(&list[0]), "x");
+        let unknown = parse("apiVersion: apps/v9\nkind: Thing\nmetadata: {name: a}\n").unwrap();
+        assert_eq!(unknown[0].label, "thing.apps/a");
+        assert!(unknown[0].target().unwrap_err().to_string().contains("apps/v9"));
+        for (text, word) in [("kind: Pod\n", "apiVersion"), ("", "no objects"), ("a: [", "")] {
             assert!(format!("{:#}", parse(text).unwrap_err()).contains(word));
         }
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::say;
+use crate::{host, say};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,17 @@ struct Finding {
 /// # Errors
 /// Never: what cannot be probed is a finding.
 pub fn run(data_dir: &Path) -> Result<ExitCode> {
-    let findings =
-        [root(), kernel(), cgroups(), capabilities(), files(), overlay(data_dir), seccomp(), forwarding()];
+    let findings = [
+        root(),
+        kernel(),
+        cgroups(),
+        capabilities(),
+        files(),
+        oom(),
+        overlay(data_dir),
+        seccomp(),
+        forwarding(),
+    ];
     for finding in &findings {
         let word = match finding.verdict {
             Verdict::Ok => "ok     ",
@@ -87,21 +96,26 @@ fn cgroups() -> Finding {
     }
 }
 
+/// The bit of CAP_SYS_RESOURCE.
+const SYS_RESOURCE: u32 = 24;
+
 /// Capabilities that Pods may ask for, by bit.
 const WANTED: &[(u32, &str, &str)] = &[
     (21, "SYS_ADMIN", "no Pod runs without it"),
     (12, "NET_ADMIN", "no Pod network without it"),
-    (24, "SYS_RESOURCE", "negative oom_score_adj and raised hard limits are clamped"),
+    (SYS_RESOURCE, "SYS_RESOURCE", "negative oom_score_adj and raised hard limits are clamped"),
     (27, "MKNOD", "devices are bound from the host instead"),
 ];
 
-fn capabilities() -> Finding {
+/// A set of capabilities of this process, by the name of its line.
+fn capability_set(line: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bounding = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapBnd:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
+    let hex = status.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_default();
+    u64::from_str_radix(hex.trim(), 16).unwrap_or(0)
+}
+
+fn capabilities() -> Finding {
+    let bounding = capability_set("CapBnd:");
     let missing: Vec<_> = WANTED.iter().filter(|(bit, ..)| bounding & (1 << bit) == 0).collect();
     let words: Vec<String> = missing.iter().map(|(_, name, why)| format!("CAP_{name}: {why}")).collect();
     match missing.iter().any(|(bit, ..)| *bit == 21 || *bit == 12) {
@@ -119,6 +133,18 @@ fn files() -> Finding {
         }
         Some(n) => finding(Verdict::Ok, "open files", format!("hard limit {n}")),
         None => finding(Verdict::Ok, "open files", "no hard limit"),
+    }
+}
+
+/// How readily the kernel kills the daemon; without CAP_SYS_RESOURCE it stays as it was given.
+fn oom() -> Finding {
+    let may_lower = capability_set("CapEff:") & (1 << SYS_RESOURCE) != 0;
+    let (lowest, wanted) = (host::lowest_oom_score(may_lower), host::OOM_SCORE);
+    if lowest == wanted {
+        finding(Verdict::Ok, "oom score", format!("{wanted} for the daemon"))
+    } else {
+        let why = format!("{lowest} instead of {wanted} for the daemon: no CAP_SYS_RESOURCE");
+        finding(Verdict::Clamped, "oom score", why)
     }
 }
 

@@ -20,7 +20,9 @@ pub struct Config {
     pub kind: String,
     /// Where the API server listens; port 0 picks one once and keeps it.
     pub listen: Option<SocketAddr>,
-    /// Name of the Node; the hostname by default.
+    /// Names and addresses under which the API server is reached, beyond those that are known.
+    pub tls_sans: Vec<String>,
+    /// Name of the Node; the hostname at the first start by default, kept from then on.
     pub node_name: Option<String>,
     /// Parent of all cgroups, absolute in each hierarchy; `/minke-ID` by default.
     pub cgroup_root: Option<String>,
@@ -75,6 +77,9 @@ impl Config {
                 "cgroupRoot: {root:?} is not an absolute path"
             );
         }
+        for name in &config.tls_sans {
+            tls_san(name).context("tlsSans")?;
+        }
         Ok(config)
     }
 
@@ -94,6 +99,17 @@ pub fn mirror(text: &str) -> Result<(String, String)> {
     ensure!(!host.is_empty(), "{text:?} names no host");
     ensure!(url.starts_with("http://") || url.starts_with("https://"), "{url:?} is not an http or https URL");
     Ok((host.to_owned(), url.to_owned()))
+}
+
+/// A name or an address that a certificate can carry, as `--tls-san` takes it.
+///
+/// # Errors
+/// If it is neither.
+pub fn tls_san(text: &str) -> Result<String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let good = text.parse::<std::net::IpAddr>().is_ok() || base::names::dns1123_subdomain(name).is_empty();
+    ensure!(good, "{text:?} is neither an IP address nor a DNS name");
+    Ok(text.to_owned())
 }
 
 /// The data dir as an absolute path, which outlives changes of directory.
@@ -117,6 +133,7 @@ mod tests {
             ("kind: Config\n".to_owned(), "apiVersion"),
             (format!("{head}colour: red\n"), "colour"),
             (format!("{head}cgroupRoot: ../x\n"), "cgroupRoot"),
+            (format!("{head}tlsSans: [10.0.0.1, a_b]\n"), "tlsSans"),
         ] {
             let error = format!("{:#}", Config::parse(&text).unwrap_err());
             assert!(error.contains(word), "{error}");

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -64,9 +65,7 @@ pub fn answers(run_dir: &Path) -> bool {
 /// If the daemon fails or goes away.
 pub fn ask(run_dir: &Path, request: &Request, mut progress: impl FnMut(&str)) -> Result<Option<Vec<String>>> {
     let Ok(mut stream) = UnixStream::connect(path(run_dir)) else { return Ok(None) };
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    stream.write_all(&line).context("cannot speak to the daemon")?;
+    stream.write_all(&encode_line(request)?).context("cannot speak to the daemon")?;
     for line in BufReader::new(stream).lines() {
         match serde_json::from_str(&line.context("the daemon hung up")?)? {
             Line::Progress(text) => progress(&text),
@@ -77,6 +76,35 @@ pub fn ask(run_dir: &Path, request: &Request, mut progress: impl FnMut(&str)) ->
     bail!("the daemon hung up before it answered")
 }
 
+/// How long a daemon may take to say that it has begun.
+const BEGINS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Asks a running daemon to end its Pods and itself; whether it did what it was asked. One that does not answer at all
+/// (none runs, its socket is gone, it is stopped, or it went away meanwhile) did not.
+///
+/// # Errors
+/// What the daemon could not do.
+pub fn ask_down(run_dir: &Path) -> Result<bool> {
+    let Ok(mut stream) = UnixStream::connect(path(run_dir)) else { return Ok(false) };
+    stream.set_read_timeout(Some(BEGINS_WITHIN))?;
+    if stream.write_all(&encode_line(&Request::Down)?).is_err() {
+        return Ok(false);
+    }
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    while reader.read_line(&mut line).is_ok_and(|n| n > 0) {
+        match serde_json::from_str(&line)? {
+            Line::Progress(_) => {}
+            Line::Done(_) => return Ok(true),
+            Line::Failed(error) => bail!("{error}"),
+        }
+        // It has begun; Pods may take their grace.
+        reader.get_ref().set_read_timeout(None)?;
+        line.clear();
+    }
+    Ok(false)
+}
+
 /// Serves the socket until the task is dropped.
 ///
 /// # Errors
@@ -85,12 +113,8 @@ pub fn serve(
     run_dir: &Path,
     handler: std::sync::Arc<dyn Handler>,
 ) -> Result<impl std::future::Future<Output = ()> + Send + 'static> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(run_dir)
-        .with_context(|| format!("cannot make {}", run_dir.display()))?;
+    use std::os::unix::fs::PermissionsExt;
+    crate::instance::make_private_dir(run_dir)?;
     let path = path(run_dir);
     // A socket left by a killed daemon; the instance's lock says that no other daemon uses it.
     let _ = std::fs::remove_file(&path);
@@ -139,17 +163,17 @@ async fn answer(stream: tokio::net::UnixStream, handler: &dyn Handler) -> Result
     tokio::pin!(work);
     let outcome = loop {
         tokio::select! {
-            Some(text) = receiver.recv() => write.write_all(&encode(&Line::Progress(text))?).await?,
+            Some(text) = receiver.recv() => write.write_all(&encode_line(&Line::Progress(text))?).await?,
             outcome = &mut work => break outcome,
         }
     };
     let last = outcome.map_or_else(|error| Line::Failed(format!("{error:#}")), Line::Done);
-    write.write_all(&encode(&last)?).await?;
+    write.write_all(&encode_line(&last)?).await?;
     Ok(())
 }
 
-fn encode(line: &Line) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(line)?;
+fn encode_line(message: &impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(message)?;
     bytes.push(b'\n');
     Ok(bytes)
 }

@@ -1,14 +1,28 @@
-//! An instance: a data dir with its lock, its id, its format version and the port it once chose.
+//! An instance: a data dir with its lock, its id, its format version, its node's name and the port it once chose.
 //!
-//! Invariant: whoever holds an `Instance` is the only process working on that data dir. Absent: what is inside.
+//! Invariants: whoever holds an `Instance` is the only process working on that data dir; what it once chose it keeps.
+//! Absent: what is inside.
+
+mod files;
+mod holder;
+mod place;
+pub mod record;
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::FlockOperation;
+
+use crate::config;
+
+pub use files::{make_private_dir, remove_tree, write_atomic};
+pub use holder::{Holder, holder, seen_holder};
+
+use files::{read_number, read_word};
 
 /// Format of the data dir that this program writes.
 const FORMAT: u32 = 1;
@@ -57,28 +71,32 @@ impl Instance {
     /// # Errors
     /// If another process holds it, a newer program wrote it, or it cannot be read and written.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let dir = crate::config::absolute(dir)?;
+        let dir = config::absolute(dir)?;
         let text = dir.display().to_string();
-        make_dir(&dir)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(dir.join("lock"))
-            .with_context(|| format!("cannot open {text}/lock"))?;
+        place::expect_mounted(&dir)?;
+        make_private_dir(&dir)?;
+        let lock = open_lock(&dir.join("lock"))?;
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let pid = fs::read_to_string(dir.join("lock")).unwrap_or_default();
-            return Err(OpenError::Busy { dir: text, pid: pid.trim().to_owned() });
+            let pid = read_word(&dir.join("lock"))?.unwrap_or_default();
+            return Err(OpenError::Busy { dir: text, pid });
         }
-        let found = read_number(&dir.join("format"), 10)?.unwrap_or(FORMAT);
-        if found > FORMAT {
+        let found = read_number(&dir.join("format"), 10)?;
+        if let Some(found) = found.filter(|found| *found > FORMAT) {
             return Err(OpenError::Newer { dir: text, found });
         }
-        fs::write(dir.join("lock"), format!("{}\n", std::process::id()))
-            .with_context(|| format!("cannot write {text}/lock"))?;
-        write_atomic(&dir.join("format"), &format!("{FORMAT}\n"))?;
-        let id = match read_number(&dir.join("instance"), 16)? {
+        let id = read_number(&dir.join("instance"), 16)?;
+        if id.is_none() {
+            expect_nothing(&dir)?;
+        }
+        if let Err(error) = sign(&lock) {
+            // Only `minke down` and people read it, who find the holder otherwise, if with more work.
+            tracing::warn!(%error, "cannot write the PID into {text}/lock");
+        }
+        // What is there is not written again: a full disk must not keep an instance from starting.
+        if found.is_none() {
+            write_atomic(&dir.join("format"), &format!("{FORMAT}\n"))?;
+        }
+        let id = match id {
             Some(id) => id,
             None => {
                 let id = rand::random::<u32>();
@@ -86,7 +104,36 @@ impl Instance {
                 id
             }
         };
+        place::mark_beneath(&dir);
         Ok(Self { dir, id, _lock: lock })
+    }
+
+    /// The node's name: what it was at the first start, however the host is called now. `wanted` is what the
+    /// configuration says.
+    ///
+    /// # Errors
+    /// If another name is wanted than the instance has, or the name cannot be a Node's.
+    pub fn node_name(&self, wanted: Option<&str>) -> Result<String> {
+        let path = self.dir.join("node-name");
+        if let Some(kept) = read_word(&path)? {
+            ensure!(
+                wanted.is_none_or(|wanted| wanted == kept),
+                "nodeName: the node of {dir} is {kept:?}, its Pods are bound to it and another name, {:?}, would leave \
+                 them behind: keep {kept:?}, or choose another --data-dir",
+                wanted.unwrap_or_default(),
+                dir = self.dir.display(),
+            );
+            return Ok(kept);
+        }
+        // The hostname in lower case, as upstream's.
+        let host = || rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+        let name = wanted.map_or_else(host, str::to_owned);
+        if let Some(why) = base::names::dns1123_subdomain(&name).first() {
+            let which = if wanted.is_some() { "nodeName" } else { "the hostname, which nodeName overrides" };
+            anyhow::bail!("{which}: {name:?} cannot be the name of a Node: {why}");
+        }
+        write_atomic(&path, &format!("{name}\n"))?;
+        Ok(name)
     }
 
     /// The id as names carry it.
@@ -141,64 +188,47 @@ pub fn run_dir(id: u32) -> PathBuf {
 /// # Errors
 /// If there is no instance in it.
 pub fn id_of(dir: &Path) -> Result<u32> {
-    read_number(&dir.join("instance"), 16)?
-        .with_context(|| format!("{} is no data dir of minke", dir.display()))
-}
-
-fn make_dir(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("cannot make {}", dir.display()))
-}
-
-fn read_number(path: &Path, radix: u32) -> Result<Option<u32>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(
-            u32::from_str_radix(text.trim(), radix)
-                .with_context(|| format!("{} holds no number", path.display()))?,
-        )),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    let found = read_number(&dir.join("instance"), 16)?;
+    if found.is_none() {
+        place::expect_mounted(&config::absolute(dir)?)?;
     }
+    found.with_context(|| format!("{} is no data dir of minke", dir.display()))
 }
 
-/// Writes a small file so that it is there whole or not at all.
-///
-/// # Errors
-/// If it cannot be written, e.g. on a full disk.
-pub fn write_atomic(path: &Path, text: &str) -> Result<()> {
-    let new = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        fs::write(&new, text)?;
-        File::open(&new)?.sync_all()?;
-        fs::rename(&new, path)
+/// The lock file, which only its owner can open: whoever can may lock it.
+fn open_lock(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    let opened = || -> std::io::Result<File> {
+        let lock = options.open(path)?;
+        // One of an earlier program may be open to all.
+        if lock.metadata()?.permissions().mode() & 0o077 != 0 {
+            lock.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+        Ok(lock)
     };
-    if let Err(error) = write() {
-        bail!("cannot write {}: {error}", path.display());
-    }
+    opened().with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Writes our PID into the lock file, over what is there: that takes no new space.
+fn sign(lock: &File) -> std::io::Result<()> {
+    let text = format!("{}\n", std::process::id());
+    lock.write_all_at(text.as_bytes(), 0)?;
+    lock.set_len(text.len() as u64)
+}
+
+/// A data dir without an id must not have what only an instance leaves: under a new id nobody would find it again.
+fn expect_nothing(dir: &Path) -> Result<()> {
+    let found =
+        ["store.db", "pki", "sandboxes", "net", "pods"].into_iter().find(|name| dir.join(name).exists());
+    ensure!(
+        found.is_none(),
+        "{0}/instance is missing, although {0}/{1} is there: restore it with all that belongs to it, or choose another \
+         --data-dir",
+        dir.display(),
+        found.unwrap_or_default()
+    );
     Ok(())
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-///
-/// # Errors
-/// If it cannot be written.
-pub fn write_secret(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let dir = path.parent().context("a file has a directory")?;
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let new = dir.join(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()));
-    let write = || -> std::io::Result<()> {
-        let _ = fs::remove_file(&new);
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        fs::rename(&new, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -224,6 +254,39 @@ mod tests {
         fs::write(dir.path().join("format"), "2\n").unwrap();
         let error = Instance::open(dir.path()).unwrap_err().to_string();
         assert!(error.contains("newer minke"), "{error}");
+    }
+
+    #[test]
+    fn a_nodes_name_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let instance = Instance::open(dir.path()).unwrap();
+        let error = instance.node_name(Some("A_b")).unwrap_err().to_string();
+        assert!(error.contains("nodeName: \"A_b\""), "{error}");
+        assert_eq!(instance.node_name(Some("n1")).unwrap(), "n1");
+        assert_eq!(instance.node_name(None).unwrap(), "n1");
+        let error = instance.node_name(Some("n2")).unwrap_err().to_string();
+        assert!(error.contains("is \"n1\""), "{error}");
+    }
+
+    #[test]
+    fn a_part_that_is_missing_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Instance::open(dir.path()).unwrap());
+        fs::write(dir.path().join("store.db"), "").unwrap();
+        fs::remove_file(dir.path().join("instance")).unwrap();
+        let error = Instance::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("instance is missing, although"), "{error}");
+    }
+
+    #[test]
+    fn nobody_else_opens_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        fs::write(&lock, "12345678\n").unwrap();
+        fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+        let _instance = Instance::open(dir.path()).unwrap();
+        assert_eq!(fs::metadata(&lock).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_to_string(&lock).unwrap(), format!("{}\n", std::process::id()));
     }
 
     #[test]

@@ -7,8 +7,11 @@ mod check;
 mod config;
 mod control;
 mod down;
+mod host;
 mod image;
 mod instance;
+mod kubeconfig;
+mod ls;
 mod play;
 mod up;
 mod wiring;
@@ -43,6 +46,8 @@ enum Command {
     Down(DataDir),
     /// Runs manifests in a throwaway instance and ends with them.
     Play(play::Args),
+    /// Lists the instances of this machine.
+    Ls,
     /// Works with images.
     Image(image::Args),
     /// Says what this kernel and these privileges offer.
@@ -61,6 +66,7 @@ struct DataDir {
 
 fn main() -> ExitCode {
     limit_arenas();
+    host::set_umask();
     let cli = Cli::parse();
     log_to_stderr(cli.log_format);
     let outcome = match cli.command {
@@ -69,6 +75,7 @@ fn main() -> ExitCode {
             as_root("down").and_then(|()| down::run(&dir.data_dir)).map(|()| ExitCode::SUCCESS)
         }
         Command::Play(args) => as_root("play").and_then(|()| play::run(&args)),
+        Command::Ls => as_root("ls").and_then(|()| ls::run()).map(|()| ExitCode::SUCCESS),
         Command::Image(args) => image::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(dir) => check::run(&dir.data_dir),
         Command::Version => {
@@ -86,7 +93,7 @@ fn main() -> ExitCode {
 fn as_root(command: &str) -> anyhow::Result<()> {
     anyhow::ensure!(
         rustix::process::geteuid().is_root(),
-        "`minke {command}` needs root, to make namespaces, mounts and links: run it with sudo"
+        "`minke {command}` needs root, for namespaces, mounts and links: run it with sudo"
     );
     Ok(())
 }

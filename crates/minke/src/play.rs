@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let instance = Instance::open(&dir.0)?;
     tokio_runtime()?.block_on(async {
         let played = play(args, &config, &instance, &items).await;
-        let removed = wiring::remove(&instance).await.context("not everything could be removed");
+        let removed = wiring::remove(&instance, GRACE).await.context("not everything could be removed");
         let code = played?;
         removed?;
         Ok(ExitCode::from(code))
@@ -110,8 +110,9 @@ impl Wanted {
     fn of(items: &[apply::Item]) -> Self {
         let mut wanted = Self::default();
         for item in items {
-            let key = (item.target.namespace.clone(), item.target.name.clone());
-            match item.target.gvr.resource.as_str() {
+            let Some(target) = &item.target else { continue };
+            let key = (target.namespace.clone(), target.name.clone());
+            match target.gvr.resource.as_str() {
                 "pods" => wanted.pods.insert(key),
                 "jobs" => wanted.jobs.insert(key),
                 _ => false,

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Part, absolute};
 use crate::control::{self, Handler, Request};
-use crate::instance::{Instance, write_secret};
+use crate::instance::Instance;
+use crate::instance::record::{self, Made};
 use crate::wiring::Cluster;
-use crate::{DataDir, apply, image, say};
+use crate::{DataDir, apply, complain, host, image, kubeconfig, say};
 
 /// `minke up`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,10 @@ pub struct Args {
     /// Where the API server listens [default: 127.0.0.1:6443]; port 0 picks one once and keeps it.
     #[arg(long)]
     listen: Option<SocketAddr>,
-    /// Where the admin kubeconfig goes [default: DATA_DIR/kubeconfig].
+    /// A name or an address under which the API server is reached too, for its certificate; may be repeated.
+    #[arg(long, value_name = "NAME|IP", value_parser = crate::config::tls_san)]
+    tls_san: Vec<String>,
+    /// Where the admin kubeconfig goes [default: DATA_DIR/kubeconfig]; entries of other clusters stay in it.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
     #[command(flatten)]
@@ -111,38 +115,82 @@ pub fn tokio_runtime() -> Result<tokio::runtime::Runtime> {
     builder.build().context("cannot start threads")
 }
 
-/// Runs the daemon until SIGTERM, SIGINT or `minke down`.
+/// The signals that ask a program to end.
+pub struct Ends {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ends {
+    /// From now on they are ours, and end nothing by themselves.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next of them, by its number.
+    pub async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.hangup.recv() => 1,
+            _ = self.interrupt.recv() => 2,
+            _ = self.terminate.recv() => 15,
+        }
+    }
+}
+
+/// Runs the daemon until SIGTERM, SIGINT, SIGHUP or `minke down`.
 ///
 /// # Errors
 /// If a part cannot start; nothing half-started is left behind but the data dir.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut stages = Stages::new(false);
+    host::set_daemon();
     let mut config = args.shared.config()?;
     config.listen = args.listen.or(config.listen);
+    config.tls_sans.extend_from_slice(&args.tls_san);
     config.disable.extend(&args.disable);
     // What cannot be read is said before anything is started.
     let items = args.apply.iter().map(|file| apply::read(file)).collect::<Result<Vec<_>>>()?;
     let instance = Instance::open(&args.dir.data_dir)?;
-    tokio_runtime()?.block_on(daemon(args, &config, &items, instance, &mut stages))?;
+    let file = absolute(args.kubeconfig.as_deref().unwrap_or(&instance.dir.join("kubeconfig")))?;
+    kubeconfig::check(&file)?;
+    record::write(&instance, Made::Up)?;
+    let plan =
+        Plan { images: &args.shared.image_archive, kubeconfig: file, apply: &args.apply, manifests: items };
+    tokio_runtime()?.block_on(daemon(&plan, &config, instance, &mut stages))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn daemon(
-    args: &Args,
-    config: &Config,
-    manifests: &[Vec<apply::Item>],
-    instance: Instance,
-    stages: &mut Stages,
-) -> Result<()> {
+/// What a daemon does once before it is ready.
+struct Plan<'a> {
+    images: &'a [PathBuf],
+    kubeconfig: PathBuf,
+    apply: &'a [PathBuf],
+    manifests: Vec<Vec<apply::Item>>,
+}
+
+async fn daemon(plan: &Plan<'_>, config: &Config, instance: Instance, stages: &mut Stages) -> Result<()> {
     let cluster = Arc::new(Cluster::start(&instance, config, stages).await?);
-    for archive in &args.shared.image_archive {
+    for archive in plan.images {
         cluster.import(archive).await?;
         stages.done("image", &archive.display().to_string());
     }
-    let kubeconfig = absolute(args.kubeconfig.as_deref().unwrap_or(&instance.dir.join("kubeconfig")))?;
-    let url = write_kubeconfig(&cluster, &kubeconfig)?;
-    for (file, items) in args.apply.iter().zip(manifests) {
-        apply_all(&cluster, items).await?;
+    let url = match cluster.kubeconfig(&format!("minke-{}", instance.hex()))? {
+        Some((url, text)) => {
+            kubeconfig::write(&plan.kubeconfig, &text)?;
+            Some(url)
+        }
+        None => None,
+    };
+    for (file, items) in plan.apply.iter().zip(&plan.manifests) {
+        apply_all(&cluster, file, items).await?;
         stages.done("apply", &file.display().to_string());
     }
     let (down, mut downs) = mpsc::channel(1);
@@ -154,14 +202,13 @@ async fn daemon(
         url.map(|u| format!(", API at {u}")).unwrap_or_default()
     ));
     if cluster.admin.is_some() {
-        say(&format!("next: export KUBECONFIG={} && kubectl get nodes", kubeconfig.display()));
+        say(&format!("next: export KUBECONFIG={} && kubectl get nodes", plan.kubeconfig.display()));
     }
     // Not started by systemd: then there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut ends = Ends::new()?;
     tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+        _ = ends.next() => {}
         _ = downs.recv() => {}
     }
     control.abort();
@@ -169,17 +216,15 @@ async fn daemon(
     Ok(())
 }
 
-/// Writes the admin kubeconfig, 0600, and returns the API's URL; without an API server there is none.
-fn write_kubeconfig(cluster: &Cluster, path: &Path) -> Result<Option<String>> {
-    let Some((url, text)) = cluster.kubeconfig()? else { return Ok(None) };
-    write_secret(path, &text)?;
-    Ok(Some(url))
-}
-
-async fn apply_all(cluster: &Cluster, items: &[apply::Item]) -> Result<()> {
+/// Applies a manifest and says what became of each object. One that is refused is told, and the daemon goes on: it is
+/// there for all the others too.
+async fn apply_all(cluster: &Cluster, file: &Path, items: &[apply::Item]) -> Result<()> {
     let objects = cluster.admin.as_ref().context("--apply needs the API server")?;
     for item in items {
-        apply::apply(objects, item).await?;
+        match apply::apply(objects, item).await {
+            Ok(outcome) => say(&format!("{} {outcome}", item.label)),
+            Err(error) => complain(&format!("minke: --apply {}: {error:#}", file.display())),
+        }
     }
     Ok(())
 }
@@ -195,6 +240,8 @@ impl Handler for Control {
     async fn handle(&self, request: Request, progress: mpsc::Sender<String>) -> Result<Vec<String>> {
         match request {
             Request::Down => {
+                // That it has begun: Pods may take long to end.
+                progress.send(String::new()).await.context("the caller went away")?;
                 let ended = self.cluster.end_pods(None).await?;
                 self.down.send(()).await.context("the daemon is ending already")?;
                 Ok(vec![format!("{ended} Pods ended")])

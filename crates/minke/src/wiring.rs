@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use client::{Identity, Objects};
 use runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -19,9 +19,10 @@ use crate::config::{Config, Part};
 use crate::instance::Instance;
 use crate::up::Stages;
 
+mod names;
 mod remove;
 
-pub use remove::remove;
+pub use remove::{GRACE, remove};
 
 /// Upstream's port of a node's HTTPS endpoints.
 const NODE_PORT: u16 = 10_250;
@@ -83,6 +84,11 @@ impl Cluster {
     /// The first part that cannot start, by name.
     pub async fn start(instance: &Instance, config: &Config, stages: &mut Stages) -> Result<Self> {
         let stop = CancellationToken::new();
+        // Known, or refused, before anything is made.
+        let name = match config.runs(Part::Node) {
+            true => Some(instance.node_name(config.node_name.as_deref())?),
+            false => None,
+        };
         let images = images(instance, config).await?;
         let ground = match config.runs(Part::Node) {
             true => Some(ground(instance, config).await?),
@@ -111,9 +117,10 @@ impl Cluster {
             stages.done("controllers", "");
         }
         let mut node = None;
-        if let Some(ground) = ground {
-            node = Some(start_node(instance, config, ground, images.clone(), api.as_ref(), &stop).await?);
-            stages.done("node", &node_name(config));
+        if let (Some(ground), Some(name)) = (ground, name) {
+            let images = images.clone();
+            node = Some(start_node(instance, config, &name, ground, images, api.as_ref(), &stop).await?);
+            stages.done("node", &name);
         }
         let admin = api.as_ref().map(|a| a.server.objects(admin_identity(), "minke"));
         let log_root = instance.dir.join("log/pods");
@@ -129,14 +136,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// The API's URL and the admin kubeconfig.
+    /// The API's URL and the admin kubeconfig with it, its entries called `name`; without an API server there is none.
     ///
     /// # Errors
     /// If the certificate cannot be made.
-    pub fn kubeconfig(&self) -> Result<Option<(String, String)>> {
+    pub fn kubeconfig(&self, name: &str) -> Result<Option<(String, String)>> {
         let Some(api) = &self.api else { return Ok(None) };
-        let url = format!("https://{}", api.address);
-        let text = api.pki.admin_kubeconfig(&url, "minke")?;
+        let url = format!("https://{}", names::reachable(api.address));
+        let text = api.pki.admin_kubeconfig(&url, name)?;
         Ok(Some((url, text)))
     }
 
@@ -253,6 +260,13 @@ fn cgroup_root(instance: &Instance, config: &Config) -> String {
 
 async fn open_store(instance: &Instance) -> Result<Arc<store::SqliteStore>> {
     let path = instance.dir.join("store.db");
+    // The keys are made right after the store: without it an empty cluster would begin, and the Pods of the old one end.
+    ensure!(
+        path.exists() || !instance.dir.join("pki/ca.key").exists(),
+        "{0}/store.db is missing, but {0}/pki holds the keys of a cluster: restore it, or remove {0}/pki to begin an \
+         empty cluster",
+        instance.dir.display()
+    );
     let opened =
         tokio::task::spawn_blocking(move || store::SqliteStore::open(&path, store::Options::default()))
             .await?;
@@ -270,7 +284,7 @@ async fn start_api(
     let wanted = config.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 6443)));
     let listener = instance.bind(wanted)?;
     let address = listener.local_addr()?;
-    let mut ips = vec![address.ip()];
+    let mut ips = Vec::new();
     let mut listeners = vec![tokio_listener(listener)?];
     if let Some(ground) = ground {
         ips.push(ground.net.gateway());
@@ -282,7 +296,8 @@ async fn start_api(
             listeners.push(tokio_listener(listener)?);
         }
     }
-    let pki = apiserver::Pki::open(&instance.dir.join("pki"), &[], &ips).context("cannot open the keys")?;
+    let (dns, ips) = names::of(address.ip(), ips, &config.tls_sans);
+    let pki = apiserver::Pki::open(&instance.dir.join("pki"), &dns, &ips).context("cannot open the keys")?;
     let server = apiserver::Server::new(apiserver::Config::new(store, pki.clone()));
     server.bootstrap().await.context("cannot make the first objects")?;
     let serving = server.clone().serve(listeners, stop.clone().cancelled_owned());
@@ -298,12 +313,12 @@ async fn start_api(
 async fn start_node(
     instance: &Instance,
     config: &Config,
+    name: &str,
     ground: Ground,
     images: Arc<images::Images>,
     api: Option<&Api>,
     stop: &CancellationToken,
 ) -> Result<NodeTask> {
-    let name = node_name(config);
     let user = format!("system:node:{name}");
     let identity = Identity {
         name: user.clone(),
@@ -315,7 +330,7 @@ async fn start_node(
     let node_ip = ground.net.host_ip();
     let listener = endpoint(instance)?;
     let settings = node::Config {
-        name: name.clone(),
+        name: name.to_owned(),
         data_dir: instance.dir.clone(),
         cgroup_root: root,
         runtime: ground.runtime,
@@ -336,7 +351,7 @@ async fn start_node(
     let handle = node.handle();
     let stop = stop.child_token();
     let serving = match api {
-        Some(api) => Some(serve_node(api, &name, node_ip, listener, handle.clone())?),
+        Some(api) => Some(serve_node(api, name, node_ip, listener, handle.clone())?),
         // Without an API server nobody could prove who he is.
         None => None,
     };
@@ -422,12 +437,6 @@ fn tokio_listener(listener: std::net::TcpListener) -> Result<tokio::net::TcpList
 fn admin_identity() -> Identity {
     let groups = vec!["system:masters".to_owned(), "system:authenticated".to_owned()];
     Identity { name: "kubernetes-admin".to_owned(), groups, ..Identity::default() }
-}
-
-/// The node's name: the hostname, lower case, as upstream's.
-fn node_name(config: &Config) -> String {
-    let host = || rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    config.node_name.clone().unwrap_or_else(host)
 }
 
 #[cfg(test)]

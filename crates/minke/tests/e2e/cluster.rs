@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::isolate::cgroup_root;
 
@@ -12,6 +12,9 @@ use super::isolate::cgroup_root;
 pub struct Cluster {
     /// The directory of everything of this test.
     pub dir: tempfile::TempDir,
+    /// What a shell does right before it becomes the daemon.
+    pub shell: Option<String>,
+    said: Arc<Mutex<String>>,
     daemon: Option<Child>,
     extra: Vec<String>,
 }
@@ -38,7 +41,9 @@ impl Cluster {
             format!("apiVersion: minke.dev/v1alpha1\nkind: Config\ncgroupRoot: {}\n", cgroup_root()),
         )
         .expect("the configuration");
-        Self { dir, daemon: None, extra: extra.iter().map(|&s| s.to_owned()).collect() }
+        let mut cluster = Self { dir, shell: None, said: Arc::default(), daemon: None, extra: Vec::new() };
+        cluster.extra(extra);
+        cluster
     }
 
     /// A running daemon with the busybox image imported.
@@ -74,7 +79,15 @@ impl Cluster {
             .append(true)
             .open(self.dir.path().join("daemon.log"))
             .expect("a log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_minke"))
+        let mut command = match &self.shell {
+            Some(line) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("{line}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_minke")]);
+                shell
+            }
+            None => Command::new(env!("CARGO_BIN_EXE_minke")),
+        };
+        let mut child = command
             .arg("up")
             .arg("--data-dir")
             .arg(self.data())
@@ -84,7 +97,6 @@ impl Cluster {
             .arg(self.dir.path().join("minke.yaml"))
             .arg("--image-archive")
             .arg(image)
-            .args(["--listen", "127.0.0.1:0"])
             .args(&self.extra)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -92,13 +104,28 @@ impl Cluster {
             .spawn()
             .expect("minke");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let said = self.said.clone();
         let ready = lines.by_ref().map_while(Result::ok).any(|line| {
             eprintln!("minke: {line}");
+            *said.lock().expect("no panic while held") += &format!("{line}\n");
             line.starts_with("ready")
         });
         assert!(ready, "minke up did not become ready: {}", self.daemon_log());
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("minke: {line}")));
         self.daemon = Some(child);
+    }
+
+    /// More flags for the next starts, in the place of those before.
+    pub fn extra(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|&s| s.to_owned()).collect();
+        if !self.extra.iter().any(|flag| flag == "--listen") {
+            self.extra.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
+        }
+    }
+
+    /// What all daemons so far wrote to stdout until they were ready.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("no panic while held").clone()
     }
 
     /// What the daemon wrote to stderr.

@@ -2,10 +2,12 @@
 
 #![expect(clippy::print_stderr, reason = "what the daemon says is evidence when a test fails")]
 
+mod access;
 mod api;
 mod bad_input;
 mod cluster;
 mod commands;
+mod data_dir;
 mod examples;
 mod instances;
 mod isolate;

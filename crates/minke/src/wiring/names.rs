@@ -1,0 +1,74 @@
+//! Under which names and addresses the API server is reached: for its certificate and the kubeconfig.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// DNS names and addresses for the certificate of a server that listens on `listen`; `more` are addresses that it
+/// listens on too, `wanted` what the configuration adds.
+pub fn of(listen: IpAddr, more: Vec<IpAddr>, wanted: &[String]) -> (Vec<String>, Vec<IpAddr>) {
+    let mut dns = Vec::new();
+    let mut ips = more;
+    if listen.is_unspecified() {
+        // Every address of this machine, and its name.
+        ips.extend(local_addresses().into_iter().filter(|ip| listen.is_ipv6() || ip.is_ipv4()));
+        let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+        dns.extend(Some(host).filter(|host| base::names::dns1123_subdomain(host).is_empty()));
+    } else {
+        ips.push(listen);
+    }
+    for name in wanted {
+        match name.parse() {
+            Ok(ip) => ips.push(ip),
+            Err(_) => dns.push(name.clone()),
+        }
+    }
+    (dns, ips)
+}
+
+/// Where a client on this machine finds a server that listens on `address`.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The machine's addresses, without those that mean nothing elsewhere.
+fn local_addresses() -> Vec<IpAddr> {
+    let found = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| a.ip().into()))
+    });
+    let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    found.filter(|ip| !link_local(ip)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let wanted = ["api.test".to_owned(), "10.9.8.7".to_owned(), "fd00::1".to_owned()];
+        let (dns, ips) = of(ip("10.0.0.1"), vec![ip("10.0.0.2")], &wanted);
+        assert_eq!(dns, ["api.test"]);
+        assert_eq!(ips, [ip("10.0.0.2"), ip("10.0.0.1"), ip("10.9.8.7"), ip("fd00::1")]);
+        let (_, ips) = of(ip("0.0.0.0"), Vec::new(), &[]);
+        assert!(!ips.contains(&ip("0.0.0.0")) && ips.iter().all(IpAddr::is_ipv4), "{ips:?}");
+    }
+
+    #[test]
+    fn a_server_on_all_addresses_is_reached_at_loopback() {
+        for (listen, want) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("10.0.0.1:2", "10.0.0.1:2"),
+            ("[fd00::1]:2", "[fd00::1]:2"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), want);
+        }
+    }
+}

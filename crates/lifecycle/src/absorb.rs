@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::step::{Run, retry_name};
 use crate::text::{normal, warning};
 use crate::types::{ContainerState, Failure, Finished, Hook, Key, Outcome, Retry, Time};
-use crate::view::pod_spec;
+use crate::view::{alive, pod_spec};
 
 /// Volumes are tried this long before the Pod's event says that they cannot be mounted.
 const MOUNT_PATIENCE: i64 = 123;
@@ -18,12 +18,23 @@ impl Run<'_> {
         for f in &self.o.finished {
             match &f.outcome {
                 Outcome::Failed(why) => self.failed(&f.key, why),
+                // Said to be over and seen to be not.
+                Outcome::Done if self.still_runs(&f.key) => {
+                    let message = "it still runs after it was stopped".to_owned();
+                    self.failed(&f.key, &Failure { message, ..Failure::default() });
+                }
                 _ => {
                     self.mem.retry.remove(&retry_name(&f.key));
                     self.succeeded(f);
                 }
             }
         }
+    }
+
+    /// Whether this is the end of a stop, and its container lives.
+    fn still_runs(&self, key: &Key) -> bool {
+        let Key::Stop(id, _) = key else { return false };
+        self.o.containers.iter().any(|c| c.id == *id && alive(c))
     }
 
     fn succeeded(&mut self, f: &Finished) {
@@ -64,6 +75,8 @@ impl Run<'_> {
     }
 
     fn failed(&mut self, key: &Key, why: &Failure) {
+        // Failures are told and paced by themselves.
+        self.mem.asked.remove(&retry_name(key));
         match key {
             Key::Pull(name) => return self.pull_failed(name, why),
             Key::Create(name) => return self.create_failed(name, why),
@@ -88,7 +101,13 @@ impl Run<'_> {
                 let text = format!("Failed to create pod sandbox: {}", why.message);
                 self.emit(warning("", "FailedCreatePodSandBox", text));
             }
-            Key::StopSandbox(_) | Key::Stop(..) => {
+            Key::StopSandbox(_)
+            | Key::Stop(..)
+            | Key::RemoveSandbox(_)
+            | Key::Remove(_)
+            | Key::Unmount
+            | Key::RemoveCgroup
+            | Key::Delete => {
                 self.emit(warning("", "FailedKillPod", format!("error killing pod: {}", why.message)));
             }
             Key::MountVolumes => self.mount_failed(why),

@@ -152,7 +152,9 @@ impl Run<'_> {
     pub(crate) fn delete_when_over(&mut self, status: &PodStatus) {
         let shown = self.d.pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
         let over = self.is_down() && self.mem.volumes_down && self.mem.cgroup_down;
-        let told = self.o.published && is_terminal(shown) && status.phase.as_deref().is_some_and(is_terminal);
+        // What the API refuses to hear must not hold up the end.
+        let heard = self.o.refused || self.o.published && is_terminal(shown);
+        let told = heard && status.phase.as_deref().is_some_and(is_terminal);
         if over && told && !self.mem.deleted && self.d.deleting.is_some() && !self.d.is_static && !self.d.gone
         {
             self.act(Action::DeleteFromApi);

@@ -28,12 +28,13 @@ mod view;
 mod tests;
 
 pub use resize::{has_resources, with_resources};
+pub use status::OWNED_CONDITIONS;
 pub use status::phase::is_terminal;
-pub use status::{OWNED_CONDITIONS, qos_class};
 pub use step::step;
 pub use types::{
-    Action, Allocation, Container, ContainerMemory, ContainerState, Desired, Event, EventType, Failure,
-    Finished, Hook, ImageState, Key, Memory, Observed, Outcome, ProbeKind, ProbeMemory, ProbeVerdict,
-    PullMemory, ResizeProgress, Retry, Role, Sandbox, Step, Stopping, Termination, Time, Verdict,
+    Action, Allocation, Asked, Container, ContainerMemory, ContainerState, Desired, Event, EventType,
+    Failure, Finished, Hook, ImageState, Key, Memory, Observed, Outcome, ProbeKind, ProbeMemory,
+    ProbeVerdict, PullMemory, ResizeProgress, Retry, Role, Sandbox, Step, Stopping, Termination, Time,
+    Verdict,
 };
 pub use view::{Ctr, containers, pod_label};

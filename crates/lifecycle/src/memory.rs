@@ -29,6 +29,9 @@ pub struct Memory {
     /// By action: next try and length of the back-off after failures.
     #[serde(skip)]
     pub retry: BTreeMap<String, Retry>,
+    /// By action: how often it was asked for of late.
+    #[serde(skip)]
+    pub asked: BTreeMap<String, Asked>,
     /// `SandboxChanged` was said about this sandbox.
     pub sandbox_changed: Option<String>,
     /// Sandboxes that were stopped.
@@ -81,6 +84,15 @@ pub struct Retry {
     pub message: String,
     /// First failure of this streak.
     pub since: Time,
+}
+
+/// How often an action was asked for, without a pause after which it counts anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Times.
+    pub times: u32,
+    /// The last time.
+    pub last: Time,
 }
 
 /// Back-off of an image.

@@ -4,11 +4,11 @@ use k8s_openapi::api::core::v1::ContainerRestartRule;
 
 use crate::step::Run;
 use crate::types::{Container, ContainerState, Role};
-use crate::view::{Ctr, pod_spec};
+use crate::view::{Ctr, newest, pod_spec};
 
 /// Whether an init container's instance counts as failed. Killed for memory is failed whatever the exit code.
 pub(crate) fn init_failed(c: &Container) -> bool {
-    c.state == ContainerState::Unknown || c.exit_code != 0 || c.reason == "OOMKilled"
+    c.exit_code != 0 || c.reason == "OOMKilled"
 }
 
 /// What the first fitting rule says.
@@ -48,14 +48,32 @@ impl Run<'_> {
         self.mem.ending.is_none() && ctr.role != Role::Ephemeral && self.policy(ctr) != "Never"
     }
 
+    /// Whether no record is left of a container that was told to run or to have ended, and that runs once only: it is
+    /// not run again because the machine forgot it.
+    pub(crate) fn lost_for_good(&self, ctr: &Ctr<'_>) -> bool {
+        if newest(self.o, ctr.name()).is_some() || self.may_restart_all() {
+            return false;
+        }
+        let Some(told) = self.told(ctr.name()).and_then(|s| s.state.as_ref()) else { return false };
+        let ended_well = told.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
+        let ran = told.running.is_some() || told.terminated.is_some();
+        match ctr.role {
+            Role::Init | Role::Sidecar => false,
+            Role::Ephemeral => ran,
+            Role::Regular => match self.policy(ctr).as_str() {
+                "Never" => ran,
+                "OnFailure" => ended_well,
+                _ => false,
+            },
+        }
+    }
+
     /// Whether this ended instance is followed by another.
     pub(crate) fn restarts(&self, ctr: &Ctr<'_>, ended: &Container) -> bool {
         if self.mem.ending.is_some() || ctr.role == Role::Ephemeral {
             return false;
         }
-        if ctr.role == Role::Sidecar
-            || matches!(ended.state, ContainerState::Unknown | ContainerState::Created)
-        {
+        if ctr.role == Role::Sidecar || ended.state == ContainerState::Created {
             return true;
         }
         let failed = if ctr.role == Role::Init { init_failed(ended) } else { ended.exit_code != 0 };

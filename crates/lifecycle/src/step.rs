@@ -4,9 +4,20 @@
 //! down, probes are scheduled, and the status is derived from all of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::types::{Action, ContainerMemory, Desired, Event, Memory, Observed, Step, Time};
+use crate::text::warning;
+use crate::types::{Action, Asked, ContainerMemory, Desired, Event, Key, Memory, Observed, Step, Time};
 use crate::view::{Ctr, containers};
+
+/// An action that is asked for so often is asked for too often.
+const OFTEN: u32 = 8;
+/// Seconds without it, after which it counts anew.
+const FORGOTTEN: i64 = 30;
+/// Milliseconds between two of one that is asked for too often, at first.
+const FIRST_PAUSE: u64 = 500;
+/// And in the end.
+const LONGEST_PAUSE: u64 = 10_000;
 
 /// Decides what happens next for one Pod. Pure: the same arguments give the same answer.
 #[must_use]
@@ -70,8 +81,38 @@ impl Run<'_> {
                 self.wake_at(at);
                 return;
             }
+            if let Some(at) = self.too_often(&key) {
+                self.wake_at(at);
+                return;
+            }
         }
         self.actions.push(action);
+    }
+
+    /// Counts that an action is asked for. One that ends well and is asked for again and again does not bring the Pod
+    /// on: from then on it waits half a second doubling to 10 s (`Some`), and that is said once.
+    fn too_often(&mut self, key: &Key) -> Option<Time> {
+        if matches!(key, Key::Probe(..)) {
+            return None;
+        }
+        let (name, now) = (retry_name(key), self.now);
+        let asked = self.mem.asked.entry(name.clone()).or_default();
+        if now.secs_since(asked.last) > FORGOTTEN {
+            asked.times = 0;
+        }
+        if let Some(excess) = asked.times.checked_sub(OFTEN) {
+            let pause = (FIRST_PAUSE << excess.min(8)).min(LONGEST_PAUSE);
+            let due = asked.last.plus(Duration::from_millis(pause));
+            if now < due {
+                return Some(due);
+            }
+        }
+        *asked = Asked { times: asked.times.saturating_add(1), last: now };
+        if asked.times == OFTEN {
+            let text = format!("error syncing pod: {name} brings nothing about, it is done less often now");
+            self.emit(warning("", "FailedSync", text));
+        }
+        None
     }
 
     /// Says something.
@@ -101,8 +142,7 @@ impl Run<'_> {
 }
 
 /// Under which name an action's back-off is kept. A stop is the same stop whatever its deadline.
-pub(crate) fn retry_name(key: &crate::types::Key) -> String {
-    use crate::types::Key;
+pub(crate) fn retry_name(key: &Key) -> String {
     match key {
         Key::Stop(id, _) => format!("Stop {id}"),
         other => format!("{other:?}"),

@@ -35,13 +35,14 @@ impl Run<'_> {
 
     fn renew_sandbox(&mut self) {
         let old = sandboxes(self.o).first().map(|s| (*s).clone());
+        let lost = self.ctrs.iter().any(|c| c.role == Role::Regular && self.lost_for_good(c));
+        if self.pod_policy() == "Never" && (lost || !self.o.containers.is_empty()) {
+            return self.end_by_itself();
+        }
+        if (lost || self.regular_started()) && !self.anything_to_start() {
+            return self.end_by_itself();
+        }
         if let Some(old) = &old {
-            if self.pod_policy() == "Never" && !self.o.containers.is_empty() {
-                return self.end_by_itself();
-            }
-            if self.regular_started() && !self.anything_to_start() {
-                return self.end_by_itself();
-            }
             if self.mem.sandbox_changed.as_ref() != Some(&old.id) {
                 self.mem.sandbox_changed = Some(old.id.clone());
                 self.emit(normal(
@@ -98,7 +99,7 @@ impl Run<'_> {
         let mut unfinished = regular.filter(|c| {
             let done = newest(self.o, c.name())
                 .is_some_and(|i| i.state == ContainerState::Exited && i.exit_code == 0);
-            !(done && self.policy(c) == "OnFailure")
+            !(done && self.policy(c) == "OnFailure" || self.lost_for_good(c))
         });
         unfinished.next().is_some()
     }
@@ -117,7 +118,9 @@ impl Run<'_> {
         self.enforce(&ctrs);
         for ctr in ctrs.iter().filter(|c| c.role == Role::Ephemeral) {
             let inst = newest(self.o, ctr.name());
-            if inst.is_none_or(|i| matches!(i.state, ContainerState::Created | ContainerState::Running)) {
+            let unfinished =
+                |i: &Container| matches!(i.state, ContainerState::Created | ContainerState::Running);
+            if inst.map_or(!self.lost_for_good(ctr), unfinished) {
                 self.bring_up(ctr, sandbox, inst);
             }
         }
@@ -189,6 +192,7 @@ impl Run<'_> {
                     }
                 }
                 Some(i) if i.state == ContainerState::Exited && !self.restarts(ctr, i) => continue,
+                None if self.lost_for_good(ctr) => continue,
                 _ => left = true,
             }
             if !busy || inst.is_some_and(|i| i.state == ContainerState::Running) {

@@ -27,6 +27,8 @@ pub struct Desired {
     pub host_ips: Vec<String>,
     /// Prefix of container ids in status, `minke`.
     pub runtime_name: String,
+    /// The Pod's quality of service class, which the API never lets change.
+    pub qos_class: String,
 }
 
 /// A decision of the node against a Pod.
@@ -88,10 +90,8 @@ pub enum ContainerState {
     Created,
     /// Lives.
     Running,
-    /// Ended.
+    /// Ended, or lost by the runtime: then with the exit code that the runtime gives for it.
     Exited,
-    /// Lost.
-    Unknown,
 }
 
 /// A container instance as the runtime has it.
@@ -152,6 +152,8 @@ pub struct Observed {
     pub finished: Vec<Finished>,
     /// Whether the API (or, without one, nobody) has the last status that a step returned.
     pub published: bool,
+    /// Whether the API refused that status, its phase included.
+    pub refused: bool,
 }
 
 /// What to do now.

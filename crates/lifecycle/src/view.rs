@@ -127,5 +127,5 @@ pub(crate) fn newest<'a>(o: &'a Observed, name: &str) -> Option<&'a Container> {
 
 /// Whether a process may still live in it.
 pub(crate) fn alive(c: &Container) -> bool {
-    matches!(c.state, ContainerState::Running | ContainerState::Unknown)
+    c.state == ContainerState::Running
 }

@@ -12,12 +12,13 @@ use lifecycle::Verdict;
 use runtime::{Resources, RuntimeEvent};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::actor::{Actor, Input};
 use crate::admission::{self, Room, is_over};
 use crate::calls;
 use crate::config::Shared;
-use crate::container::resources::shares;
+use crate::container::resources::{self, shares};
 use crate::sources::Update;
 use crate::sources::mirror::{self, Mirror, Repair};
 
@@ -25,6 +26,10 @@ use crate::sources::mirror::{self, Mirror, Repair};
 const ORPHAN_GRACE: i64 = 1;
 /// Mirrors are compared at least so often.
 const MIRROR_CHECK: Duration = Duration::from_secs(10);
+/// After a repair that failed, doubled up to [`MIRROR_CHECK`].
+const FIRST_REPAIR: Duration = Duration::from_millis(100);
+/// Repairs that ended, waiting for the manager.
+const REPAIRED: usize = 64;
 
 /// The manager's state.
 pub(crate) struct Manager {
@@ -34,6 +39,12 @@ pub(crate) struct Manager {
     pods: BTreeMap<String, (Actor, Input)>,
     statics: BTreeMap<String, Arc<Pod>>,
     mirrors: BTreeMap<(String, String), Mirror>,
+    /// What is being done about mirrors, and who is told of its end.
+    repairing: BTreeSet<Repair>,
+    repaired: Option<mpsc::Sender<(Repair, Result<(), client::Status>)>>,
+    /// Pause before what failed is tried again, and when that is.
+    repair_pause: Duration,
+    repair_at: Option<Instant>,
     api_synced: bool,
     statics_known: bool,
     orphans_done: bool,
@@ -49,6 +60,10 @@ impl Manager {
             pods: BTreeMap::new(),
             statics: BTreeMap::new(),
             mirrors: BTreeMap::new(),
+            repairing: BTreeSet::new(),
+            repaired: None,
+            repair_pause: FIRST_REPAIR,
+            repair_at: None,
             api_synced: false,
             statics_known: false,
             orphans_done: false,
@@ -65,7 +80,11 @@ impl Manager {
         mut events: broadcast::Receiver<RuntimeEvent>,
     ) {
         let mut check = tokio::time::interval(MIRROR_CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (repaired_in, mut repaired) = mpsc::channel(REPAIRED);
+        self.repaired = Some(repaired_in);
         loop {
+            let again = self.repair_at.unwrap_or_else(|| Instant::now() + MIRROR_CHECK);
             tokio::select! {
                 update = updates.recv() => match update {
                     Some(update) => {
@@ -83,6 +102,11 @@ impl Manager {
                     Err(RecvError::Lagged(_)) => self.pods.values().for_each(|(a, _)| a.wake.notify_one()),
                     Err(RecvError::Closed) => return tracing::error!("the runtime has ended"),
                 },
+                Some((repair, outcome)) = repaired.recv() => self.was_repaired(&repair, outcome),
+                () = tokio::time::sleep_until(again) => {
+                    self.repair_at = None;
+                    self.repair_mirrors();
+                }
                 _ = check.tick() => self.repair_mirrors(),
             }
             self.settle().await;
@@ -245,7 +269,7 @@ impl Manager {
         let milli: i64 = self
             .active()
             .iter()
-            .filter(|p| lifecycle::qos_class(p) == "Burstable")
+            .filter(|p| resources::qos(p) == kinds::pod::Qos::Burstable)
             .map(|p| {
                 kinds::pod::resources::requests(&serde_json::to_value(&p.spec).unwrap_or_default())
                     .get("cpu")
@@ -315,33 +339,38 @@ impl Manager {
         Ok(())
     }
 
-    /// Creates and deletes mirrors; what fails is tried at the next check.
+    /// Creates and deletes mirrors, each once at a time.
     fn repair_mirrors(&mut self) {
-        if !self.api_synced || !self.statics_known {
+        let (true, true, Some(done)) = (self.api_synced, self.statics_known, self.repaired.clone()) else {
             return;
-        }
+        };
         for repair in mirror::repairs(&self.statics, &self.mirrors) {
-            let shared = self.shared.clone();
-            match repair {
-                Repair::Create(uid) => {
-                    let Some(pod) = self.statics.get(&uid).cloned() else { continue };
-                    tokio::spawn(async move {
-                        if let Err(e) = mirror::create(&shared, &pod).await {
-                            tracing::debug!("mirror of {} not made yet: {e}", lifecycle::pod_label(&pod));
-                        }
-                    });
-                }
-                Repair::Delete(ns, name, uid) => {
-                    let Some(api) = shared.config.api.clone() else { continue };
-                    tokio::spawn(async move {
-                        if let Err(e) =
-                            calls::delete_now(&*api, calls::target(calls::PODS, &ns, &name), &uid).await
-                        {
-                            tracing::debug!("mirror {ns}/{name} not deleted: {e}");
-                        }
-                    });
-                }
+            if !self.repairing.insert(repair.clone()) {
+                continue;
             }
+            let (shared, done, statics) = (self.shared.clone(), done.clone(), self.statics.clone());
+            tokio::spawn(async move {
+                let outcome = mirror::repair(&shared, &statics, &repair).await;
+                if done.send((repair, outcome)).await.is_err() {
+                    tracing::debug!("the node ended before a mirror was repaired");
+                }
+            });
         }
+    }
+
+    /// What failed is tried again soon: at a start the Node, the namespace or its service account may still be missing.
+    fn was_repaired(&mut self, repair: &Repair, outcome: Result<(), client::Status>) {
+        self.repairing.remove(repair);
+        let Err(error) = outcome else {
+            self.repair_pause = FIRST_REPAIR;
+            return;
+        };
+        if self.repair_pause == MIRROR_CHECK {
+            tracing::warn!("{repair} failed, it is tried every {MIRROR_CHECK:?}: {error}");
+        } else {
+            tracing::debug!("{repair} failed, it is tried again in {:?}: {error}", self.repair_pause);
+        }
+        self.repair_at.get_or_insert_with(|| Instant::now() + self.repair_pause);
+        self.repair_pause = (self.repair_pause * 2).min(MIRROR_CHECK);
     }
 }

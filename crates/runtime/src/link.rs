@@ -1,12 +1,13 @@
 //! The daemon's end of the socket of one shim.
 //!
-//! Invariant: every call gets its answer or an error once the socket is gone. Absent: meaning of the messages.
+//! Invariant: every call gets its answer, or an error once the socket is gone or too much time has passed. Absent: meaning of the messages.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -19,6 +20,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 type Answer = (Reply, Vec<OwnedFd>);
+
+/// How long a shim may take for anything, as CRI's clients have it.
+const ANSWER: Duration = Duration::from_secs(120);
 
 /// Who waits for which answer.
 struct Waiting {
@@ -37,6 +41,10 @@ pub(crate) struct Link {
 
 fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "the sandbox's shim is gone")
+}
+
+fn silent() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the sandbox's shim does not answer")
 }
 
 /// A listening socket for a shim.
@@ -135,6 +143,16 @@ impl Link {
 
     /// Asks and waits for the answer.
     pub(crate) async fn call(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<Answer> {
+        self.call_within(ANSWER, request, fds).await
+    }
+
+    /// The same, with another limit than the usual one.
+    pub(crate) async fn call_within(
+        &self,
+        limit: Duration,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<Answer> {
         let (sender, receiver) = oneshot::channel();
         let sequence = {
             let mut waiting = self.locked();
@@ -144,14 +162,22 @@ impl Link {
             waiting.calls.as_mut().ok_or_else(gone)?.insert(sequence, sender);
             sequence
         };
-        let sent = self.send(&shim::frame(sequence, request), fds).await;
+        let frame = shim::frame(sequence, request);
+        let sent = tokio::time::timeout(limit, self.send(&frame, fds)).await.unwrap_or_else(|_| {
+            // Half a request cannot be followed by another one.
+            self.close();
+            Err(silent())
+        });
         if let Err(error) = sent {
             if let Some(calls) = self.locked().calls.as_mut() {
                 calls.remove(&sequence);
             }
             return Err(error);
         }
-        receiver.await.map_err(|_| gone())
+        match tokio::time::timeout(limit, receiver).await {
+            Ok(answer) => answer.map_err(|_| gone()),
+            Err(_) => Err(silent()),
+        }
     }
 
     async fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {

@@ -232,10 +232,9 @@ pub enum ContainerState {
     Created,
     /// Its process lives.
     Running,
-    /// Its process ended.
+    /// Its process ended. One whose shim is gone and left no exit code has ended with 255, reason `Unknown`.
+    #[serde(alias = "Unknown")]
     Exited,
-    /// The shim is gone and left no exit code.
-    Unknown,
 }
 
 /// What the runtime knows of a container.
@@ -261,9 +260,9 @@ pub struct ContainerStatus {
     pub started_at: i64,
     /// Unix nanoseconds, 0 if not ended.
     pub finished_at: i64,
-    /// Exit code; 128+signal if killed.
+    /// Exit code; 128+signal if killed, 255 if lost.
     pub exit_code: i32,
-    /// `Completed`, `Error`, `OOMKilled`, `ContainerCannotRun`, `StartError`; empty if not ended.
+    /// `Unknown` (lost), `Completed`, `Error`, `OOMKilled`, `ContainerCannotRun`, `StartError`; empty if not ended.
     pub reason: String,
     /// The runtime's words, e.g. why it could not start.
     pub message: String,

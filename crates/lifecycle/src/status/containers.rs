@@ -140,7 +140,7 @@ impl Run<'_> {
                     None => Some(waiting("", "")),
                 };
             }
-            ContainerState::Exited | ContainerState::Unknown => self.ended(s, ctr, newest),
+            ContainerState::Exited => self.ended(s, ctr, newest),
         }
     }
 
@@ -152,12 +152,8 @@ impl Run<'_> {
     }
 
     fn ended(&self, s: &mut ContainerStatus, ctr: &Ctr<'_>, inst: &Container) {
-        let state =
-            if inst.state == ContainerState::Unknown { lost(LOST_AT_END) } else { self.terminated(inst) };
-        s.ready = ctr.role == Role::Init
-            && inst.state == ContainerState::Exited
-            && inst.exit_code == 0
-            && inst.reason != "OOMKilled";
+        let state = self.terminated(inst);
+        s.ready = ctr.role == Role::Init && inst.exit_code == 0 && inst.reason != "OOMKilled";
         // An ended container that is due to start shows why it does not yet.
         let error = self.peek(ctr.name()).and_then(|m| m.start_error.as_ref());
         match error {
@@ -217,6 +213,15 @@ impl Run<'_> {
         }
         if old_state.terminated.is_some() {
             *s = old.clone();
+            return;
+        }
+        if self.lost_for_good(ctr) {
+            *s = ContainerStatus {
+                state: Some(lost(LOST_WHILE_RUNNING)),
+                ready: false,
+                started: Some(false),
+                ..old.clone()
+            };
             return;
         }
         s.restart_count = old.restart_count;

@@ -6,12 +6,10 @@
 mod conditions;
 mod containers;
 pub(crate) mod phase;
-mod qos;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
 
 pub use conditions::OWNED as OWNED_CONDITIONS;
-pub use qos::qos_class;
 
 use crate::step::Run;
 use crate::types::Role;
@@ -25,7 +23,9 @@ impl Run<'_> {
             status.observed_generation = self.d.pod.metadata.generation.max(status.observed_generation);
         }
         status.start_time = Some(status.start_time.unwrap_or_else(|| self.now.to_api()));
-        status.qos_class = Some(qos_class(&self.d.pod).to_owned());
+        if !self.d.qos_class.is_empty() {
+            status.qos_class = Some(self.d.qos_class.clone());
+        }
         status.host_ip = self.d.host_ips.first().cloned().or(status.host_ip);
         if !self.d.host_ips.is_empty() {
             status.host_ips = Some(self.d.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect());

@@ -23,6 +23,10 @@ pub(super) struct World {
     memory: Memory,
     fails: BTreeMap<String, Failure>,
     held: BTreeSet<String>,
+    /// Actions that end well and do nothing.
+    idle: BTreeSet<String>,
+    /// How often each was carried out.
+    done: BTreeMap<String, u32>,
     waiting: Vec<Action>,
     verdicts: BTreeMap<String, ProbeVerdict>,
     stop_code: i32,
@@ -46,6 +50,11 @@ impl World {
             "exit" => self.exit(args[0], args[1].parse().unwrap(), args.get(2).copied().unwrap_or_default()),
             "lose-sandbox" => self.lose_sandbox(),
             "lose-record" => self.observed.containers.retain(|c| c.name != rest),
+            "lose-all" => {
+                self.observed.containers.clear();
+                self.observed.sandboxes.clear();
+                self.restart_node();
+            }
             "restart-node" => self.restart_node(),
             "delete" => self.desired.deleting = Some(rest.parse().unwrap()),
             "gone" => {
@@ -88,6 +97,11 @@ impl World {
                 self.fails.insert(what.into(), Failure { reason: reason.into(), message: message.into() });
             }
             "mend" => drop(self.fails.remove(rest)),
+            "idle" => drop(self.idle.insert(rest.into())),
+            "count" => {
+                let times = self.done.get(rest).copied().unwrap_or_default();
+                self.log.push(format!("  {times} times"));
+            }
             "hold" => drop(self.held.insert(rest.into())),
             "probe" => {
                 let (what, verdict) = rest.split_once(": ").unwrap();
@@ -237,8 +251,10 @@ impl World {
 
     fn finish(&mut self, word: &str, action: &Action) {
         let key = action.key().unwrap();
+        *self.done.entry(word.to_owned()).or_default() += 1;
         let outcome = match self.fails.get(word) {
             Some(f) => Outcome::Failed(f.clone()),
+            None if self.idle.contains(word) => Outcome::Done,
             None => self.effect(action),
         };
         self.observed.finished.push(Finished { key, outcome });
@@ -382,7 +398,8 @@ impl World {
         self.observed.sandboxes.iter_mut().for_each(|s| s.ready = false);
         for c in self.observed.containers.iter_mut().filter(|c| c.state == ContainerState::Running) {
             c.state = ContainerState::Exited;
-            c.exit_code = 137;
+            c.exit_code = 255;
+            c.reason = "Unknown".into();
             c.finished_at = now;
         }
     }

@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use lifecycle::{Action, Desired, Finished, Key, Memory, Outcome, Time, Verdict};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock;
 use crate::config::Shared;
+use crate::container::resources;
 use crate::events::About;
 use crate::files;
 use crate::handle::PodEntry;
@@ -76,6 +77,7 @@ impl Actor {
             messages: HashMap::new(),
             saved_generation: None,
             saved_memory: Vec::new(),
+            restless: 0,
             seen: (None, BTreeMap::new()),
         };
         tokio::spawn(async move {
@@ -119,6 +121,8 @@ struct Body {
     messages: HashMap<String, String>,
     saved_generation: Option<i64>,
     saved_memory: Vec<u8>,
+    /// How many steps in a row were at once followed by another, without news.
+    restless: u32,
     /// The usable sandbox and all instances by name, newest first, as last observed.
     seen: (Option<String>, BTreeMap<String, Vec<runtime::ContainerStatus>>),
 }
@@ -171,17 +175,22 @@ impl Body {
             verdict: input.verdict.clone(),
             host_ips: self.shared.host_ips(),
             runtime_name: "minke".into(),
+            qos_class: resources::qos(&input.pod).to_string(),
         };
         let mut observed = match self.observe(&input.pod).await {
             Ok(observed) => observed,
             Err(e) => {
                 tracing::warn!(uid = self.uid, "the runtime does not answer: {e}");
-                return Some(Duration::from_secs(1));
+                self.restless = self.restless.saturating_add(1);
+                return Some(Duration::from_secs(1) * self.restless.min(30));
             }
         };
         observed.finished = std::mem::take(&mut self.finished);
-        observed.published =
-            input.is_static || self.memory.status.as_ref().is_some_and(|s| self.publisher.has(s));
+        let told = |ask: fn(&Publisher, &PodStatus) -> bool| {
+            self.memory.status.as_ref().is_some_and(|s| ask(&self.publisher, s))
+        };
+        observed.published = input.is_static || told(Publisher::has);
+        observed.refused = told(Publisher::is_refused);
         let now = clock::now();
         let step = lifecycle::step(now, &desired, &observed, &self.memory);
         self.save(&input, &step.memory);
@@ -198,7 +207,8 @@ impl Body {
         self.refresh(&input, now);
         let until =
             step.wake_at.map_or(RESYNC, |at| Duration::from_nanos(u64::try_from(at.0 - now.0).unwrap_or(0)));
-        Some(until.min(RESYNC))
+        self.restless = if until.is_zero() { self.restless.saturating_add(1) } else { 0 };
+        Some(at_rest(until, self.restless))
     }
 
     /// Volumes that are set up are brought up to date now and then.
@@ -309,6 +319,12 @@ impl Body {
     }
 }
 
+/// How long to wait where the machine said `until`: one that wants the next step at once time and again does not get
+/// it.
+fn at_rest(until: Duration, restless: u32) -> Duration {
+    until.max(Duration::from_millis((1 << restless.min(10)) - 1)).min(RESYNC)
+}
+
 /// The object that a Pod's Events are about.
 pub(crate) fn about(pod: &Pod) -> About {
     let of = |f: &Option<String>| f.clone().unwrap_or_default();
@@ -320,4 +336,23 @@ pub(crate) fn about(pod: &Pod) -> About {
 fn write_in_place(path: &std::path::Path, text: &str) -> Result<(), String> {
     runtime::beneath::write_in_place(path, text.as_bytes())
         .map_err(|e| format!("write {}: {e}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_never_rests_is_made_to() {
+        let ms = Duration::from_millis;
+        for (until, restless, want) in [
+            (ms(500), 0, ms(500)),
+            (ms(0), 1, ms(1)),
+            (ms(0), 5, ms(31)),
+            (ms(0), 4_000_000, ms(1023)),
+            (RESYNC * 2, 0, RESYNC),
+        ] {
+            assert_eq!(at_rest(until, restless), want, "{until:?} {restless}");
+        }
+    }
 }

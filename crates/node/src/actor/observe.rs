@@ -97,7 +97,6 @@ impl Body {
                 runtime::ContainerState::Created => ContainerState::Created,
                 runtime::ContainerState::Running => ContainerState::Running,
                 runtime::ContainerState::Exited => ContainerState::Exited,
-                runtime::ContainerState::Unknown => ContainerState::Unknown,
             },
             id: c.id,
             sandbox_id: c.sandbox_id,

@@ -19,10 +19,12 @@ pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
 }
 
-/// The QoS class of a Pod.
+/// The QoS class of a Pod: the one that the API has told, which never changes, or what its spec amounts to.
 #[must_use]
 pub fn qos(pod: &Pod) -> Qos {
-    counted::qos(&spec_value(pod))
+    let told = pod.status.as_ref().and_then(|s| s.qos_class.as_deref()).unwrap_or_default();
+    let all = [Qos::BestEffort, Qos::Burstable, Qos::Guaranteed];
+    all.into_iter().find(|class| class.to_string() == told).unwrap_or_else(|| counted::qos(&spec_value(pod)))
 }
 
 fn spec_value(pod: &Pod) -> Value {
@@ -112,7 +114,7 @@ pub fn qos_cgroup(root: &str, class: Qos) -> String {
 #[must_use]
 pub fn of_pod(pod: &Pod) -> Resources {
     let spec = spec_value(pod);
-    let class = counted::qos(&spec);
+    let class = qos(pod);
     let mut resources = Resources { cpu_shares: Some(2), ..Resources::default() };
     if class == Qos::BestEffort {
         return resources;

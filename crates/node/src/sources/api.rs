@@ -11,11 +11,14 @@ use tokio::sync::mpsc;
 use super::Update;
 use crate::calls;
 
+/// Between two watches, doubled from one that fails to the next.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
 /// Watches until the node ends.
 pub(crate) async fn run(api: Arc<dyn Objects>, node: String, updates: mpsc::Sender<Update>) {
-    let mut delay = Duration::from_millis(200);
+    let mut delay = FIRST_PAUSE;
     loop {
-        match watch(&*api, &node, &updates).await {
+        match watch(&*api, &node, &updates, &mut delay).await {
             Ok(()) => return,
             Err(e) => tracing::info!("the watch of Pods ended, another one begins: {e}"),
         }
@@ -27,16 +30,24 @@ pub(crate) async fn run(api: Arc<dyn Objects>, node: String, updates: mpsc::Send
     }
 }
 
-/// One watch, from the list on; `Ok` when nobody listens any more.
-async fn watch(api: &dyn Objects, node: &str, updates: &mpsc::Sender<Update>) -> Result<(), Status> {
+/// One watch, from the list on; `Ok` when nobody listens any more. Once the list is complete, the next pause is short
+/// again.
+async fn watch(
+    api: &dyn Objects,
+    node: &str,
+    updates: &mpsc::Sender<Update>,
+    pause: &mut Duration,
+) -> Result<(), Status> {
     let options = Options { field_selector: format!("spec.nodeName={node}"), ..Options::default() };
     let mut watch = api.watch(calls::target(calls::PODS, "", ""), options).await?;
     let mut listed = Some(BTreeSet::new());
     loop {
         for event in watch.next().await? {
-            if let Some(update) = translate(event, &mut listed)
-                && updates.send(update).await.is_err()
-            {
+            let Some(update) = translate(event, &mut listed) else { continue };
+            if matches!(update, Update::Synced(_)) {
+                *pause = FIRST_PAUSE;
+            }
+            if updates.send(update).await.is_err() {
                 return Ok(());
             }
         }

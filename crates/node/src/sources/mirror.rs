@@ -1,6 +1,7 @@
 //! Mirror Pods: what the API shows of static Pods. Created and recreated by the node, never controlling the real one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -25,12 +26,44 @@ pub(crate) fn hash_of(pod: &Pod) -> Option<String> {
 }
 
 /// What must be done so that the mirrors are those of the static Pods.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Repair {
     /// Make one, for the static Pod of this UID.
     Create(String),
     /// Delete this one: namespace, name, UID.
     Delete(String, String, String),
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(uid) => write!(f, "making the mirror of static Pod {uid}"),
+            Self::Delete(namespace, name, _) => write!(f, "deleting the mirror {namespace}/{name}"),
+        }
+    }
+}
+
+/// Does one of them.
+pub(crate) async fn repair(
+    shared: &Shared,
+    statics: &BTreeMap<String, Arc<Pod>>,
+    repair: &Repair,
+) -> Result<(), client::Status> {
+    let Some(api) = &shared.config.api else { return Ok(()) };
+    match repair {
+        Repair::Create(uid) => match statics.get(uid) {
+            Some(pod) => create(shared, pod).await,
+            None => Ok(()),
+        },
+        Repair::Delete(namespace, name, uid) => {
+            let target = calls::target(calls::PODS, namespace, name);
+            match calls::delete_now(&**api, target, uid).await {
+                // Gone, or its name belongs to another one.
+                Err(e) if e.code != 404 && e.code != 409 => Err(e),
+                _ => Ok(()),
+            }
+        }
+    }
 }
 
 /// Compares; mirrors by namespace and name.
@@ -59,7 +92,7 @@ pub(crate) fn repairs(
 }
 
 /// Creates the mirror of a static Pod.
-pub(crate) async fn create(shared: &Shared, pod: &Pod) -> Result<(), client::Status> {
+async fn create(shared: &Shared, pod: &Pod) -> Result<(), client::Status> {
     let Some(api) = &shared.config.api else { return Ok(()) };
     let node = calls::get(&**api, calls::target(calls::NODES, "", &shared.config.name)).await?;
     let node_uid = node["metadata"]["uid"].as_str().unwrap_or_default();

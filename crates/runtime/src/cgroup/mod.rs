@@ -255,6 +255,39 @@ impl Cgroups {
         Ok(())
     }
 
+    /// The processes that are in the group itself; none if there is no such group.
+    pub(crate) fn processes(&self, path: &str) -> Vec<i32> {
+        let Ok(relative) = self.relative(path) else { return Vec::new() };
+        let list = |tree: &Path| fs::read_to_string(tree.join(relative).join("cgroup.procs")).ok();
+        let lists = self.trees().into_iter().filter_map(list).collect::<String>();
+        let mut all: Vec<i32> = lists.lines().filter_map(|line| line.parse().ok()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// All groups below one, in any tree; those that hold others come first.
+    pub(crate) fn below(&self, path: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut open = vec![path.trim_end_matches('/').to_owned()];
+        while let Some(group) = open.pop() {
+            let Ok(relative) = self.relative(&group) else { continue };
+            let mut names: Vec<String> = self
+                .trees()
+                .into_iter()
+                .filter_map(|tree| fs::read_dir(tree.join(relative)).ok())
+                .flat_map(|entries| entries.flatten().filter(|entry| entry.path().is_dir()))
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .collect();
+            names.sort_unstable();
+            names.dedup();
+            let children = names.into_iter().map(|name| format!("{group}/{name}"));
+            found.extend(children.clone());
+            open.extend(children);
+        }
+        found
+    }
+
     /// Kills every process of a group and of those below, also one that has frozen itself: in a v1 freezer not even
     /// SIGKILL ends it before it is thawed.
     pub(crate) fn kill(&self, path: &str) -> Result<(), RuntimeError> {

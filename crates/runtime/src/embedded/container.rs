@@ -11,7 +11,7 @@ use shim::{Cgroups, Fd, PidMode, Reply, Request, Signal, Start};
 
 use super::record::{self, ContainerRecord, failed};
 use super::state::{Container, Sandbox};
-use super::{Shared, blocking, new_id, shim_failed};
+use super::{Shared, blocking, new_id, sandbox, shim_failed};
 use crate::cgroup::Handles;
 use crate::plan::{self, Bundle};
 use crate::users::{self, Identity};
@@ -21,6 +21,11 @@ use crate::{
 
 /// How long a killed process may take to disappear.
 const ENDING: Duration = Duration::from_secs(30);
+/// How long a shim may take to pass a signal on.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Exit code of a container of whose end nothing is known.
+const LOST: i32 = 255;
 
 /// Makes a container's files.
 pub(super) async fn create(
@@ -269,21 +274,24 @@ fn ended(record: &mut ContainerRecord, state: &shim::ContainerState) {
     record.reason = reason.to_owned();
 }
 
-/// The shim is dead: its exit file counts, else nobody knows.
+/// The shim is dead: its exit file counts. Without one the container is lost: it ended, as containerd says it of a
+/// task whose shim is gone.
 pub(super) async fn on_shim_gone(shared: &Arc<Shared>, container: &Arc<Container>) {
-    if matches!(container.record().state, ContainerState::Running) {
-        if let Some(state) = record::exit_record(&container.dir) {
-            on_state(shared, &state);
-        } else {
-            container.update(|record| {
-                record.state = ContainerState::Unknown;
-                record.pid = None;
-                record.finished_at = sys::now();
-                record.exit_code = 255;
-                record.reason = "Unknown".to_owned();
-            });
-            shared.wake(&container.sandbox, Some(&container.id));
-        }
+    let state = container.record().state;
+    if state != ContainerState::Exited
+        && let Some(state) = record::exit_record(&container.dir)
+    {
+        on_state(shared, &state);
+    } else if state == ContainerState::Running {
+        container.update(|record| {
+            record.state = ContainerState::Exited;
+            record.pid = None;
+            record.finished_at = sys::now();
+            record.exit_code = LOST;
+            record.reason = "Unknown".to_owned();
+            record.message = "the container's shim was lost, and the exit code with it".to_owned();
+        });
+        shared.wake(&container.sandbox, Some(&container.id));
     }
     let (shared, cgroup) = (shared.clone(), container.cgroup());
     if let Err(error) = blocking(move || shared.cgroups.kill(&cgroup)).await {
@@ -302,6 +310,10 @@ pub(super) async fn stop(
     if ended(&state.borrow_and_update()) {
         return Ok(());
     }
+    if container.sandbox.live().silent {
+        sandbox::condemn(shared, &container.sandbox).await;
+        return wait_ended(container, &mut state).await;
+    }
     let Ok(link) = container.sandbox.link() else {
         // The shim is dying; its end decides the state.
         return wait_ended(container, &mut state).await;
@@ -310,14 +322,21 @@ pub(super) async fn stop(
     if !grace.is_zero() {
         let wanted = container.spec.stop_signal.as_deref().and_then(signal::parse).unwrap_or(libc::SIGTERM);
         // Refused when it just ended, which the state tells.
-        let _ = link.call(&ask(wanted), &[]).await;
-        if tokio::time::timeout(grace, state.wait_for(ended)).await.is_ok() {
+        let asked = async {
+            let _ = link.call_within(ANSWER, &ask(wanted), &[]).await;
+            state.wait_for(ended).await.is_ok()
+        };
+        if tokio::time::timeout(grace, asked).await.is_ok_and(|ended| ended) {
             return Ok(());
         }
     }
-    let _ = link.call(&ask(libc::SIGKILL), &[]).await;
+    let heard = link.call_within(ANSWER, &ask(libc::SIGKILL), &[]).await;
     let (with, cgroup) = (shared.clone(), container.cgroup());
     blocking(move || with.cgroups.kill(&cgroup)).await?;
+    if heard.is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+        // Nobody is there to tell the end.
+        sandbox::condemn(shared, &container.sandbox).await;
+    }
     wait_ended(container, &mut state).await
 }
 

@@ -124,11 +124,3 @@ pub(super) fn exit_record(container_dir: &Path) -> Option<shim::ContainerState> 
     let (version, state) = shim::unframe(&bytes).ok()?;
     (version == shim::VERSION).then_some(state)
 }
-
-/// Removes a directory with all in it; a missing one is fine.
-pub(super) fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, &error)),
-        _ => Ok(()),
-    }
-}

@@ -1,46 +1,124 @@
 //! After a start of the daemon: what is on disk, completed by what living shims say.
 //!
-//! Invariant: one damaged record never hides the others. Absent: starting or killing anything that lives.
+//! Invariants: one damaged record, dead or silent shim never hides the others; what no record explains does not live
+//! on. Absent: starting anything.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use shim::Request;
+use shim::{Hello, Reply, Request};
+use tokio::sync::mpsc;
 
 use super::record::{self, ContainerRecord, SandboxRecord, failed};
 use super::state::{Container, Sandbox};
 use super::{Embedded, Shared, blocking, container, sandbox};
 use crate::link::Link;
-use crate::{ContainerSpec, RuntimeError};
+use crate::{ContainerSpec, RuntimeError, sys};
+
+/// So long the start waits for shims to answer; who is silent then is heard later.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks whether a silent shim is still wanted, and at most between two attempts to connect to it.
+const PAUSE: Duration = Duration::from_secs(30);
+
+type Greeting = (Arc<Link>, Hello, mpsc::UnboundedReceiver<Reply>);
 
 /// Fills a new runtime's memory.
 pub(super) async fn restore(runtime: &Arc<Embedded>) -> Result<(), RuntimeError> {
     let with = runtime.clone();
-    let found = blocking(move || load_all(&with)).await?;
+    let (found, mut shims) = blocking(move || Ok((load_all(&with)?, living_shims(&with)))).await?;
+    let mut asking = Vec::new();
     for sandbox in found {
-        match Link::connect(&sandbox.socket).await {
-            Ok((link, hello, events)) if hello.ready => {
-                for state in &hello.containers {
-                    container::on_state(&runtime.shared, state);
-                }
-                settle(&runtime.shared, &sandbox, &hello);
-                sandbox::adopt(&runtime.shared, &sandbox, link, &hello, events)?;
-            }
-            other => {
-                match other {
-                    // Half made when the daemon died: nothing runs in it, and nobody will finish it.
-                    Ok((link, ..)) => drop(link.call(&Request::Shutdown, &[]).await),
-                    Err(error) => tracing::info!(sandbox = sandbox.id, %error, "sandbox is not ready"),
-                }
-                sandbox::on_death(&runtime.shared, &sandbox).await;
-            }
+        if let Some(pid) = shims.remove(short(&sandbox.id))
+            && let Ok(process) = sys::pidfd(pid)
+        {
+            let mut live = sandbox.live();
+            (live.pid, live.process) = (Some(pid), Some(Arc::new(process)));
+        }
+        sandbox.live().silent = true;
+        let asked = tokio::spawn(ask(runtime.shared.clone(), sandbox.clone()));
+        asking.push((sandbox, asked));
+    }
+    let until = tokio::time::Instant::now() + PATIENCE;
+    for (sandbox, asked) in &mut asking {
+        if tokio::time::timeout_at(until, asked).await.is_err() && sandbox.live().silent {
+            tracing::warn!(
+                pod = format!("{}/{}", sandbox.record.namespace, sandbox.record.name),
+                sandbox = sandbox.id,
+                "the Pod's shim does not answer; the Pod waits until it does, or ends with it when it is stopped"
+            );
         }
     }
-    Ok(())
+    let with = runtime.clone();
+    blocking(move || {
+        end_strangers(&with, &shims);
+        Ok(())
+    })
+    .await
+}
+
+/// Hears a shim out, however long it is silent.
+async fn ask(shared: Arc<Shared>, sandbox: Arc<Sandbox>) {
+    let mut pause = Duration::from_secs(1);
+    let greeting = loop {
+        match connect(&shared, &sandbox).await {
+            // It accepts nobody: too many ask already.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(pause).await,
+            other => break other,
+        }
+        pause = (pause * 2).min(PAUSE);
+        if shared.closed.load(Ordering::Relaxed) || !sandbox.live().silent {
+            return;
+        }
+    };
+    let was_silent = std::mem::take(&mut sandbox.live().silent);
+    if !was_silent || shared.closed.load(Ordering::Relaxed) {
+        return;
+    }
+    match greeting {
+        Ok(greeting) if greeting.1.ready => take(&shared, &sandbox, greeting).await,
+        Ok((link, ..)) => {
+            // Half made when the daemon died: nothing runs in it, and nobody will finish it.
+            let _ = link.call(&Request::Shutdown, &[]).await;
+            sandbox::on_death(&shared, &sandbox).await;
+        }
+        Err(error) => {
+            tracing::info!(sandbox = sandbox.id, %error, "sandbox is not ready");
+            sandbox::on_death(&shared, &sandbox).await;
+        }
+    }
+}
+
+/// Connects; as long as that takes, but not beyond this runtime's or the sandbox's end.
+async fn connect(shared: &Shared, sandbox: &Sandbox) -> io::Result<Greeting> {
+    let mut connecting = std::pin::pin!(Link::connect(&sandbox.socket));
+    loop {
+        if let Ok(connected) = tokio::time::timeout(PAUSE, &mut connecting).await {
+            return connected;
+        }
+        if shared.closed.load(Ordering::Relaxed) || !sandbox.live().silent {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+}
+
+async fn take(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>, (link, hello, events): Greeting) {
+    for state in &hello.containers {
+        container::on_state(shared, state);
+    }
+    settle(shared, sandbox, &hello);
+    if let Err(error) = sandbox::adopt(shared, sandbox, link, &hello, events) {
+        tracing::info!(sandbox = sandbox.id, %error, "its shim has just ended");
+        sandbox::on_death(shared, sandbox).await;
+    }
+    shared.wake(sandbox, None);
 }
 
 /// Containers that ended and that the shim has already forgotten.
-fn settle(shared: &Arc<Shared>, sandbox: &Sandbox, hello: &shim::Hello) {
+fn settle(shared: &Arc<Shared>, sandbox: &Sandbox, hello: &Hello) {
     for container in shared.containers_of(&sandbox.id) {
         if !hello.containers.iter().any(|state| state.id == container.id)
             && let Some(state) = record::exit_record(&container.dir)
@@ -55,14 +133,19 @@ fn load_all(runtime: &Embedded) -> Result<Vec<Arc<Sandbox>>, RuntimeError> {
     for dir in directories(&runtime.config.data_dir.join("sandboxes"))? {
         match load(runtime, &dir) {
             Ok(sandbox) => found.push(sandbox),
-            Err(error) => {
-                // Made by a daemon that died before the record was written: nothing can run in it.
-                tracing::warn!(path = %dir.display(), %error, "unreadable sandbox removed");
-                record::remove_dir(&dir)?;
-            }
+            // Made by a daemon that died before the record was written, or lost with the power.
+            Err(error) => put_away(runtime, "sandbox", &dir, &error),
         }
     }
     Ok(found)
+}
+
+/// What cannot be read helps nobody, and must not keep the daemon from starting.
+fn put_away(runtime: &Embedded, what: &str, dir: &Path, error: &RuntimeError) {
+    tracing::warn!(path = %dir.display(), %error, "unreadable {what} removed");
+    if let Err(error) = runtime.shared.trash.put(dir) {
+        tracing::warn!(path = %dir.display(), %error, "it cannot be removed");
+    }
 }
 
 fn directories(path: &Path) -> Result<Vec<PathBuf>, RuntimeError> {
@@ -74,13 +157,17 @@ fn name_of(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// What a shim is called by: the first digits of its sandbox's id.
+fn short(id: &str) -> &str {
+    id.get(..16).unwrap_or(id)
+}
+
 fn load(runtime: &Embedded, dir: &Path) -> Result<Arc<Sandbox>, RuntimeError> {
     let record: SandboxRecord = record::load(&dir.join("sandbox.json"))?;
     let id = name_of(dir);
-    let short: String = id.chars().take(16).collect();
-    let socket = runtime.config.run_dir.join(format!("{short}.sock"));
+    let socket = runtime.config.run_dir.join(format!("{}.sock", short(&id)));
     let sandbox = Sandbox::new(id.clone(), dir.to_owned(), socket, record);
-    for dir in directories(&dir.join("c"))? {
+    for dir in directories(&dir.join("c")).unwrap_or_default() {
         let spec: Result<ContainerSpec, _> = record::load(&dir.join("spec.json"));
         let state: Result<ContainerRecord, _> = record::load(&dir.join("state.json"));
         match (spec, state) {
@@ -88,12 +175,65 @@ fn load(runtime: &Embedded, dir: &Path) -> Result<Arc<Sandbox>, RuntimeError> {
                 let container = Container::new(name_of(&dir), dir, sandbox.clone(), spec, state);
                 runtime.shared.containers().insert(container.id.clone(), container);
             }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(path = %dir.display(), %error, "unreadable container removed");
-                record::remove_dir(&dir)?;
-            }
+            (Err(error), _) | (_, Err(error)) => put_away(runtime, "container", &dir, &error),
         }
     }
     runtime.shared.sandboxes().insert(id, sandbox.clone());
     Ok(sandbox)
+}
+
+fn shims_group(runtime: &Embedded) -> String {
+    format!("{}/shims", runtime.config.cgroup_root.trim_end_matches('/'))
+}
+
+/// The processes in the shims' group by the name that each was started with.
+fn living_shims(runtime: &Embedded) -> BTreeMap<String, i32> {
+    let name = |pid: i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let word = line.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+        String::from_utf8_lossy(word).into_owned()
+    };
+    runtime
+        .shared
+        .cgroups
+        .processes(&shims_group(runtime))
+        .into_iter()
+        .filter(|pid| *pid > 0)
+        .map(|pid| (name(pid), pid))
+        .collect()
+}
+
+/// Ends shims without a sandbox and groups of containers without a record, and removes sockets without either.
+fn end_strangers(runtime: &Embedded, shims: &BTreeMap<String, i32>) {
+    for (name, pid) in shims {
+        tracing::warn!(pid, "the shim {name:?} belongs to no sandbox and is killed");
+        if let Ok(process) = sys::pidfd(*pid) {
+            // One that just ended is as good as killed.
+            let _ = sys::pidfd_signal(std::os::fd::AsFd::as_fd(&process), libc::SIGKILL);
+        }
+    }
+    let cgroups = &runtime.shared.cgroups;
+    let is_id = |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let unknown = |path: &String| {
+        path.rsplit('/').next().is_some_and(|name| is_id(name) && runtime.shared.container(name).is_err())
+    };
+    for group in cgroups.below(&runtime.config.cgroup_root).into_iter().filter(unknown) {
+        tracing::warn!(group, "a container without a record is killed");
+        if let Err(error) = cgroups.remove(&group) {
+            tracing::warn!(group, %error, "it cannot be removed");
+        }
+    }
+    let known: Vec<PathBuf> =
+        runtime.shared.sandboxes().values().map(|sandbox| sandbox.socket.clone()).collect();
+    let entries = std::fs::read_dir(&runtime.config.run_dir).into_iter().flatten().flatten();
+    let sockets = entries.map(|entry| entry.path()).filter(|path| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let of_shim = path.extension().is_some_and(|end| end == "sock") && stem.len() == 16;
+        of_shim && stem.bytes().all(|byte| byte.is_ascii_hexdigit()) && !known.contains(path)
+    });
+    for socket in sockets {
+        if let Err(error) = std::fs::remove_file(&socket) {
+            tracing::warn!(path = %socket.display(), %error, "a socket of nobody stays");
+        }
+    }
 }

@@ -188,7 +188,8 @@ async fn reconnect(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) -> Option<mpsc:
     if ended {
         return None;
     }
-    let (link, hello, events) = Link::connect(&sandbox.socket).await.ok()?;
+    let greeting = tokio::time::timeout(ENDING, Link::connect(&sandbox.socket)).await.ok()?;
+    let (link, hello, events) = greeting.ok()?;
     sandbox.live().link = Some(link);
     for state in &hello.containers {
         container::on_state(shared, state);
@@ -207,7 +208,7 @@ async fn wait_end(process: &Arc<OwnedFd>) {
 pub(super) async fn on_death(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) {
     let process = {
         let mut live = sandbox.live();
-        (live.link, live.pid) = (None, None);
+        (live.link, live.pid, live.silent) = (None, None, false);
         live.process.take()
     };
     if let Some(process) = process {
@@ -223,12 +224,25 @@ pub(super) async fn on_death(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) {
     shared.wake(sandbox, None);
 }
 
+/// Ends a shim that does not answer, and the sandbox with it.
+pub(super) async fn condemn(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) {
+    tracing::warn!(
+        pod = format!("{}/{}", sandbox.record.namespace, sandbox.record.name),
+        sandbox = sandbox.id,
+        "the Pod's shim does not answer and is killed"
+    );
+    on_death(shared, sandbox).await;
+}
+
 /// Kills all and ends the shim.
 pub(super) async fn stop(shared: &Arc<Shared>, sandbox: &Arc<Sandbox>) -> Result<(), RuntimeError> {
+    if sandbox.live().silent {
+        condemn(shared, sandbox).await;
+    }
     let Some(link) = sandbox.live().link.clone() else { return Ok(()) };
     let mut ready = sandbox.ready.subscribe();
     // A shim that is dying right now needs no telling.
-    let _ = link.call(&Request::Shutdown, &[]).await;
+    let _ = link.call_within(ENDING, &Request::Shutdown, &[]).await;
     kill_running(shared, sandbox).await?;
     let gone = tokio::time::timeout(ENDING, ready.wait_for(|ready| !ready)).await.is_ok();
     if !gone {

@@ -21,6 +21,8 @@ pub(super) struct Live {
     pub(super) link: Option<Arc<Link>>,
     pub(super) pid: Option<i32>,
     pub(super) process: Option<Arc<OwnedFd>>,
+    /// Its shim lives, as far as is known, and has not answered since the daemon started.
+    pub(super) silent: bool,
 }
 
 pub(super) struct Sandbox {
@@ -59,15 +61,17 @@ impl Sandbox {
 
     pub(super) fn status(&self) -> SandboxStatus {
         let live = self.live();
+        // What cannot be asked is held to be as it was.
+        let ready = live.link.is_some() || live.silent;
         SandboxStatus {
             id: self.id.clone(),
             name: self.record.name.clone(),
             namespace: self.record.namespace.clone(),
             uid: self.record.uid.clone(),
             attempt: self.record.attempt,
-            state: if live.link.is_some() { SandboxState::Ready } else { SandboxState::NotReady },
+            state: if ready { SandboxState::Ready } else { SandboxState::NotReady },
             created_at: self.record.created_at,
-            pid: live.link.as_ref().and(live.pid),
+            pid: live.pid.filter(|_| ready),
             host_network: self.record.host_network,
             labels: self.record.labels.clone(),
         }

@@ -206,7 +206,8 @@ pub async fn dead_shim(kit: Kit) {
     )
     .unwrap();
     let status = kit.ended(&id).await;
-    assert_eq!(status.state, ContainerState::Unknown);
+    assert_eq!((status.state, status.exit_code, &*status.reason), (ContainerState::Exited, 255, "Unknown"));
+    assert!(status.started_at > 0 && status.finished_at >= status.started_at);
     kit.until(async || {
         let list = kit.rt().sandboxes().await.unwrap();
         (list[0].state == SandboxState::NotReady).then_some(())

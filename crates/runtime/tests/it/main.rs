@@ -9,6 +9,7 @@
 mod basic;
 mod isolation;
 mod kit;
+mod lost;
 mod oracle;
 mod probe;
 mod streams;
@@ -38,6 +39,7 @@ macro_rules! tests {
 const TESTS: &[Test] = tests![
     basic: runs_and_logs, exit_codes, start_errors, stops_by_term, stops_by_kill, users_from_the_image,
         daemon_restart, exit_during_downtime, restart_while_starting, dead_shim;
+    lost: shim_and_sockets, sockets_only, records, damaged_records, silent_shim, silent_shim_stopped;
     streams: exec_collects, exec_times_out, exec_with_stdin, exec_terminal, attach_stdin_once, attach_leaves_nothing, attach_slowly,
         attach_terminal;
     isolation: oom_killed, ipc_is_the_pods, process_namespaces, privileges, seccomp_filters, masked_and_read_only,

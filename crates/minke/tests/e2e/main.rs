@@ -20,4 +20,5 @@ mod resize;
 mod restart;
 mod statics;
 mod streams;
+mod survival;
 mod volumes;

@@ -66,6 +66,7 @@ impl Shim {
         };
         let (request, pid) = (container.request, container.pid);
         self.unwatch(channel.as_raw_fd());
+        drop(channel);
         self.reply(request, &reply, &[]);
         if pid == 0 {
             self.on_container_end(key, libc::SIGKILL);
@@ -107,6 +108,7 @@ impl Shim {
         };
         let (request, pid) = (running.request, running.pid);
         self.unwatch(channel.as_raw_fd());
+        drop(channel);
         let fds: Vec<RawFd> = terminal.iter().map(AsRawFd::as_raw_fd).collect();
         self.reply(request, &reply, &fds);
         if pid == 0 {

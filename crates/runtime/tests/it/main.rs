@@ -7,11 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod basic;
+mod boundary;
 mod isolation;
 mod kit;
 mod lost;
 mod oracle;
 mod probe;
+mod runc;
 mod streams;
 
 use std::process::ExitCode;
@@ -44,6 +46,9 @@ const TESTS: &[Test] = tests![
         attach_terminal;
     isolation: oom_killed, ipc_is_the_pods, process_namespaces, privileges, seccomp_filters, masked_and_read_only,
         mounts, links_do_not_escape, limits_and_stats, groups_made_at_once, log_rotation, connects_inside, sysctls_and_devices;
+    boundary: directories_of_the_host, programs_of_the_host, execs_hold_nothing, system_mounts_are_no_links,
+        proc_is_not_covered, null_is_our_own, masks_are_null, keyrings, frozen_containers_end, closed_directories,
+        timed_out_scripts_stop, unknown_capabilities, logs_follow_no_links;
     oracle: as_runc;
 ];
 

@@ -147,6 +147,11 @@ impl Case {
     }
 }
 
+/// A default container with masks, for runc.
+pub fn runc_config(cgroup: &str) -> Value {
+    Case { mask: true, ..Case::default() }.runcs(cgroup)
+}
+
 fn by_runc(kit: &Kit, case: &Case, number: usize) -> String {
     let bundle = kit.dir.join(format!("bundle{number}"));
     std::fs::create_dir_all(&bundle).unwrap();

@@ -18,13 +18,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lifecycle", &["base", "kinds"]),
     ("store", &["base"]),
     ("client", &["base", "kinds"]),
-    ("apiserver", &["base", "kinds", "client", "store"]),
+    ("listen", &[]),
+    ("apiserver", &["base", "kinds", "client", "listen", "store"]),
     ("controllers", &["base", "kinds", "client", "scheduler"]),
     ("images", &["base"]),
     ("net", &["base"]),
     ("runtime", &["base", "shim"]),
     ("shim", &[]),
-    ("node", &["base", "kinds", "client", "lifecycle", "images", "net", "runtime"]),
+    ("node", &["base", "kinds", "client", "listen", "lifecycle", "images", "net", "runtime"]),
     ("xtask", &["kinds"]),
 ];
 

@@ -30,13 +30,16 @@ pub struct Config {
     pub audit: Option<Arc<dyn Audit>>,
     /// Time and chance of what is stored.
     pub nature: Arc<dyn Nature>,
+    /// Bounds of connections; one for all listeners of the process.
+    pub gate: listen::Gate,
 }
 
 impl Config {
-    /// A server on a store, without an auditor, on the machine's time.
+    /// A server on a store, without an auditor, on the machine's time, with the bounds of this process.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, pki: Arc<Pki>) -> Self {
-        Self { store, pki, audit: None, nature: Arc::new(Real) }
+        let gate = listen::Gate::new(listen::Limits::of_process());
+        Self { store, pki, audit: None, nature: Arc::new(Real), gate }
     }
 }
 
@@ -117,6 +120,10 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn gate(&self) -> &listen::Gate {
+        &self.config.gate
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

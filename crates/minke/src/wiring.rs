@@ -47,6 +47,8 @@ pub struct Cluster {
 /// The API server's outside.
 struct Api {
     server: Arc<apiserver::Server>,
+    /// The connections of the API's and the node's listeners together.
+    gate: listen::Gate,
     pki: Arc<apiserver::Pki>,
     address: SocketAddr,
 }
@@ -298,7 +300,9 @@ async fn start_api(
     }
     let (dns, ips) = names::of(address.ip(), ips, &config.tls_sans);
     let pki = apiserver::Pki::open(&instance.dir.join("pki"), &dns, &ips).context("cannot open the keys")?;
-    let server = apiserver::Server::new(apiserver::Config::new(store, pki.clone()));
+    let settings = apiserver::Config::new(store, pki.clone());
+    let gate = settings.gate.clone();
+    let server = apiserver::Server::new(settings);
     server.bootstrap().await.context("cannot make the first objects")?;
     let serving = server.clone().serve(listeners, stop.clone().cancelled_owned());
     tasks.push(tokio::spawn(async move {
@@ -306,7 +310,7 @@ async fn start_api(
             tracing::error!(%error, "the API server ended");
         }
     }));
-    Ok(Api { server, pki, address })
+    Ok(Api { server, gate, pki, address })
 }
 
 /// The node agent and its HTTPS endpoints.
@@ -378,11 +382,7 @@ fn serve_node(
     let pair = api.pki.node_serving(name, &[ip, Ipv4Addr::LOCALHOST.into()])?;
     let tls = Arc::new(api.pki.node_server_tls(&pair)?);
     let listener = tokio_listener(listener)?;
-    Ok(tokio::spawn(async move {
-        if let Err(error) = node::server::serve(listener, tls, handle).await {
-            tracing::error!(%error, "the node's endpoints ended");
-        }
-    }))
+    Ok(tokio::spawn(node::server::serve(listener, tls, api.gate.clone(), handle)))
 }
 
 /// Upstream's port of a node's HTTPS endpoints, or a free one if another instance has it.

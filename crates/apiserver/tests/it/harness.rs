@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use store::{SqliteStore, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -127,24 +128,37 @@ impl Cluster {
 
     /// A connection of the administrator, ready for upgrades.
     pub(crate) async fn connect(&self) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pki.ca_pem().as_bytes()).unwrap()).unwrap();
-        let pair = self.pki.admin().unwrap();
-        let cert = CertificateDer::from_pem_slice(pair.cert_pem.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).unwrap();
-        let config =
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_root_certificates(roots)
-                .with_client_auth_cert(vec![cert], key)
-                .unwrap();
-        let tcp = TcpStream::connect(self.address).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let tls = self.tls(Some(self.pki.admin().unwrap()), &[]).await.unwrap();
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.unwrap();
         tokio::spawn(connection.with_upgrades());
         sender
+    }
+
+    /// A connection that has said nothing yet.
+    pub(crate) async fn tls(
+        &self,
+        pair: Option<apiserver::Pair>,
+        protocols: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pki.ca_pem().as_bytes()).unwrap()).unwrap();
+        let builder =
+            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots);
+        let mut config = match pair {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                let cert = CertificateDer::from_pem_slice(pair.cert_pem.as_bytes()).unwrap();
+                let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).unwrap();
+                builder.with_client_auth_cert(vec![cert], key).unwrap()
+            }
+        };
+        config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        let tcp = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 }
 

@@ -11,10 +11,9 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base::time::Timestamp;
 use bytes::Bytes;
@@ -24,12 +23,9 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use listen::{Peer, Protocols};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::container::env::go_quote;
 use crate::handle::{NodeHandle, PodEntry};
@@ -41,66 +37,20 @@ use route::{Pair, Route};
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Reply = Response<Body>;
 
-const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// Serves until dropped. `tls` asks for client certificates of the cluster's CA; connections die with the future,
-/// streams already upgraded live until their session or client ends.
-///
-/// # Errors
-/// If the listener fails for good.
+/// Serves until dropped. `tls` asks for client certificates of the cluster's CA; `gate` bounds the connections, which die
+/// with the future; streams already upgraded live until their session or client ends.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
+    gate: listen::Gate,
     node: NodeHandle,
-) -> io::Result<()> {
-    let acceptor = TlsAcceptor::from(tls);
-    let mut connections = JoinSet::new();
-    loop {
-        let (tcp, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            // Out of descriptors, or a connection gone before it was taken: the next one may do.
-            Err(error) if error.raw_os_error().is_some_and(is_passing) => {
-                tracing::warn!(%error, "accepting a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        while connections.try_join_next().is_some() {}
-        let (acceptor, node) = (acceptor.clone(), node.clone());
-        connections.spawn(async move {
-            if let Err(error) = connection(tcp, acceptor, node).await {
-                tracing::debug!(%peer, %error, "a connection to the node");
-            }
-        });
-    }
-}
-
-fn is_passing(code: i32) -> bool {
-    [libc::EMFILE, libc::ENFILE, libc::ECONNABORTED, libc::EINTR, libc::ENOBUFS, libc::ENOMEM, libc::EPROTO]
-        .contains(&code)
-}
-
-async fn connection(
-    tcp: TcpStream,
-    acceptor: TlsAcceptor,
-    node: NodeHandle,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    tcp.set_nodelay(true)?;
-    let tls = tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await??;
-    let user =
-        tls.get_ref().1.peer_certificates().and_then(|chain| chain.first()).and_then(|cert| User::of(cert));
-    let service = service_fn(move |request| {
-        let (node, user) = (node.clone(), user.clone());
-        async move { Ok::<_, Infallible>(answer(node, user.as_ref(), request).await) }
-    });
-    hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE)
-        .serve_connection(TokioIo::new(tls), service)
-        .with_upgrades()
-        .await?;
-    Ok(())
+) {
+    let greet = |peer: Peer| peer.certificate.and_then(|certificate| User::of(&certificate));
+    let handle = move |user: Option<User>, request| {
+        let node = node.clone();
+        async move { answer(node, user.as_ref(), request).await }
+    };
+    listen::serve(listener, tls, gate, Protocols::Http1, std::future::pending(), greet, handle).await;
 }
 
 async fn answer(node: NodeHandle, user: Option<&User>, request: Request<Incoming>) -> Reply {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::streaming::tests::Fake;
@@ -45,6 +48,7 @@ struct World {
     ca: Ca,
     address: std::net::SocketAddr,
     node: NodeHandle,
+    gate: listen::Gate,
     _temp: tempfile::TempDir,
 }
 
@@ -104,8 +108,12 @@ async fn world() -> World {
         .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, Arc::new(tls), node.clone()));
-    World { ca, address, node, _temp: temp }
+    // Whoever says nothing goes at once.
+    let short = Duration::from_millis(50);
+    let limits = listen::Limits { first: short, last: short, ..listen::Limits::of_process() };
+    let gate = listen::Gate::new(limits);
+    tokio::spawn(serve(listener, Arc::new(tls), gate.clone(), node.clone()));
+    World { ca, address, node, gate, _temp: temp }
 }
 
 impl World {
@@ -140,6 +148,19 @@ impl World {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (code, String::from_utf8(body.to_vec()).unwrap())
     }
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_let_go() {
+    let w = world().await;
+    let mut sender = w.connect(Some("system:masters")).await;
+    let gone = async {
+        while sender.ready().await.is_ok() || w.gate.open() != listen::Open::default() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
+    assert_eq!(w.get(Some("system:masters"), "/healthz").await.0, 200);
 }
 
 #[tokio::test]

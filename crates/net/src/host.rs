@@ -17,6 +17,8 @@ use crate::rtnl::{self, Link, Route};
 use crate::{Cidr, Config, NetError, conntrack};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+/// What keeps IPv6 of Pods out of the host; the last two hold where somebody turns IPv6 on for all links.
+const IPV6_GUARD: &[(&str, &str)] = &[("disable_ipv6", "1"), ("accept_ra", "0"), ("accept_redirects", "0")];
 /// Always the first link.
 const LOOPBACK: u32 = 1;
 /// MTU of a host without a default route.
@@ -76,6 +78,7 @@ impl Host {
         };
         host.set_up_gateway()?;
         host.remove_strays()?;
+        host.guard_links()?;
         host.set_up_rules()?;
         Ok(host)
     }
@@ -94,11 +97,6 @@ impl Host {
 
     pub(crate) fn mtu(&self) -> u32 {
         self.mtu
-    }
-
-    /// Whether the kernel speaks IPv6.
-    pub(crate) fn ipv6(&self) -> bool {
-        self.ipv6
     }
 
     pub(crate) fn table(&self) -> String {
@@ -124,6 +122,51 @@ impl Host {
     /// What a link says of its owner.
     pub(crate) fn alias(&self, uid: &str) -> String {
         format!("minke/{:08x}/{uid}", self.config.instance_id)
+    }
+
+    /// Settings of a Pod's link that must hold before the link is up. IPv6 is off until Pods have it: otherwise the host
+    /// would take router advertisements and redirects from them.
+    pub(crate) fn guard_link(
+        &self,
+        batch: &mut Batch,
+        index: u32,
+        uid: &str,
+        lease: &Lease,
+    ) -> Result<(), NetError> {
+        rtnl::configure_link(batch, index, &self.alias(uid), self.ipv6, !lease.host_ports.is_empty());
+        if !self.ipv6 {
+            return Ok(());
+        }
+        let name = self.link_name(lease.ip);
+        for (setting, value) in IPV6_GUARD {
+            match fs::write(format!("/proc/sys/net/ipv6/conf/{name}/{setting}"), value) {
+                // A link whose MTU is too small has no IPv6.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(NetError::kernel(format!("set {setting} of {name}"))(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets again what guards the links of an earlier life, which may have been another version's, or changed since.
+    fn guard_links(&mut self) -> Result<(), NetError> {
+        let leases: Vec<(String, Lease)> =
+            self.leases.iter().map(|(uid, lease)| (uid.to_owned(), lease.clone())).collect();
+        for (uid, lease) in leases {
+            let Some(index) = self.link_index(lease.ip)? else { continue };
+            let mut batch = Batch::default();
+            self.guard_link(&mut batch, index, &uid, &lease)?;
+            match self.route.run(batch) {
+                // A link that goes meanwhile with its namespace needs no guard.
+                Err((_, error)) if errno(&error) != libc::ENODEV => {
+                    return Err(NetError::kernel("guard the links of running Pods")(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn set_up_gateway(&mut self) -> Result<(), NetError> {

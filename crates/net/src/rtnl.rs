@@ -36,6 +36,9 @@ const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
 const INET_CONF: u16 = 1;
 const INET_CONF_ROUTE_LOCALNET: u16 = 26;
+/// What a Pod may say of itself and of others on its link, in the numbers of `linux/ip.h`: no redirects, only its own
+/// address as a source, no source routes, ARP for its own address only, nothing learnt unasked.
+const INET_CONF_GUARD: &[(u16, u32)] = &[(3, 0), (4, 0), (8, 1), (9, 0), (13, 1), (21, 0), (23, 0)];
 const INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_NONE: u8 = 1;
 const UP: u32 = 1;
@@ -143,21 +146,19 @@ pub(crate) fn new_veth(batch: &mut Batch, veth: &Veth<'_>, netns: BorrowedFd<'_>
     });
 }
 
-/// Names the owner and sets what routing needs, before the link is up: no IPv6 chatter on the host's end, and, for
-/// host ports on 127.0.0.1, its answers let in.
+/// Names the owner and sets what routing needs, before the link is up: nothing believed that a Pod says of others, no
+/// IPv6 chatter on the host's end, and, for host ports on 127.0.0.1, its answers let in.
 pub(crate) fn configure_link(batch: &mut Batch, index: u32, alias: &str, ipv6: bool, localnet: bool) {
     batch.message(SETLINK, ACK, &link_header(index, 0, 0)).text(IFLA_IFALIAS, alias);
-    if !ipv6 && !localnet {
-        return;
-    }
     batch.nest(IFLA_AF_SPEC, |batch| {
-        if localnet {
-            batch.nest(u16::try_from(libc::AF_INET).expect("small"), |batch| {
-                batch.nest(INET_CONF, |batch| {
-                    batch.attr(INET_CONF_ROUTE_LOCALNET, &1u32.to_ne_bytes());
-                });
+        batch.nest(u16::try_from(libc::AF_INET).expect("small"), |batch| {
+            batch.nest(INET_CONF, |batch| {
+                for (setting, value) in INET_CONF_GUARD {
+                    batch.attr(*setting, &value.to_ne_bytes());
+                }
+                batch.attr(INET_CONF_ROUTE_LOCALNET, &u32::from(localnet).to_ne_bytes());
             });
-        }
+        });
         if ipv6 {
             batch.nest(u16::try_from(libc::AF_INET6).expect("small"), |batch| {
                 batch.attr(INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]);

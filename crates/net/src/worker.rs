@@ -136,9 +136,8 @@ impl Worker {
 
         let index = host.link_index(lease.ip)?;
         let index = index.ok_or(io::ErrorKind::NotFound.into()).map_err(cannot("find the link"))?;
-        let alias = host.alias(uid);
         let mut batch = Batch::default();
-        rtnl::configure_link(&mut batch, index, &alias, host.ipv6(), !lease.host_ports.is_empty());
+        host.guard_link(&mut batch, index, uid, lease)?;
         rtnl::link_up(&mut batch, index);
         rtnl::new_neighbour(&mut batch, index, pod, pod_mac);
         rtnl::new_pod_route(&mut batch, index, pod, gateway);

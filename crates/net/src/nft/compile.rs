@@ -1,7 +1,8 @@
 //! What the network wants of netfilter → rules. Pure.
 //!
 //! ```text
-//! guard        from a Pod to 127.0.0.0/8: drop (host ports let loopback answers in, see rtnl::configure_link)
+//! guard        from a Pod with an address that is not its own: drop
+//!              from a Pod to 127.0.0.0/8: drop (host ports let loopback answers in, see rtnl::configure_link)
 //! prerouting,  to a host port of one address, then to one of every address of this host: to its Pod
 //! output
 //! postrouting  a Pod to itself by its host port, or this host by 127.0.0.1: from the gateway
@@ -65,7 +66,7 @@ pub(crate) fn compile<'a>(model: &Model<'_>, leases: impl Iterator<Item = &'a Le
             Chain {
                 name: "guard",
                 hook: Hook { kind: "filter", number: 0, priority: -300 },
-                rules: vec![guard(model)],
+                rules: guard(model),
             },
             Chain { name: "prerouting", hook: nat(0, -100), rules: host_ports() },
             Chain { name: "output", hook: nat(3, -100), rules: host_ports() },
@@ -128,12 +129,16 @@ fn loopback() -> Cidr {
     Cidr::new(Ipv4Addr::new(127, 0, 0, 0).into(), 8).expect("8 bits of 32")
 }
 
-fn guard(model: &Model<'_>) -> Vec<Expr> {
+fn guard(model: &Model<'_>) -> Vec<Vec<Expr>> {
     let from_pod = [
         Expr::Load(Field::InputName, R0),
         Expr::Compare { reg: R0, negated: false, value: model.link_prefix.as_bytes().to_vec() },
     ];
-    [from_pod.to_vec(), in_range(Field::Destination, loopback(), false), vec![Expr::Drop]].concat()
+    // By the routes and not by a set: each Pod's link has the one route to its address. The link's rp_filter says the
+    // same, but others may widen it (systemd does, for every new link, and conf/all).
+    let spoofed = vec![Expr::ForeignSource(R0)];
+    let to_loopback = in_range(Field::Destination, loopback(), false);
+    [spoofed, to_loopback].map(|which| [&from_pod[..], &which, &[Expr::Drop]].concat()).to_vec()
 }
 
 fn host_ports() -> Vec<Vec<Expr>> {

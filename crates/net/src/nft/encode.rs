@@ -203,6 +203,13 @@ fn new_expr(batch: &mut Batch, step: &Expr) {
             });
             new_expr(batch, &Expr::Compare { reg: *reg, negated: false, value: 2u32.to_ne_bytes().to_vec() });
         }
+        Expr::ForeignSource(reg) => {
+            // The index of the link that leads to the source, if it is the input link (source, input; index): else 0.
+            expr(batch, "fib", |batch| {
+                batch.be32(1, reg.0).be32(2, 1).be32(3, 9);
+            });
+            new_expr(batch, &Expr::Compare { reg: *reg, negated: false, value: vec![0; 4] });
+        }
         Expr::InSet { set, reg } => expr(batch, "lookup", |batch| {
             batch.text(1, set).be32(2, reg.0);
         }),

@@ -46,6 +46,8 @@ pub(crate) enum Expr {
     Mask { reg: Reg, mask: [u8; 4] },
     /// Goes on only if the destination is an address of this host; uses the register.
     ToThisHost(Reg),
+    /// Goes on only if packets to the source address would not leave by the link this one came in by; uses the register.
+    ForeignSource(Reg),
     /// Goes on only if the set has the key in the register.
     InSet { set: &'static str, reg: Reg },
     /// Goes on only if the map has the key, and loads its value.

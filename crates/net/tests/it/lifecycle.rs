@@ -59,6 +59,7 @@ fn what_nft_reads_is_what_was_meant() {
 
 	chain guard {
 		type filter hook prerouting priority raw; policy accept;
+		iifname "mk1f2e*" fib saddr . iif oif 0 drop
 		iifname "mk1f2e*" ip daddr 127.0.0.0/8 drop
 	}
 

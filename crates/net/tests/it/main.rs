@@ -7,5 +7,6 @@
 
 mod killed;
 mod lifecycle;
+mod spoofed;
 mod traffic;
 mod world;

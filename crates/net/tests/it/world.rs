@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use net::{Config, Network};
 
@@ -113,9 +113,23 @@ fn name(name: &str, netns: &OwnedFd) {
     assert_eq!(mounted, 0, "{}", io::Error::last_os_error());
 }
 
+/// Binds as soon as nobody has the address any more: a child that another test is just starting holds every socket of
+/// this process, the last server's too, until it executes its own program.
+fn bound<T>(bind: impl Fn() -> io::Result<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result.unwrap(),
+        }
+    }
+}
+
 /// Answers one connection with the address it came from.
 pub(crate) fn tcp_server(at: &str) -> impl FnOnce() -> SocketAddr + Send + use<> {
-    let listener = TcpListener::bind(at).unwrap();
+    let listener = bound(|| TcpListener::bind(at));
     move || {
         let (mut stream, from) = listener.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -138,7 +152,7 @@ pub(crate) fn tcp_client(to: impl Into<SocketAddr>) -> io::Result<()> {
 }
 
 pub(crate) fn udp_server(at: &str) -> impl FnOnce() -> SocketAddr + Send + use<> {
-    let socket = UdpSocket::bind(at).unwrap();
+    let socket = bound(|| UdpSocket::bind(at));
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     move || {
         let mut word = [0; 4];

@@ -53,6 +53,26 @@ pub(crate) struct Accepted {
 pub(crate) const SUPPORTED: &[&str] =
     &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
+/// The media types of collections, which are watched too.
+pub(crate) const COLLECTION: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+
+/// The media types of watches.
+pub(crate) const STREAMS: &[&str] =
+    &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
+/// Whether a path that produces these media types answers such an `Accept` at all. As upstream's router: a media type
+/// is named whole, or everything is accepted; parameters do not count.
+pub(crate) fn routable(accept: &str, produced: &[&str]) -> bool {
+    let mut media = accept.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    accept.is_empty() || media.any(|media| media == "*/*" || produced.contains(&media))
+}
+
 struct Clause<'a> {
     media: &'a str,
     params: Vec<(&'a str, &'a str)>,
@@ -124,6 +144,22 @@ pub(crate) fn pretty(param: Option<bool>, user_agent: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn routes() {
+        let table = [
+            ("", true),
+            ("*/*", true),
+            ("text/html, */*;q=0.1", true),
+            ("application/json;as=Table", true),
+            ("application/*", false),
+            ("text/html", false),
+            ("application/cbor,application/yaml", true),
+        ];
+        for (accept, want) in table {
+            assert_eq!(routable(accept, SUPPORTED), want, "{accept}");
+        }
+    }
 
     #[test]
     fn clauses() {

@@ -3,6 +3,8 @@
 //! Invariant: every path has exactly one reading, the one of upstream's `RequestInfoFactory`. Absent: whether the
 //! resource exists; that is the table of kinds' answer.
 
+use std::num::IntErrorKind;
+
 use percent_encoding::percent_decode_str;
 
 /// A request's attributes.
@@ -160,7 +162,11 @@ pub(crate) struct Params {
     pub(crate) timeout_seconds: Option<u64>,
     pub(crate) field_manager: String,
     pub(crate) field_validation: FieldValidation,
+    /// A `fieldValidation` that is none of the known ones.
+    pub(crate) odd_validation: Option<String>,
     pub(crate) dry_run: bool,
+    /// All values of `dryRun`, if one of them is not known.
+    pub(crate) odd_dry_run: Vec<String>,
     pub(crate) force: Option<bool>,
     pub(crate) pretty: Option<bool>,
     pub(crate) include_object: String,
@@ -173,27 +179,43 @@ pub(crate) struct Params {
     pub(crate) all: Vec<(String, String)>,
 }
 
-/// A parameter that cannot be read: (parameter, value, complaint).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BadParam {
-    pub(crate) code: u16,
-    pub(crate) message: String,
-}
-
 impl Params {
-    /// Reads a query string.
-    pub(crate) fn parse(query: &str) -> Result<Self, BadParam> {
+    /// Reads a query string. What cannot be read is told by the verb that would use it: see [`Params::unreadable`] and
+    /// `generic::options`.
+    pub(crate) fn parse(query: &str) -> Self {
         let mut out = Self::default();
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (key, value) = (decode(key), decode(value));
-            out.set(&key, &value)?;
+            out.set(&key, &value);
             out.all.push((key, value));
         }
-        Ok(out)
+        let dry_runs = || out.all.iter().filter(|(k, _)| k == "dryRun").map(|(_, v)| v.clone());
+        if dry_runs().any(|v| v != "All") {
+            out.odd_dry_run = dry_runs().collect();
+        }
+        out
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), BadParam> {
+    /// The complaint about a number that this verb would use and that is none.
+    pub(crate) fn unreadable(&self, verb: &str) -> Option<String> {
+        let used: &[&str] = match verb {
+            "list" | "watch" => &["limit", "timeoutSeconds"],
+            "deletecollection" => &["gracePeriodSeconds", "limit", "timeoutSeconds"],
+            "delete" => &["gracePeriodSeconds"],
+            _ => &[],
+        };
+        let given = self.all.iter().filter(|(key, value)| used.contains(&key.as_str()) && !value.is_empty());
+        given.into_iter().find_map(|(_, value)| {
+            let why = match value.parse::<i64>().err()?.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            Some(format!("strconv.ParseInt: parsing {value:?}: {why}"))
+        })
+    }
+
+    fn set(&mut self, key: &str, value: &str) {
         match key {
             "labelSelector" => value.clone_into(&mut self.label_selector),
             "fieldSelector" => value.clone_into(&mut self.field_selector),
@@ -203,44 +225,24 @@ impl Params {
             "fieldManager" => value.clone_into(&mut self.field_manager),
             "includeObject" => value.clone_into(&mut self.include_object),
             "propagationPolicy" => value.clone_into(&mut self.propagation_policy),
-            "limit" => {
-                let limit: i64 = number(key, value)?;
-                self.limit = usize::try_from(limit).unwrap_or(0);
-            }
-            "timeoutSeconds" => self.timeout_seconds = u64::try_from(number::<i64>(key, value)?).ok(),
-            "gracePeriodSeconds" => self.grace_period_seconds = Some(number(key, value)?),
+            "limit" => self.limit = number(value).and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
+            "timeoutSeconds" => self.timeout_seconds = number(value).and_then(|n| u64::try_from(n).ok()),
+            "gracePeriodSeconds" => self.grace_period_seconds = number(value),
             "watch" => self.watch = boolean(value),
             "allowWatchBookmarks" => self.allow_bookmarks = boolean(value),
             "sendInitialEvents" => self.send_initial_events = Some(boolean(value)),
             "force" => self.force = Some(boolean(value)),
             "orphanDependents" => self.orphan_dependents = Some(boolean(value)),
             "pretty" => self.pretty = Some(boolean(value)),
-            "dryRun" => match value {
-                "All" => self.dry_run = true,
-                "" => {}
-                _ => {
-                    let message = format!(
-                        " \"\" is invalid: dryRun: Unsupported value: {value:?}: supported values: \"All\""
-                    );
-                    return Err(BadParam { code: 422, message });
-                }
+            "dryRun" => self.dry_run |= value == "All",
+            "fieldValidation" => match value {
+                "Ignore" => self.field_validation = FieldValidation::Ignore,
+                "Warn" | "" => self.field_validation = FieldValidation::Warn,
+                "Strict" => self.field_validation = FieldValidation::Strict,
+                odd => self.odd_validation = Some(odd.to_owned()),
             },
-            "fieldValidation" => {
-                self.field_validation = match value {
-                    "Ignore" => FieldValidation::Ignore,
-                    "Warn" | "" => FieldValidation::Warn,
-                    "Strict" => FieldValidation::Strict,
-                    _ => {
-                        let message = format!(
-                            " \"\" is invalid: fieldValidation: Unsupported value: {value:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-                        );
-                        return Err(BadParam { code: 422, message });
-                    }
-                }
-            }
             _ => {}
         }
-        Ok(())
     }
 
     /// The value of a parameter of a subresource's own, first one.
@@ -260,13 +262,8 @@ pub(crate) fn boolean(value: &str) -> bool {
     !matches!(value.to_ascii_lowercase().as_str(), "false" | "0")
 }
 
-fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, BadParam> {
-    value.parse().map_err(|_| BadParam {
-        code: 400,
-        message: format!(
-            "unable to decode query parameter {key}: strconv.ParseInt: parsing {value:?}: invalid syntax"
-        ),
-    })
+fn number(value: &str) -> Option<i64> {
+    value.parse().ok()
 }
 
 fn decode(text: &str) -> String {
@@ -303,7 +300,7 @@ mod tests {
         ];
         for (method, uri, verb, gv, resource, namespace, name) in table {
             let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-            let params = Params::parse(query).unwrap();
+            let params = Params::parse(query);
             let info = Info::parse(&method.parse().unwrap(), path, &params);
             let got = (
                 info.verb,
@@ -319,11 +316,24 @@ mod tests {
     #[test]
     fn queries() {
         let params =
-            Params::parse("limit=5&labelSelector=a%3Db%2Cc&watch&sendInitialEvents=false&dryRun=All")
-                .unwrap();
+            Params::parse("limit=5&labelSelector=a%3Db%2Cc&watch&sendInitialEvents=false&dryRun=All");
         assert_eq!((params.limit, params.label_selector.as_str()), (5, "a=b,c"));
         assert_eq!((params.watch, params.send_initial_events, params.dry_run), (true, Some(false), true));
-        assert_eq!(Params::parse("dryRun=Some").unwrap_err().code, 422);
-        assert_eq!(Params::parse("limit=x").unwrap_err().code, 400);
+        assert_eq!(Params::parse("dryRun=All&dryRun=Some").odd_dry_run, ["All", "Some"]);
+        assert_eq!(Params::parse("fieldValidation=x").odd_validation.as_deref(), Some("x"));
+        let table = [
+            ("limit=x", "list", Some(r#"strconv.ParseInt: parsing "x": invalid syntax"#)),
+            ("limit=x", "get", None),
+            ("gracePeriodSeconds=-", "delete", Some(r#"strconv.ParseInt: parsing "-": invalid syntax"#)),
+            ("gracePeriodSeconds=", "delete", None),
+            (
+                "timeoutSeconds=99999999999999999999",
+                "watch",
+                Some(r#"strconv.ParseInt: parsing "99999999999999999999": value out of range"#),
+            ),
+        ];
+        for (query, verb, want) in table {
+            assert_eq!(Params::parse(query).unreadable(verb).as_deref(), want, "{query} {verb}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the text of an error is a function of its four parts. Absent: any rule; rules live with the kinds.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -341,13 +342,9 @@ impl ErrorList {
 impl fmt::Display for ErrorList {
     /// One error bare, several as `[e1, e2]`, identical texts once.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut texts: Vec<String> = Vec::new();
-        for error in &self.0 {
-            let text = error.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+        let mut met = HashSet::new();
+        let mut texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        texts.retain(|text| met.insert(text.clone()));
         match texts.as_slice() {
             [one] => f.write_str(one),
             many => write!(f, "[{}]", many.join(", ")),

@@ -5,6 +5,8 @@
 //! itself, with a rule about finalizers added; an error found twice is one in the message but two causes.
 //! Absent: setting uid, timestamps, names and generations, which needs a clock and randomness.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::field::{ErrorList, ErrorType, FieldError, Path, in_order};
@@ -280,9 +282,9 @@ pub(crate) fn finalizer_domain(name: &str, path: &Path) -> Option<FieldError> {
 }
 
 fn no_new_finalizers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path) {
-    let had = items(&old["finalizers"]);
+    let had: HashSet<&str> = items(&old["finalizers"]).iter().map(text).collect();
     let mut extra: Vec<&str> =
-        items(&new["finalizers"]).iter().filter(|f| !had.contains(f)).map(text).collect();
+        items(&new["finalizers"]).iter().map(text).filter(|f| !had.contains(f)).collect();
     extra.sort_unstable();
     extra.dedup();
     if !extra.is_empty() {

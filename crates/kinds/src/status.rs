@@ -364,6 +364,13 @@ impl Status {
         Self::failure(406, "NotAcceptable", message)
     }
 
+    /// 406 of a path that produces none of what the client accepts, as upstream's router says it.
+    #[must_use]
+    pub fn unroutable(produced: &[&str]) -> Self {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", produced.join(", "));
+        Self::failure(406, "NotAcceptable", message).with_details(Details::default())
+    }
+
     /// The whole object as it goes over the wire, with apiVersion, kind and metadata.
     #[must_use]
     pub fn to_json(&self) -> Value {

@@ -6,27 +6,16 @@
 
 use client::Status;
 use kinds::apply::{self as rules, ApplyError, Write};
-use kinds::{Endpoint, ErrorList, Path, decode};
-use serde_json::Value;
+use kinds::{Endpoint, decode};
+use serde_json::{Value, json};
 
-use crate::generic::{Answer, Ctx, body, create, patch, update};
+use crate::generic::{Answer, Ctx, body, create, update};
 use crate::object;
+use crate::request::FieldValidation;
 
 /// Applies a configuration (YAML or JSON) to the object named in the path; creates it if there is none.
 pub(crate) async fn apply(ctx: &Ctx<'_>, text: &[u8]) -> Result<Answer, Status> {
-    if ctx.params.field_manager.is_empty() {
-        let mut errors = ErrorList::default();
-        errors.required(&Path::new("fieldManager"), "is required for apply patch");
-        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
-    }
     let config = read(ctx, text)?;
-    let said = object::meta(&config, "name");
-    if !said.is_empty() && said != ctx.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({said}) does not match the name on the URL ({})",
-            ctx.name
-        )));
-    }
     loop {
         let current = ctx.server.store().get(&ctx.key());
         let live = current.as_ref().map(|entry| object::parse(ctx.kind, &entry.value));
@@ -64,13 +53,40 @@ async fn create_applied(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status>
 }
 
 fn read(ctx: &Ctx<'_>, text: &[u8]) -> Result<Value, Status> {
-    let bad = |e: decode::DecodeError| Status::bad_request(format!("error decoding YAML: {e}"));
-    let yaml =
-        std::str::from_utf8(text).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
-    let json = decode::yaml_to_json(yaml).map_err(bad)?;
-    let decoded = decode::parse(&json).map_err(bad)?;
-    patch::strictness(ctx, text, &decoded.problems)?;
+    let bad = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding YAML: {e}"));
+    let yaml = std::str::from_utf8(text).map_err(|e| bad(&e))?;
+    let json =
+        decode::yaml_to_json(yaml).map_err(|e| bad(&format_args!("error converting YAML to JSON: {e}")))?;
+    let decoded = decode::parse(&json).map_err(|e| bad(&e))?;
+    let what = match &decoded.value {
+        Value::Object(_) => None,
+        Value::Null => return Ok(json!({})),
+        Value::Array(_) => Some("array"),
+        Value::String(_) => Some("string"),
+        Value::Bool(_) => Some("bool"),
+        Value::Number(_) => Some("number"),
+    };
+    if let Some(what) = what {
+        return Err(bad(&format_args!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what} into Go value of type \
+             map[string]interface {{}}"
+        )));
+    }
+    repeated(ctx, &decoded.problems)?;
     Ok(decoded.value)
+}
+
+/// Keys that the configuration sets twice: told or refused, as `fieldValidation` says.
+fn repeated(ctx: &Ctx<'_>, problems: &[String]) -> Result<(), Status> {
+    match ctx.params.field_validation {
+        _ if problems.is_empty() => {}
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => problems.iter().for_each(|p| ctx.warn(p.as_str())),
+        FieldValidation::Strict => {
+            return Err(Status::bad_request(format!("error strict decoding YAML: {}", problems.join(", "))));
+        }
+    }
+    Ok(())
 }
 
 fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, Status> {
@@ -106,7 +122,8 @@ fn write<'a>(ctx: &'a Ctx<'_>, api_version: &'a str, time: &'a str) -> Write<'a>
         "status" => &["spec"],
         _ => &[],
     };
-    Write { manager: &ctx.manager, api_version, subresource, time, reset }
+    let kind = ctx.sub.map_or(ctx.kind.kind, |s| s.kind);
+    Write { manager: &ctx.manager, api_version, kind, subresource, time, reset }
 }
 
 /// The manager of a write that names none: the first part of the `User-Agent`.

@@ -139,8 +139,12 @@ pub(crate) fn locate(ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
     }
     let name = object::meta(obj, "name").to_owned();
     if name.is_empty() {
-        object::meta_mut(obj).insert("name".into(), ctx.name.as_str().into());
-    } else if name != ctx.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            ctx.name
+        )));
+    }
+    if name != ctx.name {
         return Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             ctx.name

@@ -5,16 +5,32 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use client::Status;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Token {
     v: String,
-    #[serde(default)]
     rv: i64,
-    #[serde(default)]
     start: String,
+}
+
+/// Go's `RawURLEncoding`: stray bits in the last symbol are ignored.
+const GO: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+
+/// Go's words.
+fn base64_error(token: &str, error: &base64::DecodeError) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        _ => token.len(),
+    };
+    format!("illegal base64 data at input byte {at}")
 }
 
 /// The token after `last`, a key below `prefix`.
@@ -36,14 +52,19 @@ pub(crate) fn unpinned(start: &str, prefix: &str) -> String {
 /// The start key (below `prefix`) and the revision of a token.
 pub(crate) fn read(token: &str, prefix: &str) -> Result<(String, i64), Status> {
     let bad = |why: String| Status::bad_request(format!("invalid continue token: {why}"));
-    let bytes = URL_SAFE_NO_PAD
-        .decode(token.trim_end_matches('='))
-        .map_err(|e| bad(format!("continue key is not valid: {e}")))?;
-    let token: Token =
-        serde_json::from_slice(&bytes).map_err(|e| bad(format!("continue key is not valid: {e}")))?;
+    let bytes = GO
+        .decode(token)
+        .map_err(|e| bad(format!("continue key is not valid: {}", base64_error(token, &e))))?;
+    let token =
+        kinds::decode::parse(&bytes).map_err(|e| bad(format!("continue key is not valid: {e}")))?.value;
+    let token = Token {
+        v: token["v"].as_str().unwrap_or_default().to_owned(),
+        rv: token["rv"].as_i64().unwrap_or_default(),
+        start: token["start"].as_str().unwrap_or_default().to_owned(),
+    };
     if token.v != "meta.k8s.io/v1" {
         return Err(bad(format!(
-            "continue key is not valid: server does not recognize this encoded version {:?}",
+            "continue key is not valid: server does not recognize this encoded version {}",
             token.v
         )));
     }
@@ -82,5 +103,9 @@ mod tests {
             assert_eq!(status.code, 400);
             assert!(status.message.starts_with("invalid continue token: "), "{}", status.message);
         }
+        let told = |token: &str| read(token, "pods/").unwrap_err().message;
+        assert!(told("garbage").ends_with("invalid character '\\u0081' looking for beginning of value"));
+        assert!(told("e30").ends_with("server does not recognize this encoded version "));
+        assert!(told("%%%").ends_with("illegal base64 data at input byte 0"));
     }
 }

@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use store::{Entry, Expect, Op, StoreError, Write};
 
 use crate::generic::body::{Body, schema_named};
-use crate::generic::list::{self, Listed};
-use crate::generic::{Answer, Ctx};
+use crate::generic::{Answer, Ctx, list, options};
 use crate::negotiate::Format;
 use crate::{admission, object};
 
@@ -32,6 +31,8 @@ pub(crate) struct Wish {
     uid: Option<String>,
     revision: Option<String>,
     dry_run: bool,
+    /// All values of `dryRun`, if one is not known.
+    odd_dry_run: Vec<String>,
 }
 
 /// Deletes the object named in the path.
@@ -41,7 +42,7 @@ pub(crate) async fn delete(ctx: &Ctx<'_>, body: Option<Body>) -> Result<Answer, 
     Ok(answer)
 }
 
-/// Deletes every object of a collection that the selectors match; answers with the list of them.
+/// Deletes every object of a collection (of a page of it) that the selectors match; answers with the list of them.
 pub(crate) async fn delete_collection(ctx: &Ctx<'_>, body: Option<Body>) -> Result<Answer, Status> {
     let wish = read(ctx, body)?;
     let Answer::List(listed) = list::list(ctx).await? else {
@@ -55,7 +56,8 @@ pub(crate) async fn delete_collection(ctx: &Ctx<'_>, body: Option<Body>) -> Resu
             Err(status) => return Err(status),
         }
     }
-    Ok(Answer::List(Listed { continue_token: String::new(), remaining: None, ..listed }))
+    // A limit deletes a page and says how to go on.
+    Ok(Answer::List(listed))
 }
 
 async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Status> {
@@ -71,8 +73,12 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Statu
         if wish.dry_run || matches!(step, Step::Nothing) {
             return Ok(answer(ctx, current, new, step != Step::Remove, wish));
         }
-        let bytes = object::stored(kind, &new);
-        let op = if step == Step::Remove { Op::Delete(Some(bytes)) } else { Op::Put(bytes) };
+        let op = match step {
+            // What the deletion itself changes (finalizers that it drops) is never stored: watchers see what was.
+            Step::Remove if !is_marked(&old, &new) => Op::Delete(None),
+            Step::Remove => Op::Delete(Some(object::stored(kind, &new))),
+            _ => Op::Put(object::stored(kind, &new)),
+        };
         let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
         match ctx.server.store().commit(write).await {
             Ok(entry) => return Ok(answer(ctx, entry, new, step != Step::Remove, wish)),
@@ -80,6 +86,13 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Statu
             Err(e) => return Err(ctx.store_error(&e, "delete")),
         }
     }
+}
+
+/// Whether this deletion begins a grace period, or shortens one.
+fn is_marked(old: &Value, new: &Value) -> bool {
+    ["deletionTimestamp", "deletionGracePeriodSeconds"]
+        .iter()
+        .any(|f| old["metadata"][f] != new["metadata"][f])
 }
 
 fn answer(ctx: &Ctx<'_>, entry: Arc<Entry>, new: Value, stays: bool, wish: &Wish) -> Answer {
@@ -190,10 +203,11 @@ fn propagate(ctx: &Ctx<'_>, new: &mut Value, wish: &Wish) {
 
 fn preconditions(ctx: &Ctx<'_>, name: &str, old: &Value, wish: &Wish) -> Result<(), Status> {
     let kind = ctx.kind;
+    // Upstream names the kind here, not the resource.
     if let Some(uid) = &wish.uid
         && uid != object::meta(old, "uid")
     {
-        return Err(Status::uid_precondition(kind.group, kind.plural, name, uid, object::meta(old, "uid")));
+        return Err(Status::uid_precondition(kind.group, kind.kind, name, uid, object::meta(old, "uid")));
     }
     if let Some(rv) = &wish.revision
         && rv != object::meta(old, "resourceVersion")
@@ -203,7 +217,7 @@ fn preconditions(ctx: &Ctx<'_>, name: &str, old: &Value, wish: &Wish) -> Result<
              The object might have been modified",
             object::meta(old, "resourceVersion")
         );
-        return Err(Status::conflict(kind.group, kind.plural, name, &why));
+        return Err(Status::conflict(kind.group, kind.kind, name, &why));
     }
     Ok(())
 }
@@ -220,6 +234,7 @@ fn read(ctx: &Ctx<'_>, body: Option<Body>) -> Result<Wish, Status> {
             uid: None,
             revision: None,
             dry_run: p.dry_run,
+            odd_dry_run: p.odd_dry_run.clone(),
         },
     };
     let mut errors = ErrorList::default();
@@ -230,9 +245,8 @@ fn read(ctx: &Ctx<'_>, body: Option<Body>) -> Result<Wish, Status> {
     } else if !matches!(wish.policy.as_str(), "" | "Orphan" | "Background" | "Foreground") {
         errors.not_supported(&path, wish.policy.as_str(), &["Background", "Foreground", "Orphan", "nil"]);
     }
-    if !errors.is_empty() {
-        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
-    }
+    options::dry_run(&mut errors, &wish.odd_dry_run);
+    options::refuse("DeleteOptions", &errors)?;
     if wish.orphan.is_none()
         && wish.policy.is_empty()
         && let Some(warning) = ctx.kind.strategy.delete_warning()
@@ -267,11 +281,6 @@ fn from_body(body: Body, dry_run: bool) -> Result<Wish, Status> {
     let options: DeleteOptions =
         serde_json::from_value(value).map_err(|e| Status::bad_request(e.to_string()))?;
     let dry = options.dry_run.unwrap_or_default();
-    if let Some(other) = dry.iter().find(|d| *d != "All") {
-        let mut errors = ErrorList::default();
-        errors.not_supported(&Path::new("dryRun"), other.as_str(), &["All"]);
-        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
-    }
     let preconditions = options.preconditions.unwrap_or_default();
     Ok(Wish {
         grace: options.grace_period_seconds,
@@ -280,5 +289,6 @@ fn from_body(body: Body, dry_run: bool) -> Result<Wish, Status> {
         uid: preconditions.uid,
         revision: preconditions.resource_version,
         dry_run: dry_run || !dry.is_empty(),
+        odd_dry_run: if dry.iter().all(|d| d == "All") { Vec::new() } else { dry },
     })
 }

@@ -3,17 +3,19 @@
 //! Invariant: all items of a page, and all pages of one list, show the same revision unless the client accepted
 //! otherwise. Absent: resourceVersion semantics of a stale cache; this server's view is always the newest.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use client::Status;
+use kinds::field::quote;
 use kinds::{ErrorList, Kind, Path};
 use serde_json::{Value, json};
 use store::{Entry, RangeQuery, StoreError};
 
 use crate::generic::select::Selection;
-use crate::generic::{Answer, Ctx, continuation};
+use crate::generic::{Answer, Ctx, continuation, options};
 use crate::object;
 
 /// How long a read waits for a revision that does not exist yet.
@@ -106,7 +108,7 @@ async fn plan(ctx: &Ctx<'_>, prefix: &str) -> Result<Plan, Status> {
         }
         ("0", _) => Ok(plan(None, 0)),
         (rv, matching) => {
-            let rv = revision(rv)?;
+            let rv = revision(rv).map_err(|why| Status::bad_request(why.to_string()))?;
             reach(ctx, rv).await?;
             let exact = matching == "Exact" || (matching.is_empty() && p.limit > 0);
             Ok(plan(exact.then_some(rv), p.limit))
@@ -152,14 +154,22 @@ fn collect(ctx: &Ctx<'_>, selection: &Selection, prefix: &str, plan: Plan) -> Re
     }
 }
 
-/// A resourceVersion of the query.
-pub(crate) fn revision(text: &str) -> Result<u64, Status> {
-    text.parse().map_err(|_| {
+/// A resourceVersion of the query, or why it is none.
+pub(crate) fn revision(text: &str) -> Result<u64, ErrorList> {
+    text.parse().map_err(|e| {
         let mut errors = ErrorList::default();
-        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        errors.invalid(&Path::new("resourceVersion"), text, why);
-        Status::bad_request(errors.to_string())
+        errors.invalid(&Path::new("resourceVersion"), text, not_a_number(text, &e));
+        errors
     })
+}
+
+/// Go's words for a text that is no unsigned number.
+pub(crate) fn not_a_number(text: &str, error: &ParseIntError) -> String {
+    let why = match error.kind() {
+        IntErrorKind::PosOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.ParseUint: parsing {}: {why}", quote(text))
 }
 
 /// Waits a moment for a revision that another server may have handed out.
@@ -195,8 +205,5 @@ fn check(ctx: &Ctx<'_>) -> Result<(), Status> {
             other => errors.not_supported(&path, other, &["Exact", "NotOlderThan", ""]),
         }
     }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors))
+    options::refuse("ListOptions", &errors)
 }

@@ -9,6 +9,7 @@ pub(crate) mod continuation;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod list;
+pub(crate) mod options;
 pub(crate) mod patch;
 pub(crate) mod select;
 pub(crate) mod update;
@@ -71,8 +72,11 @@ impl Ctx<'_> {
         Status::not_found(self.kind.group, self.kind.plural, &self.name)
     }
 
+    /// 422 about an object; the group is that of the stored form, which is what upstream validates.
     pub(crate) fn invalid(&self, name: &str, errors: &kinds::ErrorList) -> Status {
-        Status::invalid(self.kind.group, self.kind.kind, name, errors)
+        let group = self.kind.bucket.split_once('.').map_or("", |(_, group)| group);
+        let group = if self.kind.is_stored() { group } else { self.kind.group };
+        Status::invalid(group, self.kind.kind, name, errors)
     }
 
     pub(crate) fn forbidden(&self, name: &str, why: &str) -> Status {
@@ -134,7 +138,7 @@ pub(crate) async fn get(ctx: &Ctx<'_>) -> Result<Answer, Status> {
     if rv.is_empty() {
         ctx.server.store().barrier().await.map_err(|e| ctx.store_error(&e, "get"))?;
     } else {
-        list::reach(ctx, list::revision(rv)?).await?;
+        list::reach(ctx, list::revision(rv).map_err(|why| Status::untyped(why.to_string()))?).await?;
     }
     Ok(Answer::Object { code: 200, kind: ctx.kind, entry: ctx.current()? })
 }

@@ -18,11 +18,6 @@ pub(crate) async fn patch(ctx: &Ctx<'_>, kind: PatchType, text: Bytes) -> Result
     if kind == PatchType::Apply {
         return apply::apply(ctx, &text).await;
     }
-    if ctx.params.force.is_some() {
-        let mut errors = ErrorList::default();
-        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
-        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
-    }
     loop {
         let current = ctx.current()?;
         let old = object::parse(ctx.kind, &current.value);
@@ -43,11 +38,10 @@ fn patched(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<V
         PatchType::Apply => return Err(Status::unsupported_media_type(SUPPORTED)),
     };
     let Patched { value, mut problems } = patched.map_err(refusal)?;
-    let decoded = decode::normalise(value, ty).map_err(|e| {
-        let mut errors = ErrorList::default();
-        errors.invalid(&Path::new("patch"), String::from_utf8_lossy(text).into_owned(), e.to_string());
-        Status::invalid("", "", "", &errors)
-    })?;
+    if kind != PatchType::Strategic {
+        same_type(ctx, &value).map_err(|why| unfit(text, why))?;
+    }
+    let decoded = decode::normalise(value, ty).map_err(|e| unfit(text, e.to_string()))?;
     problems.extend(decoded.problems);
     strictness(ctx, text, &problems)?;
     let mut new = decoded.value;
@@ -55,6 +49,32 @@ fn patched(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<V
     body::default(ctx.kind, &mut new);
     body::locate(ctx, &mut new)?;
     Ok(new)
+}
+
+/// 422: the patch made something that is no object of the kind.
+fn unfit(text: &[u8], why: String) -> Status {
+    let mut errors = ErrorList::default();
+    errors.invalid(&Path::new("patch"), String::from_utf8_lossy(text).into_owned(), why);
+    Status::invalid("", "", "", &errors)
+}
+
+/// Whether a patched object still says that it is of the addressed kind, or says nothing.
+fn same_type(ctx: &Ctx<'_>, value: &Value) -> Result<(), String> {
+    let said = |field: &str| value[field].as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+    let (version, kind) = (ctx.kind.api_version(), ctx.kind.kind);
+    let (said_version, said_kind) =
+        (said("apiVersion").unwrap_or_else(|| version.clone()), said("kind").unwrap_or_else(|| kind.into()));
+    if kinds::by_kind(&said_version, &said_kind).is_none() {
+        return Err(format!(
+            "no kind {said_kind:?} is registered for version {said_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ));
+    }
+    if (said_version.as_str(), said_kind.as_str()) != (version.as_str(), kind) {
+        let package = ctx.kind.group.split('.').next().filter(|g| !g.is_empty()).unwrap_or("core");
+        let short = said_version.rsplit('/').next().unwrap_or_default();
+        return Err(format!("converting ({short}.{said_kind}) to ({package}.{kind}): unknown conversion"));
+    }
+    Ok(())
 }
 
 /// The media types of patches that are served.
@@ -65,7 +85,7 @@ pub(crate) const SUPPORTED: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
-pub(crate) fn strictness(ctx: &Ctx<'_>, text: &[u8], problems: &[String]) -> Result<(), Status> {
+fn strictness(ctx: &Ctx<'_>, text: &[u8], problems: &[String]) -> Result<(), Status> {
     if problems.is_empty() {
         return Ok(());
     }

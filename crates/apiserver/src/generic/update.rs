@@ -13,7 +13,7 @@ use store::{Entry, Expect, Op, StoreError, Write};
 
 use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
-use crate::generic::{Answer, Ctx, create};
+use crate::generic::{Answer, Ctx, create, list};
 use crate::{admission, object};
 
 /// What an update comes to.
@@ -22,8 +22,8 @@ pub(crate) enum Outcome {
     Unchanged,
     /// Write this.
     Put(Bytes),
-    /// This was the last change; remove, with this final state.
-    Remove(Bytes),
+    /// This was the last change: remove. Watchers see what was stored before.
+    Remove,
 }
 
 /// Replaces from a request body.
@@ -35,8 +35,11 @@ pub(crate) async fn update(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> 
         let Some(current) = ctx.server.store().get(&ctx.key()) else {
             return create_instead(ctx, new).await;
         };
+        unique(ctx, &new, &object::parse(ctx.kind, &current.value))?;
         if !conditional && !ctx.kind.unconditional_update {
-            return Err(ctx.invalid(&ctx.name, &kinds::meta::resource_version_required()));
+            let (group, plural) = (ctx.kind.group, ctx.kind.plural);
+            let errors = kinds::meta::resource_version_required();
+            return Err(Status::invalid(group, plural, &ctx.name, &errors));
         }
         if let Some(answer) = attempt(ctx, &current, new.clone(), Owners::Open).await? {
             return Ok(answer);
@@ -53,7 +56,7 @@ async fn create_instead(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status>
     }
     ctx.server.authorize_verb(ctx, "create")?;
     if !object::meta(&new, "uid").is_empty() {
-        let why = precondition(&ctx.key(), object::meta(&new, "uid"), "");
+        let why = precondition(ctx, object::meta(&new, "uid"), "");
         return Err(Status::conflict(ctx.kind.group, ctx.kind.plural, &ctx.name, &why));
     }
     object::meta_mut(&mut new).remove("resourceVersion");
@@ -86,11 +89,15 @@ pub(crate) async fn commit(
         }
         _ if ctx.params.dry_run => return Ok(Some(Answer::Value { code: 200, value: new })),
         Outcome::Put(bytes) => Op::Put(bytes),
-        Outcome::Remove(bytes) => Op::Delete(Some(bytes)),
+        Outcome::Remove => Op::Delete(None),
     };
+    let removed = matches!(op, Op::Delete(_)).then_some(new);
     let write = Write { key: current.key.clone(), expect: Expect::Revision(current.revision), op };
     match ctx.server.store().commit(write).await {
-        Ok(entry) => Ok(Some(Answer::Object { code: 200, kind: ctx.kind, entry })),
+        Ok(entry) => Ok(Some(match removed {
+            Some(value) => Answer::Value { code: 200, value },
+            None => Answer::Object { code: 200, kind: ctx.kind, entry },
+        })),
         Err(StoreError::Conflict { .. }) => Ok(None),
         Err(e) => Err(ctx.store_error(&e, operation)),
     }
@@ -107,12 +114,10 @@ pub(crate) fn evaluate(
     let kind = ctx.kind;
     let asked = object::meta(&new, "resourceVersion");
     if !asked.is_empty() && asked != object::meta(old, "resourceVersion") {
+        if let Err(e) = asked.parse::<u64>() {
+            return Err(Status::untyped(list::not_a_number(asked, &e)));
+        }
         return Err(Status::modified(kind.group, kind.plural, &ctx.name));
-    }
-    let (wanted, found) = (object::meta(&new, "uid"), object::meta(old, "uid"));
-    if !wanted.is_empty() && wanted != found {
-        let why = precondition(&current.key, wanted, found);
-        return Err(Status::conflict(kind.group, kind.plural, &ctx.name, &why));
     }
     let meta = object::meta_mut(&mut new);
     meta.insert("resourceVersion".into(), current.revision.to_string().into());
@@ -131,7 +136,7 @@ pub(crate) fn evaluate(
     admission::validate(ctx, &new, Some(old))?;
     let bytes = object::stored(kind, &new);
     let outcome = if is_last_change(ctx, &new, old) {
-        Outcome::Remove(bytes)
+        Outcome::Remove
     } else if is_same(&bytes, &new, current, old) {
         Outcome::Unchanged
     } else {
@@ -162,10 +167,22 @@ fn is_last_change(ctx: &Ctx<'_>, new: &Value, old: &Value) -> bool {
         && !ctx.kind.strategy.holds_removal(new)
 }
 
+/// The uid of a replacement is a precondition; that of a patch or an apply is a field like others.
+fn unique(ctx: &Ctx<'_>, new: &Value, old: &Value) -> Result<(), Status> {
+    let (wanted, found) = (object::meta(new, "uid"), object::meta(old, "uid"));
+    if wanted.is_empty() || wanted == found {
+        return Ok(());
+    }
+    let why = precondition(ctx, wanted, found);
+    Err(Status::conflict(ctx.kind.group, ctx.kind.plural, &ctx.name, &why))
+}
+
 /// The words of upstream's storage layer.
-fn precondition(key: &str, wanted: &str, found: &str) -> String {
+fn precondition(ctx: &Ctx<'_>, wanted: &str, found: &str) -> String {
+    let place = if ctx.namespace.is_empty() { String::new() } else { format!("{}/", ctx.namespace) };
     format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{key}, ResourceVersion: 0, AdditionalErrorMsg: \
-         Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+        "StorageError: invalid object, Code: 4, Key: /{}/{place}{}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}",
+        ctx.kind.plural, ctx.name
     )
 }

@@ -12,7 +12,7 @@ use kinds::{ErrorList, Kind, Path};
 use store::{Entry, Event, RangeQuery, StoreError, Watcher};
 
 use crate::generic::select::Selection;
-use crate::generic::{Ctx, list};
+use crate::generic::{Ctx, list, options};
 use crate::object;
 
 /// How many initial objects one step hands out.
@@ -70,7 +70,7 @@ impl Stream {
             if p.resource_version.is_empty() {
                 store.barrier().await.map_err(|e| ctx.store_error(&e, "watch"))?;
             } else {
-                list::reach(ctx, list::revision(&p.resource_version)?).await?;
+                list::reach(ctx, revision(&p.resource_version)?).await?;
             }
             let query = RangeQuery { prefix: &stream.prefix, ..RangeQuery::default() };
             let page = store.range(&query).map_err(|e| ctx.store_error(&e, "watch"))?;
@@ -80,7 +80,7 @@ impl Stream {
         } else if from_now {
             stream.after = store.revision();
         } else {
-            stream.after = list::revision(&p.resource_version)?;
+            stream.after = revision(&p.resource_version)?;
         }
         let from = stream.after.min(store.revision());
         stream.watcher = match store.watch(ctx.kind.bucket, from) {
@@ -180,17 +180,23 @@ fn transition(selection: &Selection, prefix: &str, event: &Event) -> Option<Fram
     }
 }
 
+fn revision(text: &str) -> Result<u64, Status> {
+    list::revision(text).map_err(|why| Status::bad_request(why.to_string()))
+}
+
 fn check(ctx: &Ctx<'_>) -> Result<(), Status> {
     let p = &ctx.params;
     let mut errors = ErrorList::default();
     let path = Path::new("resourceVersionMatch");
     match (p.send_initial_events, p.resource_version_match.as_str()) {
         (Some(_), "NotOlderThan") | (None, "") => {}
-        (Some(_), "") => {
+        (Some(_), other) => {
             errors
                 .forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            if !other.is_empty() {
+                errors.not_supported(&path, other, &["NotOlderThan"]);
+            }
         }
-        (Some(_), other) => errors.not_supported(&path, other, &["NotOlderThan"]),
         (None, _) => {
             errors.forbidden(
                 &path,
@@ -198,5 +204,5 @@ fn check(ctx: &Ctx<'_>) -> Result<(), Status> {
             );
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+    options::refuse("ListOptions", &errors)
 }

@@ -37,6 +37,7 @@ pub(crate) fn answer(form: &Form, answer: Answer, kind: &'static Kind) -> Reply 
         Answer::List(_) => 200,
     };
     let built = match (form.accepted.transform, answer) {
+        (Transform::Partial, Answer::List(listed)) => Err(not_one(&listed)),
         (Transform::Table, answer) => tabled(form, answer, kind),
         (Transform::Partial, answer) => partial(form, answer),
         (Transform::PartialList, Answer::List(listed)) => partial_list(form, &listed),
@@ -215,6 +216,18 @@ pub(crate) fn partial_json(stored: &[u8]) -> Bytes {
     ))
 }
 
+/// 406: one object's metadata was asked of a list.
+fn not_one(listed: &Listed) -> Status {
+    let group = match listed.kind.bucket.split_once('.') {
+        Some((_, group)) => group.split('.').next().unwrap_or_default(),
+        None => "core",
+    };
+    let what = format!("{group}.{}List", listed.kind.kind);
+    let message =
+        format!("you requested PartialObjectMetadata, but the requested object is a list (*{what})");
+    Status::failure(406, "NotAcceptable", message)
+}
+
 fn partial_list(form: &Form, listed: &Listed) -> Result<Bytes, Status> {
     let items: Vec<Value> = listed
         .entries
@@ -225,6 +238,8 @@ fn partial_list(form: &Form, listed: &Listed) -> Result<Bytes, Status> {
             Ok(partial_of(&metadata))
         })
         .collect::<Result<_, Status>>()?;
+    // Go prints a list that was never begun as null.
+    let items = if items.is_empty() { Value::Null } else { items.into() };
     let body = json!({
         "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
         "metadata": listed.metadata(), "items": items,

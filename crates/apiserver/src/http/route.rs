@@ -22,7 +22,7 @@ use crate::audit::{Record, Stage};
 use crate::authz::Attributes;
 use crate::generic::body::Body;
 use crate::generic::watch::Stream;
-use crate::generic::{Ctx, apply, patch};
+use crate::generic::{Ctx, apply};
 use crate::negotiate::{self, Accepted, Format, Transform};
 use crate::request::{Info, Params};
 use crate::server::Server;
@@ -59,7 +59,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
 }
 
 /// All values of `Accept`, which may be sent in several lines.
-fn accept_header(headers: &HeaderMap) -> String {
+pub(super) fn accept_header(headers: &HeaderMap) -> String {
     let values: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
     values.join(",")
 }
@@ -73,13 +73,7 @@ async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Re
         gzip: header(headers, &header::ACCEPT_ENCODING).contains("gzip"),
         include: table::Include::Metadata,
     };
-    let params = match Params::parse(request.uri().query().unwrap_or_default()) {
-        Ok(params) => params,
-        Err(bad) => {
-            let reason = if bad.code == 422 { "Invalid" } else { "BadRequest" };
-            return respond::error(&form, &Status::failure(bad.code, reason, bad.message));
-        }
-    };
+    let params = Params::parse(request.uri().query().unwrap_or_default());
     form.pretty = negotiate::pretty(params.pretty, agent);
     let info = Info::parse(request.method(), request.uri().path(), &params);
     let who = match identify(server, headers, connection) {
@@ -94,18 +88,10 @@ async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Re
     if info.is_resource {
         return resource(server, who, info, params, form, request).await;
     }
-    let offered = [Transform::Discovery];
-    if let Some(accepted) = negotiate::accept(&accept_header(headers), &offered) {
-        form.accepted = accepted;
-    }
-    if form.accepted.format == Format::Protobuf && info.path.starts_with("/api") {
-        // Discovery documents are offered as JSON; clients list it after protobuf.
-        form.accepted.format = Format::Json;
-    }
     if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
         return respond::error(&form, &Status::method_not_supported());
     }
-    unversioned::serve(server, &info.path, &params, headers, &form)
+    unversioned::serve(server, &info.path, &params, request.method(), headers, form)
         .unwrap_or_else(|| respond::text(StatusCode::NOT_FOUND, "404 page not found\n"))
 }
 
@@ -225,7 +211,9 @@ pub(crate) fn find(info: &Info) -> Result<(&'static Kind, Option<&'static Subres
         return Err(Status::method_not_supported());
     }
     let named = !info.name.is_empty();
-    if (info.verb == "create" && sub.is_none() && named) || (info.verb == "update" && !named) {
+    if (info.verb == "create" && sub.is_none() && named)
+        || (matches!(info.verb, "update" | "patch") && !named)
+    {
         return Err(Status::method_not_supported());
     }
     Ok((kind, sub))
@@ -242,10 +230,18 @@ async fn resource(
     if !discovery::is_served(&info.group, &info.version) {
         return respond::text(StatusCode::NOT_FOUND, "404 page not found\n");
     }
-    let (kind, sub) = match find(&info) {
+    // HEAD reads as GET to authorization, but no resource offers it.
+    let found = match find(&info) {
+        Ok(_) if *request.method() == http::Method::HEAD => Err(Status::method_not_supported()),
+        found => found,
+    };
+    let (kind, sub) = match found {
         Ok(found) => found,
         Err(status) => return respond::error(&form, &status),
     };
+    if let Some(why) = params.unreadable(info.verb) {
+        return respond::error(&form, &Status::bad_request(why));
+    }
     if let Some(streaming) = sub.filter(|s| node::STREAMS.contains(&s.name)) {
         let socket = if streaming.name == "log" { Upgrade::of(&mut request) } else { None };
         let reply = node::serve(server, &info, &params, &form, streaming.name, request).await;
@@ -254,23 +250,9 @@ async fn resource(
             None => reply,
         };
     }
-    let offered = [Transform::Table, Transform::Partial, Transform::PartialList];
-    let offered = match info.verb {
-        "list" | "deletecollection" => &[Transform::Table, Transform::PartialList][..],
-        // A review's answer is not an object that anybody could list: it has no columns.
-        _ if !kind.verbs.contains(&"list") => &offered[1..2],
-        _ => &offered[..2],
-    };
-    match negotiate::accept(&accept_header(request.headers()), offered) {
-        Some(accepted) => form.accepted = accepted,
-        None => return respond::error(&form, &Status::not_acceptable(negotiate::SUPPORTED)),
-    }
-    match table::Include::parse(&params.include_object) {
-        Some(include) => form.include = include,
-        None => {
-            let why = format!("unrecognized includeObject value: {:?}", params.include_object);
-            return respond::error(&form, &Status::bad_request(why));
-        }
+    match shape(kind, &info, &params, request.headers(), &mut form) {
+        Ok(()) => {}
+        Err(status) => return respond::error(&form, &status),
     }
     let is_collection = info.is_collection();
     if info.verb == "watch" && !info.name.is_empty() && params.single_name().is_none() {
@@ -308,6 +290,50 @@ async fn resource(
     let texts = ctx.warnings.lock().expect("no panic while held").clone();
     respond::warnings(&mut reply, &texts);
     reply
+}
+
+/// Decides in which form this request is answered.
+fn shape(
+    kind: &Kind,
+    info: &Info,
+    params: &Params,
+    headers: &HeaderMap,
+    form: &mut Form,
+) -> Result<(), Status> {
+    let offered = [Transform::Table, Transform::Partial, Transform::PartialList];
+    let offered = match info.verb {
+        "list" | "deletecollection" => &offered[..],
+        // A review's answer is not an object that anybody could list: it has no columns.
+        _ if !kind.verbs.contains(&"list") => &offered[1..2],
+        _ => &offered[..2],
+    };
+    let produced =
+        if matches!(info.verb, "list" | "watch") { negotiate::COLLECTION } else { negotiate::SUPPORTED };
+    form.accepted = agree(info, headers, produced, offered)?;
+    if info.verb == "watch" && form.accepted.format == Format::Yaml {
+        return Err(Status::not_acceptable(negotiate::STREAMS));
+    }
+    form.include = table::Include::parse(&params.include_object).ok_or_else(|| {
+        Status::bad_request(format!("unrecognized includeObject value: {:?}", params.include_object))
+    })?;
+    Ok(())
+}
+
+/// The form of the answer: what the router of upstream's paths refuses, then what its negotiation does.
+fn agree(
+    info: &Info,
+    headers: &HeaderMap,
+    produced: &[&str],
+    offered: &[Transform],
+) -> Result<Accepted, Status> {
+    if info.verb == "patch" {
+        patch_type(header(headers, &header::CONTENT_TYPE))?;
+    }
+    let accept = accept_header(headers);
+    if !negotiate::routable(&accept, produced) {
+        return Err(Status::unroutable(produced));
+    }
+    negotiate::accept(&accept, offered).ok_or_else(|| Status::not_acceptable(negotiate::SUPPORTED))
 }
 
 async fn begin_watch(ctx: &Ctx<'_>, form: Form, request: &mut Request<Incoming>) -> Reply {
@@ -353,7 +379,8 @@ fn patch_type(media: &str) -> Result<PatchType, Status> {
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
         "application/apply-patch+yaml" => Ok(PatchType::Apply),
-        _ => Err(Status::unsupported_media_type(patch::SUPPORTED)),
+        _ => Err(Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .with_details(kinds::status::Details::default())),
     }
 }
 

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
+use client::Status;
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use kinds::{KINDS, openapi};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
@@ -13,7 +14,7 @@ use sha2::{Digest as _, Sha512};
 use super::respond::{self, Form};
 use super::{Reply, full};
 use crate::discovery::{self, Aggregated};
-use crate::negotiate::Transform;
+use crate::negotiate::{self, Format, Transform};
 use crate::request::Params;
 use crate::server::Server;
 use crate::token::ISSUER;
@@ -31,48 +32,82 @@ pub(crate) fn serve(
     server: &Arc<Server>,
     path: &str,
     params: &Params,
+    method: &Method,
     headers: &HeaderMap,
-    form: &Form,
+    form: Form,
 ) -> Option<Reply> {
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let routed = matches!(parts.first(), Some(&("api" | "apis" | "version" | "openid" | ".well-known")));
+    if routed && *method == Method::HEAD {
+        return Some(respond::error(&form, &Status::method_not_supported()));
+    }
+    // Everything but discovery is JSON or text whatever the client accepts.
     let body = match parts.as_slice() {
-        ["healthz" | "livez" | "readyz", ..] => {
-            return health(server, parts[0], parts.get(1).copied(), params);
+        [which @ ("healthz" | "livez" | "readyz")] => return health(server, which, None, params),
+        [which @ ("healthz" | "livez" | "readyz"), one @ ..] => {
+            return health(server, which, Some(&one.join("/")), params);
         }
         ["version"] => version(),
-        ["api"] | ["apis"] if form.accepted.transform == Transform::Discovery => {
-            let document = if parts[0] == "api" { &*discovery::CORE } else { &*discovery::GROUPS };
-            return Some(aggregated(document, headers, form));
-        }
-        ["api"] => {
-            let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
-            discovery::api_versions(host)
-        }
-        ["apis"] => discovery::group_list(),
-        ["api", version] => discovery::resource_list("", version)?,
-        ["apis", group] => discovery::group(group)?,
-        ["apis", group, version] => discovery::resource_list(group, version)?,
+        ["api" | "apis", ..] => return discovery_of(&parts, headers, form),
         ["openapi", "v2"] => return Some(openapi_v2(headers)),
         ["openapi", "v3"] => openapi_v3_index(),
         ["openapi", "v3", rest @ ..] => return openapi_v3(rest, params, headers),
         ["openid", "v1", "jwks"] => {
-            return Some(published("application/jwk-set+json", &server.tokens().jwks()));
+            return Some(published(&form, headers, "application/jwk-set+json", &server.tokens().jwks()));
         }
         [".well-known", "openid-configuration"] => {
             let document = json!({
             "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/openid/v1/jwks"), "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
             });
-            return Some(published("application/json", &document));
+            return Some(published(&form, headers, "application/json", &document));
         }
         [] => json!({"paths": paths()}),
         _ => return None,
     };
-    Some(respond::object(form, 200, &body))
+    Some(respond::object(&form, 200, &body))
+}
+
+/// The documents below `/api` and `/apis`, in the form that the client accepts.
+fn discovery_of(parts: &[&str], headers: &HeaderMap, mut form: Form) -> Option<Reply> {
+    let accept = super::route::accept_header(headers);
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
+    let mut body = match parts {
+        ["api"] => discovery::api_versions(host),
+        ["apis"] => discovery::group_list(),
+        ["api", version] => discovery::resource_list("", version)?,
+        ["apis", group] => discovery::group(group)?,
+        ["apis", group, version] => discovery::resource_list(group, version)?,
+        _ => return None,
+    };
+    if !negotiate::routable(&accept, negotiate::SUPPORTED) {
+        return Some(respond::error(&form, &Status::unroutable(negotiate::SUPPORTED)));
+    }
+    let offered: &[Transform] = if parts.len() == 1 { &[Transform::Discovery] } else { &[] };
+    match negotiate::accept(&accept, offered) {
+        Some(accepted) => form.accepted = accepted,
+        None => return Some(respond::error(&form, &Status::not_acceptable(negotiate::SUPPORTED))),
+    }
+    if form.accepted.format == Format::Protobuf {
+        if negotiate::routable(&accept, &["application/json"]) {
+            // Clients that list protobuf first read JSON too.
+            form.accepted.format = Format::Json;
+        } else {
+            body["apiVersion"] = "v1".into();
+        }
+    }
+    if form.accepted.transform == Transform::Discovery {
+        let document = if parts[0] == "api" { &*discovery::CORE } else { &*discovery::GROUPS };
+        return Some(aggregated(document, headers, &form));
+    }
+    Some(respond::object(&form, 200, &body))
 }
 
 /// What anybody verifies tokens with may keep for an hour.
-fn published(media: &'static str, body: &Value) -> Reply {
+fn published(form: &Form, headers: &HeaderMap, media: &'static str, body: &Value) -> Reply {
+    if !negotiate::routable(&super::route::accept_header(headers), &[media]) {
+        return respond::error(form, &Status::unroutable(&[media]));
+    }
     let mut reply = http::Response::new(full(body.to_string()));
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));

@@ -158,7 +158,7 @@ impl Pump {
 
     fn put_bookmark(&mut self, out: &mut BytesMut, revision: u64, initial_end: bool) {
         let kind = self.watch.kind;
-        let mut meta = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut meta = json!({"resourceVersion": revision.to_string()});
         if initial_end {
             meta["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }

@@ -10,9 +10,9 @@ mod token;
 
 use bytes::Bytes;
 use client::{PatchType, Status};
-use kinds::Path;
 
 use crate::generic::body::Body;
+use crate::generic::options::{self, Of};
 use crate::generic::{self, Answer, Ctx, create, delete, list, patch, update};
 
 /// What to do, with what.
@@ -31,7 +31,12 @@ const VIEWS: &[&str] = &["status", "finalize", "ephemeralcontainers", "resize", 
 
 /// Performs one authorized call.
 pub(crate) async fn execute(ctx: &Ctx<'_>, action: Action) -> Result<Answer, Status> {
-    check_manager(ctx, &action)?;
+    match &action {
+        Action::Create(_) => options::check(&ctx.params, Of::Create)?,
+        Action::Update(_) => options::check(&ctx.params, Of::Update)?,
+        Action::Patch(kind, _) => options::check(&ctx.params, Of::Patch(*kind))?,
+        _ => {}
+    }
     match (ctx.sub.map(|s| s.name), action) {
         (None, Action::Create(body)) if !ctx.kind.is_stored() => answered(ctx, body).await,
         (None, Action::Create(body)) => create::create(ctx, body).await,
@@ -46,18 +51,6 @@ pub(crate) async fn execute(ctx: &Ctx<'_>, action: Action) -> Result<Answer, Sta
         (Some("token"), Action::Create(body)) => token::request(ctx, body).await,
         _ => Err(Status::method_not_supported()),
     }
-}
-
-/// The field manager's name, which only writes have.
-fn check_manager(ctx: &Ctx<'_>, action: &Action) -> Result<(), Status> {
-    let options = match action {
-        Action::Create(_) => "CreateOptions",
-        Action::Update(_) => "UpdateOptions",
-        Action::Patch(..) => "PatchOptions",
-        _ => return Ok(()),
-    };
-    let errors = kinds::meta::field_manager(&ctx.params.field_manager, &Path::new("fieldManager"));
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", options, "", &errors)) }
 }
 
 fn is_view(sub: Option<&str>) -> bool {

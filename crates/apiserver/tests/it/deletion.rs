@@ -3,7 +3,7 @@
 use client::{Options, Verb};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Cluster, config_map, default_account, pod, said};
+use crate::harness::{Client, Cluster, config_map, default_account, pod, said, target};
 
 async fn bind(api: &Client, name: &str) {
     let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "n1"}});
@@ -130,4 +130,41 @@ async fn collections_and_namespaces() {
         said(api.delete("namespaces/-/kube-system", Value::Null).await),
         r#"403 Forbidden namespaces "kube-system" is forbidden: this namespace may not be deleted"#
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_finalizer_and_a_page() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    let held = json!({"metadata": {"name": "h", "finalizers": ["example.com/f"]}});
+    api.create("configmaps/default", held).await.unwrap();
+    let marked = api.delete("configmaps/default/h", Value::Null).await.unwrap();
+    let from = Options { resource_version: said_version(&marked), ..Options::default() };
+    let mut watch = api.0.watch(target("configmaps/default"), from).await.unwrap();
+    let last = api.merge("configmaps/default/h", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    assert_eq!(said_version(&last), said_version(&marked), "what is removed gets no new version");
+    assert_eq!(last["metadata"].get("finalizers"), None);
+    let events = watch.next().await.unwrap();
+    let gone: Value = events[0].object.as_ref().unwrap().parse().unwrap();
+    assert_eq!(gone["metadata"]["finalizers"], json!(["example.com/f"]), "watchers see what was stored");
+    assert_ne!(said_version(&gone), said_version(&marked));
+
+    for n in 0..3 {
+        api.create("configmaps/default", config_map(&format!("m{n}"), json!({}))).await.unwrap();
+    }
+    let page = |token: &str| Options { limit: 2, continue_token: token.into(), ..Options::default() };
+    let first = api.call("configmaps/default", Verb::DeleteCollection(None), page("")).await.unwrap();
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let names = |list: Value| {
+        list["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(api.list("configmaps/default", Options::default()).await.unwrap()), ["m2"]);
+    let second = api.call("configmaps/default", Verb::DeleteCollection(None), page(token)).await.unwrap();
+    assert_eq!(names(second), ["m2"]);
+    assert!(names(api.list("configmaps/default", Options::default()).await.unwrap()).is_empty());
+}
+
+fn said_version(object: &Value) -> String {
+    object["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
 }

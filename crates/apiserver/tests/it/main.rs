@@ -4,6 +4,7 @@
 
 mod connections;
 mod deletion;
+mod forms;
 mod harness;
 mod identity;
 mod kubectl;

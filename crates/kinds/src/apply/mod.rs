@@ -25,6 +25,8 @@ pub struct Write<'a> {
     pub manager: &'a str,
     /// Version of the request, e.g. `apps/v1`.
     pub api_version: &'a str,
+    /// Kind of the request's object; of a subresource's, where that has a kind of its own.
+    pub kind: &'a str,
     /// `status` and so on; empty for the object itself.
     pub subresource: &'a str,
     /// Now, RFC 3339 in whole seconds.
@@ -106,7 +108,7 @@ impl Write<'_> {
 /// stored object, `None` on create; `new` is complete (defaults, admission). As upstream, an object without owners is not
 /// tracked until somebody applies, except from its creation on; `[]` or `[{}]` in `new` forgets all owners.
 pub fn track(old: Option<&Value>, new: &mut Value, ty: TypeRef<'_>, write: &Write<'_>) {
-    let empty = Value::Object(Map::new());
+    let empty = zero(ty);
     let live = old.unwrap_or(&empty);
     let given = new["metadata"].get("managedFields").cloned();
     let reset = write.subresource.is_empty() && given.as_ref().is_some_and(managed::is_reset);
@@ -123,6 +125,12 @@ pub fn track(old: Option<&Value>, new: &mut Value, ty: TypeRef<'_>, write: &Writ
     }
     take_over(&mut entries, live, new, ty, write);
     managed::write(entries, new);
+}
+
+/// An object in which nothing is set: what Go prints of it is nobody's.
+fn zero(ty: TypeRef<'_>) -> Value {
+    crate::decode::normalise(Value::Object(Map::new()), ty)
+        .map_or_else(|_| Value::Object(Map::new()), |d| d.value)
 }
 
 /// Gives the fields that changed to the writer.
@@ -160,6 +168,7 @@ pub fn apply(
 ) -> Result<Value, ApplyError> {
     check(config, ty, write)?;
     let empty = Value::Object(Map::new());
+    let there = live.is_some();
     let live = live.unwrap_or(&empty);
     let mut entries = managed::read(live).unwrap_or_default();
     if entries.is_empty() && live.as_object().is_some_and(|m| !m.is_empty()) {
@@ -197,8 +206,9 @@ pub fn apply(
         entry.set.subtract(&changed);
         entry.set.subtract(&difference.removed);
     }
-    if let Some(last) = last.filter(|last| live == new && last.set == own.set) {
-        own.time = last.time;
+    // An apply that changes nothing but who owns what leaves its time as it was.
+    if there && live == new {
+        own.time = last.and_then(|last| last.time);
     }
     entries.push(own);
     if new["metadata"].is_null() {
@@ -212,11 +222,11 @@ pub fn apply(
 fn check(config: &Value, ty: TypeRef<'_>, write: &Write<'_>) -> Result<(), ApplyError> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let version = text(&config["apiVersion"]);
-    if version != write.api_version {
-        return Err(ApplyError::BadRequest(format!(
-            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
-            write.api_version
-        )));
+    let kind = text(&config["kind"]);
+    // Go prints the empty group's name too.
+    let group_version = if version.contains('/') { version.clone() } else { format!("/{version}") };
+    if (version.as_str(), kind.as_str()) != (write.api_version, write.kind) {
+        return Err(ApplyError::BadRequest(format!("invalid object type: {group_version}, Kind={kind}")));
     }
     let meta = &config["metadata"];
     if meta.get("managedFields").is_some_and(|m| !m.is_null()) {
@@ -233,9 +243,6 @@ fn check(config: &Value, ty: TypeRef<'_>, write: &Write<'_>) -> Result<(), Apply
     };
     let (namespace, name) = (text(&meta["namespace"]), text(&meta["name"]));
     let place = if namespace.is_empty() { format!("/{name}") } else { format!("{namespace}/{name}") };
-    let kind = text(&config["kind"]);
-    // Go prints the empty group's name too.
-    let group_version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
     Err(ApplyError::Untyped(format!(
         "failed to create typed patch object ({place}; {group_version}, Kind={kind}): {list}"
     )))

@@ -11,7 +11,7 @@ fn deployment() -> TypeRef<'static> {
 }
 
 fn by<'a>(manager: &'a str, time: &'a str) -> Write<'a> {
-    Write { manager, api_version: "apps/v1", subresource: "", time, reset: &["status"] }
+    Write { manager, api_version: "apps/v1", kind: "Deployment", subresource: "", time, reset: &["status"] }
 }
 
 fn applied(live: Option<&Value>, config: &Value, manager: &str, time: &str) -> Result<Value, ApplyError> {
@@ -237,15 +237,20 @@ fn configurations_that_do_not_fit() {
     let containers = |list: Value| json!({"template": {"spec": {"containers": list}}});
     let table = [
         (json!({"x": 1}), ".spec.x: field not declared in schema"),
-        (json!({"replicas": "1"}), ".spec.replicas: expected numeric (int or float), got \"1\""),
+        (
+            json!({"replicas": "1"}),
+            ".spec.replicas: expected numeric (int or float), got &value.valueUnstructured{Value:\"1\"}",
+        ),
+        (json!({"template": []}), ".spec.template: expected map, got &{[]}"),
+        (containers(json!({"a": [1]})), ".spec.template.spec.containers: expected list, got &{map[a:[1]]}"),
         (
             containers(json!([{"name": "c"}, {"name": "c"}])),
             ".spec.template.spec.containers: duplicate entries for key [name=\"c\"]",
         ),
+        // A key that Go always prints is there, empty: validation says what is wrong with it.
         (
-            containers(json!([{"image": "c"}])),
-            ".spec.template.spec.containers: element 0: associative list with keys has an element that omits key field \
-             \"name\" (and doesn't have default value)",
+            containers(json!([{"image": "c"}, {"image": "d"}])),
+            ".spec.template.spec.containers: duplicate entries for key [name=\"\"]",
         ),
         (
             containers(
@@ -268,7 +273,14 @@ fn configurations_that_do_not_fit() {
     );
     let mut old = config(json!({}));
     old["apiVersion"] = "apps/v1beta1".into();
-    assert!(matches!(applied(None, &old, "m", T1), Err(ApplyError::BadRequest(_))));
+    let other = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "d"}});
+    for (config, want) in [
+        (old, "invalid object type: apps/v1beta1, Kind=Deployment"),
+        (other, "invalid object type: /v1, Kind=Pod"),
+        (json!({}), "invalid object type: /, Kind="),
+    ] {
+        assert_eq!(applied(None, &config, "m", T1), Err(ApplyError::BadRequest(want.to_owned())));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! Invariant: what is one value to a merge (atomic lists and maps, free-form objects) is a leaf everywhere here.
 //! Deliberately absent: ownership (see `managed`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
@@ -90,13 +90,24 @@ fn items(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
+/// What a key that an item leaves out reads as: its default, which for what Go always prints is its zero value.
+fn key_default(key: FieldRef<'_>) -> Option<Value> {
+    key.default().cloned().or_else(|| match key.ty().as_scalar()? {
+        _ if key.pointer() || !key.keeps_empty() => None,
+        Scalar::String => Some("".into()),
+        Scalar::Int32 | Scalar::Int64 => Some(0.into()),
+        Scalar::Bool => Some(false.into()),
+        _ => None,
+    })
+}
+
 /// The path element of a list item; `None` if it lacks a key that has no default.
 fn item_element(item: &Value, form: &Form<'_>) -> Option<String> {
     let Form::MapList(field, _) = form else { return Some(format!("v:{item}")) };
     let item_type = field.ty().element();
     let mut keys = Map::new();
     for key in field.list_keys() {
-        let default = || item_type.and_then(|t| t.field(key)).and_then(FieldRef::default).cloned();
+        let default = || item_type.and_then(|t| t.field(key)).and_then(key_default);
         let value = item.get(key.as_ref()).cloned().or_else(default)?;
         keys.insert(key.to_string(), value);
     }
@@ -106,9 +117,10 @@ fn item_element(item: &Value, form: &Form<'_>) -> Option<String> {
 /// The list as path elements and items; items without keys are left out, of repeated ones the first counts.
 fn index<'v>(list: &'v [Value], form: &Form<'_>) -> Vec<(String, &'v Value)> {
     let mut out: Vec<(String, &Value)> = Vec::with_capacity(list.len());
+    let mut met = HashSet::with_capacity(list.len());
     for item in list {
         if let Some(element) = item_element(item, form)
-            && !out.iter().any(|(e, _)| *e == element)
+            && met.insert(element.clone())
         {
             out.push((element, item));
         }
@@ -254,11 +266,11 @@ pub(super) fn merge(live: Option<&Value>, applied: Option<&Value>, place: Place<
 /// The order of `mergingWalker.visitListItems`: the applied order, live-only items kept where they are.
 fn merge_lists(live: &[Value], applied: &[Value], form: &Form<'_>) -> Value {
     let (left, right) = (index(live, form), index(applied, form));
-    let find = |list: &[(String, &Value)], element: &str| list.iter().any(|(e, _)| e == element);
-    let get = |element: &str| left.iter().find(|(e, _)| e == element).map(|(_, v)| *v);
-    let mut shared = right.iter().map(|(e, _)| e).filter(|e| find(&left, e));
+    let in_left: HashMap<&str, &Value> = left.iter().map(|(e, v)| (e.as_str(), *v)).collect();
+    let in_right: HashSet<&str> = right.iter().map(|(e, _)| e.as_str()).collect();
+    let mut shared = right.iter().map(|(e, _)| e).filter(|e| in_left.contains_key(e.as_str()));
     let mut next_shared = shared.next();
-    let mut done: Vec<&String> = Vec::new();
+    let mut done: HashSet<&str> = HashSet::new();
     let mut out = Vec::with_capacity(left.len().max(right.len()));
     let (mut l, mut r) = (0, 0);
     while l < left.len() || r < right.len() {
@@ -266,31 +278,31 @@ fn merge_lists(live: &[Value], applied: &[Value], form: &Form<'_>) -> Value {
             let element = &left[l].0;
             if *element == right[r].0 {
                 out.push(merge(Some(left[l].1), Some(right[r].1), item_place(form)));
-                done.push(element);
+                done.insert(element);
                 (l, r) = (l + 1, r + 1);
                 next_shared = shared.next();
                 continue;
             }
-            if find(&right, element) && next_shared.is_some_and(|n| n != element) {
+            if in_right.contains(element.as_str()) && next_shared.is_some_and(|n| n != element) {
                 l += 1;
                 continue;
             }
         }
         if l < left.len() {
             let element = &left[l].0;
-            if !find(&right, element) {
+            if !in_right.contains(element.as_str()) {
                 out.push(left[l].1.clone());
                 l += 1;
                 continue;
             }
-            if done.contains(&element) {
+            if done.contains(element.as_str()) {
                 l += 1;
             }
         }
         if r < right.len() {
             let (element, value) = &right[r];
-            done.push(element);
-            out.push(merge(get(element), Some(value), item_place(form)));
+            done.insert(element);
+            out.push(merge(in_left.get(element.as_str()).copied(), Some(value), item_place(form)));
             r += 1;
             if next_shared == Some(element) {
                 next_shared = shared.next();
@@ -363,8 +375,10 @@ pub(super) fn errors(value: &Value, place: Place<'_>, path: &str, out: &mut Vec<
             }
         }
         (Some(Shape::List(_)), Value::Array(list)) => list_errors(list, place, path, out),
-        (Some(Shape::Struct(_) | Shape::Map(_)), _) => out.push(format!("{path}: expected map, got {value}")),
-        (Some(Shape::List(_)), _) => out.push(format!("{path}: expected list, got {value}")),
+        (Some(Shape::Struct(_) | Shape::Map(_)), _) => {
+            out.push(format!("{path}: expected map, got {}", as_go(value)));
+        }
+        (Some(Shape::List(_)), _) => out.push(format!("{path}: expected list, got {}", as_go(value))),
         (Some(Shape::Scalar(scalar)), _) => out.extend(scalar_error(value, scalar, path)),
         (None, _) => {}
     }
@@ -372,7 +386,7 @@ pub(super) fn errors(value: &Value, place: Place<'_>, path: &str, out: &mut Vec<
 
 fn list_errors(list: &[Value], place: Place<'_>, path: &str, out: &mut Vec<String>) {
     let form = place.form();
-    let mut met: Vec<String> = Vec::new();
+    let mut met: HashSet<String> = HashSet::new();
     let element_type = place.ty.and_then(TypeRef::element);
     for (at, item) in list.iter().enumerate() {
         let mut here = format!("{path}[{at}]");
@@ -392,13 +406,39 @@ fn list_errors(list: &[Value], place: Place<'_>, path: &str, out: &mut Vec<Strin
                 }
                 Some(element) => {
                     here = format!("{path}{}", shown(&element));
-                    met.push(element);
+                    met.insert(element);
                 }
             }
         }
         if let Some(ty) = element_type {
             errors(item, Place::element(ty), &here, out);
         }
+    }
+}
+
+/// How upstream's library prints a value in these errors.
+fn as_go(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(plain).collect();
+            format!("&{{[{}]}}", items.join(" "))
+        }
+        Value::Object(_) => format!("&{{{}}}", plain(value)),
+        scalar => format!("&value.valueUnstructured{{Value:{scalar}}}"),
+    }
+}
+
+/// Go's `%v`.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", plain(v))).collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+        scalar => scalar.to_string(),
     }
 }
 
@@ -414,5 +454,5 @@ fn scalar_error(value: &Value, scalar: Scalar, path: &str) -> Option<String> {
         }
         _ => (true, ""),
     };
-    (!fits).then(|| format!("{path}: expected {wanted}, got {value}"))
+    (!fits).then(|| format!("{path}: expected {wanted}, got {}", as_go(value)))
 }

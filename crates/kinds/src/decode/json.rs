@@ -147,6 +147,7 @@ impl<'a> Parser<'a> {
             0x20..0x7f => format!("'{}'", char::from(byte)),
             0x00..0x20 | 0x7f => format!("'\\x{byte:02x}'"),
             // Go widens the byte to a rune and quotes that.
+            0x80..0xa0 | 0xad => format!("'\\u{byte:04x}'"),
             _ => format!("'{}'", char::from(byte)),
         };
         syntax(format!("invalid character {shown} {context}"))

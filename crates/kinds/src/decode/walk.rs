@@ -119,6 +119,11 @@ fn complete(map: &mut Map<String, Value>, ty: StructRef<'_>) {
         }
         let printed = match field.ty().shape() {
             Shape::Struct(_) | Shape::Scalar(Scalar::Quantity) => true,
+            // A time that is no pointer prints itself as null.
+            Shape::Scalar(Scalar::Time | Scalar::MicroTime) if !field.pointer() => {
+                map.insert(field.name().to_owned(), Value::Null);
+                continue;
+            }
             Shape::Scalar(Scalar::IntOrString) => false,
             Shape::Scalar(_) => field.keeps_empty(),
             Shape::List(_) | Shape::Map(_) => false,

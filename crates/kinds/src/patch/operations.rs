@@ -81,8 +81,11 @@ fn run(doc: &mut Value, operation: Operation, copied: &mut usize) -> Result<(), 
         "remove" => remove(doc, &path, "remove").map(drop),
         "replace" => {
             let (parent, key) = parent(doc, &path).ok_or_else(|| missing("replace", "path", &path))?;
-            let slot = member(parent, &key).ok_or_else(|| missing("replace", "key", &path))?;
-            *slot = given();
+            match parent {
+                // A member that is not there is set all the same, as upstream's library does.
+                Value::Object(map) => drop(map.insert(key, given())),
+                list => *member(list, &key).ok_or_else(|| missing("replace", "key", &path))? = given(),
+            }
             Ok(())
         }
         "move" => {
@@ -93,7 +96,11 @@ fn run(doc: &mut Value, operation: Operation, copied: &mut usize) -> Result<(), 
         "copy" => {
             let from = from.ok_or("copy operation failed to decode from: missing value")?;
             let (parent, key) = parent(doc, &from).ok_or_else(|| missing("copy", "from path", &from))?;
-            let value = member(parent, &key).ok_or_else(|| missing("copy", "from path", &from))?.clone();
+            let found = member(parent, &key).map(|v| v.clone());
+            let value = match found {
+                None if parent.is_array() => return Err(missing("copy", "from path", &from)),
+                found => found.unwrap_or(Value::Null),
+            };
             *copied += value.to_string().len();
             if *copied > MAX_COPIED {
                 return Err(format!(

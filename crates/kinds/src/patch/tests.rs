@@ -25,6 +25,8 @@ fn json_patch_operations() {
         (json!([{"op": "remove", "path": "/a/b/-1"}]), set(doc(), "/a/b", json!([1, 2]))),
         (json!([{"op": "replace", "path": "/a/c~1d", "value": "y"}]), set(doc(), "/a/c~1d", json!("y"))),
         (json!([{"op": "replace", "path": "/a/e~0f", "value": 1}]), set(doc(), "/a/e~0f", json!(1))),
+        (json!([{"op": "replace", "path": "/z", "value": 1}]), json!({"a": doc()["a"], "z": 1})),
+        (json!([{"op": "copy", "from": "/y", "path": "/z"}]), json!({"a": doc()["a"], "z": null})),
         (json!([{"op": "test", "path": "/a/b/2", "value": 3}]), doc()),
         (json!([{"op": "test", "path": "/a/nope", "value": null}]), doc()),
         (
@@ -69,8 +71,12 @@ fn json_patch_failures() {
             "error in remove for path: '/c': Unable to remove nonexistent key: c: missing value",
         ),
         (
-            json!([{"op": "replace", "path": "/c", "value": 1}]),
-            "replace operation does not apply: doc is missing key: /c: missing value",
+            json!([{"op": "replace", "path": "/a/7", "value": 1}]),
+            "replace operation does not apply: doc is missing key: /a/7: missing value",
+        ),
+        (
+            json!([{"op": "copy", "from": "/a/7", "path": "/b"}]),
+            "copy operation does not apply: doc is missing from path: /a/7: missing value",
         ),
         (json!([{"op": "test", "path": "/b", "value": "y"}]), "testing value /b failed: test failed"),
         (json!([{"op": "jump", "path": "/b"}]), "Unexpected kind: jump"),

@@ -157,7 +157,8 @@ proptest! {
         let (ty, old) = object(root, seed);
         let (_, mut new) = object(root, other);
         let api_version = old["apiVersion"].as_str().unwrap_or_default().to_owned();
-        let by = |manager, time| apply::Write { manager, api_version: &api_version, subresource: "", time, reset: &[] };
+        let kind = old["kind"].as_str().unwrap_or_default().to_owned();
+        let by = |manager, time| apply::Write { manager, api_version: &api_version, kind: &kind, subresource: "", time, reset: &[] };
         let mut first = old.clone();
         apply::track(None, &mut first, ty, &by("a", "2024-01-01T00:00:00Z"));
         let mut same = first.clone();

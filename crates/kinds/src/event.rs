@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::columns::age;
-use crate::field::{ErrorList, Path};
+use crate::field::{ErrorList, GoField, Path, go_form};
 use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, NameRule, Strategy};
 use crate::value::{int, is_empty, is_set, same, size, text};
 use crate::{meta, names};
@@ -82,6 +82,25 @@ const IMMUTABLE: &[(&str, &str)] = &[
     ("reportingComponent", ""),
     ("reportingInstance", ""),
 ];
+/// The structs among [`IMMUTABLE`] inside upstream.
+fn inner_form(field: &str) -> &'static [GoField] {
+    const REFERENCE: &[GoField] = &[
+        GoField::text("kind", "Kind"),
+        GoField::text("namespace", "Namespace"),
+        GoField::text("name", "Name"),
+        GoField::text("uid", "UID"),
+        GoField::text("apiVersion", "APIVersion"),
+        GoField::text("resourceVersion", "ResourceVersion"),
+        GoField::text("fieldPath", "FieldPath"),
+    ];
+    const SOURCE: &[GoField] = &[GoField::text("component", "Component"), GoField::text("host", "Host")];
+    match field {
+        "involvedObject" | "related" => REFERENCE,
+        "source" => SOURCE,
+        _ => &[],
+    }
+}
+
 const FIXED: &str = "field is immutable";
 
 fn rename(obj: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static str)>) {
@@ -189,7 +208,7 @@ impl Strategy for NewEvent {
                 match (&new[*field], *zero) {
                     (Value::Null, "") => errors.invalid(&path, "", FIXED),
                     (Value::Null, "0") => errors.invalid(&path, 0, FIXED),
-                    (value, _) => errors.invalid(&path, value.clone(), FIXED),
+                    (value, _) => errors.invalid_as(&path, go_form(value, inner_form(field)), FIXED),
                 }
             }
         }

@@ -148,6 +148,53 @@ impl fmt::Display for Shown {
     }
 }
 
+/// A field of one of upstream's inner structs, which have no JSON names.
+#[derive(Debug)]
+pub struct GoField {
+    json: &'static str,
+    go: &'static str,
+    zero: &'static str,
+    of: &'static [Self],
+}
+
+impl GoField {
+    /// A text, empty if absent.
+    #[must_use]
+    pub const fn text(json: &'static str, go: &'static str) -> Self {
+        Self { json, go, zero: "\"\"", of: &[] }
+    }
+    /// A pointer or a list of plain values.
+    #[must_use]
+    pub const fn pointer(json: &'static str, go: &'static str) -> Self {
+        Self { json, go, zero: "null", of: &[] }
+    }
+    /// A pointer to a struct or a list of them.
+    #[must_use]
+    pub const fn inner(json: &'static str, go: &'static str, of: &'static [Self]) -> Self {
+        Self { json, go, zero: "null", of }
+    }
+}
+
+/// A value as Go prints an inner struct, or a list of them: every field by its Go name.
+#[must_use]
+pub fn go_form(value: &Value, fields: &[GoField]) -> String {
+    match value {
+        Value::Array(list) => {
+            let all: Vec<String> = list.iter().map(|item| go_form(item, fields)).collect();
+            format!("[{}]", all.join(","))
+        }
+        Value::Object(map) if !fields.is_empty() => {
+            let shown = |field: &GoField| match map.get(field.json) {
+                None | Some(Value::Null) => field.zero.to_owned(),
+                Some(value) => go_form(value, field.of),
+            };
+            let all: Vec<String> = fields.iter().map(|f| format!("\"{}\":{}", f.go, shown(f))).collect();
+            format!("{{{}}}", all.join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// JSON whose maps have the keys of `order` first, as Go writes the fields of a struct.
 #[must_use]
 pub fn in_order(value: &Value, order: &[&str]) -> String {
@@ -393,6 +440,22 @@ mod tests {
             ]
         );
         assert_eq!(e.0[0].to_string(), "spec.a[2].b[k/x]: Required value");
+    }
+
+    #[test]
+    fn inner_forms() {
+        const INNER: &[GoField] = &[GoField::text("k", "K"), GoField::pointer("v", "V")];
+        const OUTER: &[GoField] = &[GoField::inner("list", "List", INNER), GoField::text("t", "T")];
+        for (value, want) in [
+            (
+                json!({"list": [{"v": [1]}, {"k": "x"}]}),
+                r#"{"List":[{"K":"","V":[1]},{"K":"x","V":null}],"T":""}"#,
+            ),
+            (json!({}), r#"{"List":null,"T":""}"#),
+            (Value::Null, "null"),
+        ] {
+            assert_eq!(go_form(&value, OUTER), want);
+        }
     }
 
     #[test]

@@ -201,6 +201,10 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn warnings(&self, _obj: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
     }
+    /// `Warning` headers for a new object as it came, before [`Strategy::prepare_create`] changes it.
+    fn notices(&self, _obj: &Value) -> Vec<String> {
+        Vec::new()
+    }
     /// Whether this change counts a new generation. `None` means the kind has no generation at all.
     fn bumps_generation(&self, _new: &Value, _old: &Value) -> Option<bool> {
         None

@@ -149,10 +149,61 @@ pub fn header_name(name: &str) -> Vec<String> {
 /// An IPv4 or IPv6 address.
 #[must_use]
 pub fn ip(address: &str) -> Vec<String> {
-    if address.parse::<IpAddr>().is_ok() {
-        return Vec::new();
+    let complaint = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V6(six)) if six.to_ipv4_mapped().is_some() => "must not be an IPv4-mapped IPv6 address",
+        Ok(_) => return Vec::new(),
+        Err(_) if without_zeros(address).parse::<IpAddr>().is_ok() => "must not have leading 0s",
+        Err(_) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+    };
+    vec![complaint.into()]
+}
+
+/// The complaint about what is no range of addresses at all.
+pub const NO_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+/// A range of addresses: an address without bits beyond its prefix.
+#[must_use]
+pub fn cidr(range: &str) -> Vec<String> {
+    let parse = |range: &str| {
+        let (address, bits) = range.split_once('/')?;
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let plain = bits.bytes().all(|b| b.is_ascii_digit()) && (bits.len() == 1 || !bits.starts_with('0'));
+        let bits: u32 = bits.parse().ok().filter(|b| *b <= most && plain)?;
+        let (value, width) = match address {
+            IpAddr::V4(four) => (u128::from(u32::from(four)), 32),
+            IpAddr::V6(six) => (u128::from(six), 128),
+        };
+        let beyond = value & 1u128.checked_shl(width - bits).map_or(u128::MAX, |bit| bit - 1);
+        Some((address, beyond))
+    };
+    let Some((address, beyond)) = parse(range) else {
+        let sloppy = range.split_once('/').map(|(a, bits)| {
+            let bits = bits.trim_start_matches('0');
+            format!("{}/{}", without_zeros(a), if bits.is_empty() { "0" } else { bits })
+        });
+        return vec![match sloppy.as_deref().and_then(parse) {
+            Some(_) => "must not have leading 0s in IP or prefix length".into(),
+            None => NO_CIDR.into(),
+        }];
+    };
+    let mut found = Vec::new();
+    if matches!(address, IpAddr::V6(six) if six.to_ipv4_mapped().is_some()) {
+        found.push("must not have an IPv4-mapped IPv6 address".into());
     }
-    vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".into()]
+    if beyond != 0 {
+        found.push("must not have bits set beyond the prefix length".into());
+    }
+    found
+}
+
+/// The four numbers of an address without the zeros before them, which old parsers took.
+fn without_zeros(address: &str) -> String {
+    let part = |p: &str| {
+        let short = p.trim_start_matches('0');
+        if short.is_empty() && !p.is_empty() { "0".to_owned() } else { short.to_owned() }
+    };
+    address.split('.').map(part).collect::<Vec<_>>().join(".")
 }
 
 /// Labels or a node selector (`ValidateLabels`).
@@ -218,10 +269,20 @@ mod tests {
             (header_name, "X A", 1),
             (ip, "::1", 0),
             (ip, "1.2.3", 1),
+            (ip, "::ffff:1.2.3.4", 1),
+            (cidr, "10.0.0.0/8", 0),
+            (cidr, "10.0.0.0/08", 1),
+            (cidr, "10.0.0.1/8", 1),
+            (cidr, "0.0.0.0/0", 0),
+            (cidr, "::ffff:1.2.3.4/120", 2),
+            (cidr, "2001:db8::/64", 0),
+            (cidr, "10.0.0.0/33", 1),
             (subdomain_with_underscore, "_a._b-c.d", 0),
             (subdomain_with_underscore, "a..b", 1),
         ] {
             assert_eq!(rule(name).len(), complaints, "{name}: {:?}", rule(name));
         }
+        assert_eq!(ip("010.0.0.1"), ["must not have leading 0s"]);
+        assert_eq!(cidr("10.00.0.0/8"), ["must not have leading 0s in IP or prefix length"]);
     }
 }

@@ -1,12 +1,11 @@
 //! Node: a machine that runs Pods.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
 use crate::columns::age;
-use crate::field::{ErrorList, ErrorType, FieldError, Path};
+use crate::field::{ErrorList, ErrorType, FieldError, GoField, Path, Shown, go_form};
 use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, STATUS_VERBS, Strategy, Subresource};
 use crate::pod::validate::check_amount;
 use crate::value::{default_to, entries, get_mut, is_empty, is_set, is_true, items, keep, remove, text};
@@ -122,6 +121,14 @@ impl Strategy for Node {
     }
 }
 
+/// A taint inside upstream.
+const TAINT_FORM: &[GoField] = &[
+    GoField::text("key", "Key"),
+    GoField::text("value", "Value"),
+    GoField::text("effect", "Effect"),
+    GoField::pointer("timeAdded", "TimeAdded"),
+];
+
 /// What configured a node in versions long gone is not taken any more.
 fn drop_config_source(obj: &mut Value, old: &Value) {
     if let Some(spec) = get_mut(obj, "spec")
@@ -154,7 +161,9 @@ fn taints(errors: &mut ErrorList, taints: &Value) {
         }
         if !seen.entry(effect).or_default().insert(key) {
             let detail = "taints must be unique by key and effect pair";
-            errors.push(FieldError::new(ErrorType::Duplicate, &path, taint.clone(), detail));
+            let mut error = FieldError::new(ErrorType::Duplicate, &path, None, detail);
+            error.value = Some(Shown::Text(go_form(taint, TAINT_FORM)));
+            errors.push(error);
         }
     }
 }
@@ -170,18 +179,16 @@ fn amounts(errors: &mut ErrorList, obj: &Value) {
 fn ranges(errors: &mut ErrorList, ranges: &Value) {
     let path = Path::new("spec.podCIDRs");
     let all = items(ranges);
-    let parse = |range: &str| {
-        let (address, bits) = range.split_once('/')?;
-        let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        bits.parse::<u8>().ok().filter(|b| *b <= most).map(|_| address.is_ipv4())
-    };
-    let families: Vec<Option<bool>> = all.iter().map(|r| parse(text(r))).collect();
-    for (i, range) in all.iter().enumerate() {
-        if families[i].is_none() {
-            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.invalid(&path.index(i), text(range), detail);
-        }
+    for (i, range) in all.iter().map(text).enumerate() {
+        names::check(errors, &path.index(i), range, names::cidr(range));
+    }
+    let families: Vec<bool> = all.iter().map(|range| text(range).contains(':')).collect();
+    let unreadable = all.iter().map(text).find(|range| names::cidr(range) == [names::NO_CIDR]);
+    if let Some(bad) = unreadable.filter(|_| all.len() > 1) {
+        let detail = format!(
+            "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR address: {bad}"
+        );
+        errors.internal(&path, detail);
     }
     if all.len() > 2 || (all.len() == 2 && families[0] == families[1]) {
         errors.invalid(&path, ranges.clone(), "may specify no more than one CIDR for each IP family");
@@ -222,6 +229,10 @@ fn cells(obj: &Value, now: i64) -> Vec<Value> {
         "" => "<unknown>".to_owned(),
         value => value.to_owned(),
     };
+    let mut kernel = info("kernelVersion");
+    if !text(&status["nodeInfo"]["architecture"]).is_empty() {
+        kernel = format!("{kernel} ({})", text(&status["nodeInfo"]["architecture"]));
+    }
     vec![
         json!(text(&meta["name"])),
         json!(state),
@@ -231,7 +242,7 @@ fn cells(obj: &Value, now: i64) -> Vec<Value> {
         json!(address("InternalIP")),
         json!(address("ExternalIP")),
         json!(info("osImage")),
-        json!(info("kernelVersion")),
+        json!(kernel),
         json!(info("containerRuntimeVersion")),
     ]
 }
@@ -284,10 +295,13 @@ mod tests {
             {"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}, {"key": "b", "effect": "No"}]});
         assert_eq!(
             Node.validate(&json!({ "spec": spec })).to_string(),
-            "[metadata.taints[1]: Duplicate value: {\"effect\":\"NoSchedule\",\"key\":\"a\"}: taints must be unique \
+            "[metadata.taints[1]: Duplicate value: \
+             {\"Key\":\"a\",\"Value\":\"\",\"Effect\":\"NoSchedule\",\"TimeAdded\":null}: taints must be unique \
              by key and effect pair, metadata.taints[2].effect: Unsupported value: \"No\": supported values: \
              \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\", spec.podCIDRs[1]: Invalid value: \"x\": must be a \
-             valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)]"
+             valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64), spec.podCIDRs: Internal error: invalid PodCIDRs. \
+             failed to check with dual stack with error:invalid CIDR address: x, spec.podCIDRs: Invalid value: \
+             [\"10.0.0.0/24\",\"x\"]: may specify no more than one CIDR for each IP family]"
         );
         let old = json!({"spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "externalID": "x"}});
         let new = json!({"metadata": {"name": "n"}, "spec": {"externalID": "y", "unschedulable": true},

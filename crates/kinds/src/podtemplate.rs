@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::field::{ErrorList, Path};
-use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
+use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
 use crate::value::{get_mut, same, text};
 use crate::{columns, pod};
 
@@ -37,12 +37,25 @@ impl Strategy for PodTemplate {
             pod::default::template(template);
         }
     }
+    fn prepare_create(&self, obj: &mut Value) {
+        if let Some(spec) = get_mut(obj, "template").and_then(|t| get_mut(t, "spec")) {
+            pod::drop_disabled(spec, &Value::Null);
+        }
+    }
+    fn prepare_update(&self, new: &mut Value, old: &Value, _endpoint: Endpoint<'_>) {
+        if let Some(spec) = get_mut(new, "template").and_then(|t| get_mut(t, "spec")) {
+            pod::drop_disabled(spec, &old["template"]["spec"]);
+        }
+    }
     fn validate(&self, obj: &Value) -> ErrorList {
         let mut errors = ErrorList::default();
         pod::validate::template(&mut errors, &Path::new("template"), &obj["template"]);
         errors
     }
-    fn warnings(&self, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some_and(|old| same(&old["template"], &obj["template"])) {
+            return Vec::new();
+        }
         pod::warnings::template(&obj["template"], &Path::new("template"))
     }
     fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {

@@ -68,6 +68,10 @@ impl Strategy for Secret {
         errors.extend(self.validate(new));
         errors
     }
+    fn warnings(&self, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        let tls = text(&obj["type"]) == "kubernetes.io/tls";
+        tls.then(|| pem(&obj["data"])).flatten().into_iter().collect()
+    }
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["type"]
     }
@@ -120,12 +124,31 @@ fn by_type(errors: &mut ErrorList, obj: &Value, data: &Path) {
 fn docker_config(errors: &mut ErrorList, obj: &Value, data: &Path, key: &str) {
     let path = data.key(key);
     let Some(encoded) = obj["data"][key].as_str() else { return errors.required(&path, "") };
-    let parsed = BASE64.decode(encoded).map_err(|e| e.to_string()).and_then(|b| {
-        serde_json::from_slice::<serde_json::Map<String, Value>>(&b).map_err(|e| e.to_string())
-    });
-    if let Err(problem) = parsed {
-        errors.invalid(&path, "<secret contents redacted>", problem);
-    }
+    let Ok(bytes) = BASE64.decode(encoded) else { return };
+    let problem = match crate::decode::parse(&bytes) {
+        Err(problem) => problem.to_string(),
+        Ok(found) if found.value.is_object() || found.value.is_null() => return,
+        Ok(found) => {
+            let kind = match found.value {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Bool(_) => "bool",
+                _ => "number",
+            };
+            format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
+        }
+    };
+    errors.invalid(&path, "<secret contents redacted>", problem);
+}
+
+/// What is wrong with a certificate and a key at first sight; whether they belong together is not looked at.
+fn pem(data: &Value) -> Option<String> {
+    [("tls.crt", "certificate"), ("tls.key", "key")].into_iter().find_map(|(field, what)| {
+        let bytes = BASE64.decode(text(&data[field])).unwrap_or_default();
+        let has = |mark: &[u8]| bytes.windows(mark.len()).any(|part| part == mark);
+        let found = has(b"-----BEGIN ") && has(b"-----END ");
+        (!found).then(|| format!("tls: failed to find any PEM data in {what} input"))
+    })
 }
 
 #[cfg(test)]
@@ -137,6 +160,32 @@ mod tests {
         let mut secret = json!({"data": {"a": "AAAA"}, "stringData": {"a": "x", "b": "y"}});
         Secret.default(&mut secret);
         assert_eq!(secret, json!({"type": "Opaque", "data": {"a": "eA==", "b": "eQ=="}}));
+    }
+
+    #[test]
+    fn certificates_and_settings() {
+        let pem = |text: &str| {
+            json!(BASE64.encode(format!("-----BEGIN {text}-----\nAA==\n-----END {text}-----\n")))
+        };
+        for (certificate, key, want) in [
+            (json!(""), json!(""), Some("tls: failed to find any PEM data in certificate input")),
+            (pem("CERTIFICATE"), json!("eA=="), Some("tls: failed to find any PEM data in key input")),
+            (pem("CERTIFICATE"), pem("PRIVATE KEY"), None),
+        ] {
+            let secret =
+                json!({"type": "kubernetes.io/tls", "data": {"tls.crt": certificate, "tls.key": key}});
+            assert_eq!(Secret.warnings(&secret, None), want.into_iter().collect::<Vec<_>>());
+        }
+        for (content, want) in [
+            ("x", "invalid character 'x' looking for beginning of value"),
+            ("[]", "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+        ] {
+            let secret =
+                json!({"type": "kubernetes.io/dockercfg", "data": {".dockercfg": BASE64.encode(content)}});
+            let errors = Secret.validate(&secret).to_string();
+            let start = "data[.dockercfg]: Invalid value: \"<secret contents redacted>\": ";
+            assert_eq!(errors, format!("{start}{want}"));
+        }
     }
 
     #[test]

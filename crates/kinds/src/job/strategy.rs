@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::default::inherit_labels;
 use crate::kind::Endpoint;
-use crate::value::{child, default_to, is_true, keep, text};
+use crate::pod::drop_disabled;
+use crate::value::{child, default_to, get_mut, is_true, keep, text};
 
 /// The label, and the matchLabel, that ties Pods to a Job: its uid.
 pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
@@ -19,6 +20,9 @@ pub const LEGACY_JOB_NAME: &str = "job-name";
 /// there stays, and is refused by validation if it differs.
 pub(super) fn prepare_create(job: &mut Value) {
     job["status"] = json!({});
+    if let Some(template) = get_mut(job, "spec").and_then(|s| get_mut(s, "template")) {
+        drop_disabled(child(template, "spec"), &Value::Null);
+    }
     if is_true(&job["spec"]["manualSelector"]) {
         return;
     }
@@ -37,7 +41,14 @@ pub(super) fn prepare_create(job: &mut Value) {
 
 /// Main keeps status, status keeps the rest.
 pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-    keep(new, old, if endpoint == Endpoint::Sub("status") { "spec" } else { "status" });
+    if endpoint == Endpoint::Sub("status") {
+        keep(new, old, "spec");
+        return;
+    }
+    keep(new, old, "status");
+    if let Some(template) = get_mut(new, "spec").and_then(|s| get_mut(s, "template")) {
+        drop_disabled(child(template, "spec"), &old["spec"]["template"]["spec"]);
+    }
 }
 
 #[cfg(test)]

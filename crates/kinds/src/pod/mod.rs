@@ -1,13 +1,16 @@
 //! Pod: containers that live and die together.
 
+mod annotations;
 mod columns;
 pub mod default;
+mod disabled;
 pub mod references;
 pub mod resources;
 mod strategy;
 pub(crate) mod validate;
 pub(crate) mod warnings;
 
+pub(crate) use disabled::drop_disabled;
 pub use resources::{Qos, qos};
 
 use serde_json::Value;
@@ -73,6 +76,9 @@ impl Strategy for Pod {
     }
     fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
         warnings::pod(obj, old)
+    }
+    fn notices(&self, obj: &Value) -> Vec<String> {
+        annotations::notices(obj)
     }
     fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
         Some(!same(&new["spec"], &old["spec"]))

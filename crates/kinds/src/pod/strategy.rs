@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::default::is_sidecar;
+use super::disabled::drop_disabled;
 use super::resources::qos;
 use crate::kind::Endpoint;
 use crate::value::{child, entries, get_mut, is_empty, items, items_mut, keep, remove, size, text};
@@ -11,15 +12,20 @@ use crate::value::{child, entries, get_mut, is_empty, items, items_mut, keep, re
 pub(super) fn prepare_create(pod: &mut Value) {
     let class = qos(&pod["spec"]).to_string();
     let mut status = json!({"phase": "Pending", "qosClass": class});
+    let now = pod["metadata"]["creationTimestamp"].clone();
     if size(&pod["spec"]["schedulingGates"]) > 0 {
         status["conditions"] = json!([{
             "type": "PodScheduled",
             "status": "False",
             "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastTransitionTime": now,
         }]);
     }
     pod["status"] = status;
+    super::annotations::sync_app_armor(pod);
+    drop_disabled(child(pod, "spec"), &Value::Null);
+    end_in_time(child(pod, "spec"));
     let labels = pod["metadata"]["labels"].clone();
     let Some(spec) = get_mut(pod, "spec") else { return };
     for constraint in items_mut(spec, "topologySpreadConstraints") {
@@ -38,6 +44,13 @@ pub(super) fn prepare_create(pod: &mut Value) {
                 match_labels(term, "mismatchLabelKeys", "NotIn", &labels);
             }
         }
+    }
+}
+
+/// Nothing ends before it is asked to: a negative time to end is one second.
+fn end_in_time(spec: &mut Value) {
+    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
+        spec["terminationGracePeriodSeconds"] = json!(1);
     }
 }
 
@@ -88,7 +101,11 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_
             }
         }
         Endpoint::Sub("resize") => resize(new, old),
-        Endpoint::Main | Endpoint::Sub(_) => keep(new, old, "status"),
+        Endpoint::Main | Endpoint::Sub(_) => {
+            keep(new, old, "status");
+            drop_disabled(child(new, "spec"), &old["spec"]);
+            end_in_time(child(new, "spec"));
+        }
     }
 }
 
@@ -166,8 +183,9 @@ mod tests {
     #[test]
     fn create() {
         let mut pod = json!({
-            "metadata": {"labels": {"app": "x"}},
+            "metadata": {"labels": {"app": "x"}, "creationTimestamp": "2020-01-01T00:00:00Z"},
             "spec": {
+                "terminationGracePeriodSeconds": -3,
                 "containers": [{}],
                 "schedulingGates": [{"name": "g"}],
                 "topologySpreadConstraints": [{"matchLabelKeys": ["app", "none"], "labelSelector": {}}],
@@ -178,6 +196,8 @@ mod tests {
         assert_eq!(pod["status"]["phase"], "Pending");
         assert_eq!(pod["status"]["qosClass"], "BestEffort");
         assert_eq!(pod["status"]["conditions"][0]["reason"], "SchedulingGated");
+        assert_eq!(pod["status"]["conditions"][0]["lastTransitionTime"], "2020-01-01T00:00:00Z");
+        assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 1);
         assert_eq!(
             pod["spec"]["topologySpreadConstraints"][0]["labelSelector"],
             json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["x"]}]})

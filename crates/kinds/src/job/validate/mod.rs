@@ -237,7 +237,7 @@ pub(super) fn update(new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorL
 fn immutable(errors: &mut ErrorList, path: &Path, spec: &Value, was: &Value, fields: &[&str]) {
     for field in fields {
         if !same(&spec[*field], &was[*field]) {
-            errors.invalid(&path.child(field), spec[*field].clone(), IMMUTABLE);
+            errors.invalid_as(&path.child(field), policies::shown(field, &spec[*field]), IMMUTABLE);
         }
     }
 }

@@ -6,10 +6,50 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::field::{ErrorList, Path};
+use crate::field::{ErrorList, GoField, Path, go_form, in_order};
 use crate::job::indexes;
 use crate::names;
 use crate::value::{int, is_set, items, text};
+
+/// Both policies inside upstream.
+const FAILURE_FORM: &[GoField] = &[GoField::inner(
+    "rules",
+    "Rules",
+    &[
+        GoField::text("action", "Action"),
+        GoField::inner(
+            "onExitCodes",
+            "OnExitCodes",
+            &[
+                GoField::pointer("containerName", "ContainerName"),
+                GoField::text("operator", "Operator"),
+                GoField::pointer("values", "Values"),
+            ],
+        ),
+        GoField::inner(
+            "onPodConditions",
+            "OnPodConditions",
+            &[GoField::text("type", "Type"), GoField::text("status", "Status")],
+        ),
+    ],
+)];
+const SUCCESS_FORM: &[GoField] = &[GoField::inner(
+    "rules",
+    "Rules",
+    &[
+        GoField::pointer("succeededIndexes", "SucceededIndexes"),
+        GoField::pointer("succeededCount", "SucceededCount"),
+    ],
+)];
+
+/// A field of a Job's spec as errors show it.
+pub(super) fn shown(field: &str, value: &Value) -> String {
+    match field {
+        "podFailurePolicy" => go_form(value, FAILURE_FORM),
+        "successPolicy" => go_form(value, SUCCESS_FORM),
+        _ => in_order(value, &["matchLabels", "matchExpressions"]),
+    }
+}
 
 /// Most bytes of `succeededIndexes`.
 const MAX_SUCCEEDED_INDEXES: usize = 64 * 1024;
@@ -120,7 +160,7 @@ pub(super) fn success_policy(errors: &mut ErrorList, path: &Path, spec: &Value) 
         return;
     }
     if text(&spec["completionMode"]) != "Indexed" {
-        errors.invalid(path, policy.clone(), "requires indexed completion mode");
+        errors.invalid_as(path, shown("successPolicy", policy), "requires indexed completion mode");
         return;
     }
     let rules = items(&policy["rules"]);

@@ -114,6 +114,14 @@ pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path, cx: &Context<'_>) {
     }
 }
 
+/// The image that a change gives a container.
+pub(super) fn changed_image(errors: &mut ErrorList, path: &Path, container: &Value) {
+    if text(&container["image"]).is_empty() {
+        errors.required(&path.child("image"), "");
+    }
+    only_for_pods(errors, path, container);
+}
+
 /// What holds in Pods but is let pass in templates, for compatibility.
 pub(super) fn only_for_pods(errors: &mut ErrorList, path: &Path, container: &Value) {
     let image = text(&container["image"]);
@@ -284,7 +292,7 @@ fn file_key_ref(errors: &mut ErrorList, path: &Path, reference: &Value, cx: &Con
     if text(&reference["path"]).is_empty() {
         errors.required(&path.child("path"), "");
     } else {
-        super::reserved_path(errors, &path.child("path"), text(&reference["path"]));
+        super::no_backsteps(errors, &path.child("path"), text(&reference["path"]));
     }
 }
 
@@ -354,8 +362,8 @@ fn hooks_and_probes(errors: &mut ErrorList, path: &Path, container: &Value, cx: 
 /// A container's own restartPolicy and the rules by exit code.
 fn restart_rules(errors: &mut ErrorList, path: &Path, container: &Value) {
     let policy = text(&container["restartPolicy"]);
-    if !matches!(policy, "" | "Always" | "OnFailure" | "Never") {
-        errors.not_supported(&path.child("restartPolicy"), policy, &["Always", "OnFailure", "Never"]);
+    if is_set(&container["restartPolicy"]) && !matches!(policy, "Always" | "OnFailure" | "Never") {
+        errors.not_supported(&path.child("restartPolicy"), policy, &["Always", "Never", "OnFailure"]);
     }
     let rules = items(&container["restartPolicyRules"]);
     let path_of_rules = path.child("restartPolicyRules");

@@ -238,7 +238,7 @@ pub(super) fn resize_policy(errors: &mut ErrorList, path: &Path, policies: &Valu
             other => errors.not_supported(path, other, &["NotRequired", "RestartContainer"]),
         }
         if pod_restart == "Never" && restart != "NotRequired" {
-            errors.invalid(path, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'");
+            errors.invalid(path, restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: works on defaulted objects whose structure was checked; every error is found, in upstream's order and
 //! with its path and words. Absent: metadata (`crate::meta`) and Windows security options.
 
+mod claim;
 mod containers;
 mod limits;
 mod mounts;
@@ -23,8 +24,9 @@ pub(crate) use limits::{check_amount, overhead};
 pub(crate) use scheduling::tolerations;
 pub(super) use update::check as update;
 
+use super::annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD};
 use super::resources::quantity;
-use crate::field::{ErrorList, Path};
+use crate::field::{ErrorList, GoField, Path, go_form, quote};
 use crate::meta;
 use crate::names::{self, range_error};
 use crate::value::{entries, int, is_set, is_true, items, size, text};
@@ -32,6 +34,13 @@ use crate::value::{entries, int, is_set, is_true, items, size, text};
 /// Ties a mirror Pod to a node's manifest.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// A resource claim inside upstream.
+const CLAIM_FORM: &[GoField] = &[
+    GoField::text("name", "Name"),
+    GoField::pointer("resourceClaimName", "ResourceClaimName"),
+    GoField::pointer("resourceClaimTemplateName", "ResourceClaimTemplateName"),
+];
 
 /// What the checks of one spec share.
 struct Context<'a> {
@@ -119,14 +128,31 @@ fn pod_annotations(errors: &mut ErrorList, path: &Path, annotations: &Value, spe
             errors.invalid(&path.key(DELETION_COST), cost, "must be a 32bit integer");
         }
     }
-    for (key, _) in entries(annotations) {
-        let Some(name) = key.strip_prefix("container.apparmor.security.beta.kubernetes.io/") else {
-            continue;
-        };
+    for (key, profile) in entries(annotations) {
+        if key == SECCOMP_POD || key.starts_with(SECCOMP_CONTAINER) {
+            seccomp_annotation(errors, &path.child(key), text(profile));
+        }
+    }
+    for (key, profile) in entries(annotations) {
+        let Some(name) = key.strip_prefix(APP_ARMOR) else { continue };
         let lists = ["containers", "initContainers", "ephemeralContainers"];
         if !lists.iter().flat_map(|l| items(&spec[*l])).any(|c| text(&c["name"]) == name) {
             errors.invalid(&path.key(key), name, "container not found");
         }
+        let profile = text(profile);
+        if !matches!(profile, "" | "runtime/default" | "unconfined") && !profile.starts_with("localhost/") {
+            let detail = format!("invalid AppArmor profile name: {}", quote(profile));
+            errors.invalid(&path.key(key), profile, detail);
+        }
+    }
+}
+
+/// A profile as annotations named it, before there was a field.
+fn seccomp_annotation(errors: &mut ErrorList, path: &Path, profile: &str) {
+    match profile.strip_prefix("localhost/") {
+        Some(file) => local_path(errors, path, file),
+        None if matches!(profile, "runtime/default" | "docker/default" | "unconfined") => {}
+        None => errors.invalid(path, profile, "must be a valid seccomp profile"),
     }
 }
 
@@ -224,14 +250,14 @@ fn names_in_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
     if is_set(&spec["hostnameOverride"]) {
         let (name, path) = (text(&spec["hostnameOverride"]), path.child("hostnameOverride"));
+        for field in ["setHostnameAsFQDN", "hostNetwork"] {
+            if is_true(&spec[field]) {
+                errors.forbidden(&path, format!("may not be specified when {field} is true"));
+            }
+        }
         names::check_subdomain(errors, &path, name);
         if name.len() > 64 {
             errors.invalid(&path, name, "must be no more than 64 bytes");
-        }
-        for field in ["setHostnameAsFQDN", "hostNetwork"] {
-            if is_true(&spec[field]) {
-                errors.forbidden(&path, format!("may not be specified when `{field}` is true"));
-            }
         }
     }
 }
@@ -250,14 +276,14 @@ fn resource_claims(errors: &mut ErrorList, path: &Path, claims: &Value) {
         }
         let (own, template) = (&claim["resourceClaimName"], &claim["resourceClaimTemplateName"]);
         match (is_set(own), is_set(template)) {
-            (true, true) => errors.invalid(
+            (true, true) => errors.invalid_as(
                 &path,
-                claim.clone(),
+                go_form(claim, CLAIM_FORM),
                 "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
             ),
-            (false, false) => errors.invalid(
+            (false, false) => errors.invalid_as(
                 &path,
-                claim.clone(),
+                go_form(claim, CLAIM_FORM),
                 "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
             ),
             _ => {}

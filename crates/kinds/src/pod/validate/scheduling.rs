@@ -113,9 +113,9 @@ fn pod_term(errors: &mut ErrorList, path: &Path, term: &Value) {
     for list in ["matchLabelKeys", "mismatchLabelKeys"] {
         label_keys(errors, &path.child(list), term, list);
     }
-    for (i, key) in items(&term["mismatchLabelKeys"]).iter().enumerate() {
-        if items(&term["matchLabelKeys"]).contains(key) {
-            let path = path.child("mismatchLabelKeys").index(i);
+    for (i, key) in items(&term["matchLabelKeys"]).iter().enumerate() {
+        if items(&term["mismatchLabelKeys"]).contains(key) {
+            let path = path.child("matchLabelKeys").index(i);
             errors.invalid(&path, text(key), "exists in both matchLabelKeys and mismatchLabelKeys");
         }
     }
@@ -129,7 +129,7 @@ fn pod_term(errors: &mut ErrorList, path: &Path, term: &Value) {
 fn label_keys(errors: &mut ErrorList, path: &Path, term: &Value, list: &str) {
     let keys = items(&term[list]);
     if !keys.is_empty() && !is_set(&term["labelSelector"]) {
-        errors.forbidden(path, "must not be specified when labelSelector is not set");
+        return errors.forbidden(path, "must not be specified when labelSelector is not set");
     }
     for (i, key) in keys.iter().enumerate() {
         names::check_label_key(errors, &path.index(i), text(key));

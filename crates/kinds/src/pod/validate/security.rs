@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::local_path;
-use crate::field::{ErrorList, Path};
+use crate::field::{ErrorList, GoField, Path, go_form};
 use crate::names::range_error;
 use crate::value::{is_set, is_true, items, size, text};
 
 /// The largest user or group id.
-const MAX_ID: i64 = 0xffff_ffff;
+const MAX_ID: i64 = 0x7fff_ffff;
+/// A seccomp profile inside upstream.
+const SECCOMP_FORM: &[GoField] =
+    &[GoField::text("type", "Type"), GoField::pointer("localhostProfile", "LocalhostProfile")];
 const PROFILES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
 
 fn id(errors: &mut ErrorList, path: &Path, id: &Value) {
@@ -94,7 +97,8 @@ fn seccomp(errors: &mut ErrorList, path: &Path, profile: &Value) {
         (true, None) => errors.required(&file_path, "must be set when seccomp type is Localhost"),
         (true, Some(file)) => local_path(errors, &file_path, file),
         (false, Some(_)) => {
-            errors.invalid(&file_path, profile.clone(), "can only be set when seccomp type is Localhost");
+            let shown = go_form(profile, SECCOMP_FORM);
+            errors.invalid_as(&file_path, shown, "can only be set when seccomp type is Localhost");
         }
         (false, None) => {}
     }
@@ -171,7 +175,7 @@ pub(super) fn host_users(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
     for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if is_true(&spec[field]) {
-            errors.forbidden(&path.child(shown), "when `pod.Spec.HostUsers` is false");
+            errors.forbidden(&path.child(shown), "when `hostUsers` is false");
         }
     }
 }
@@ -185,7 +189,7 @@ pub(super) fn os(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
     let name = text(&spec["os"]["name"]);
     let (of_pod, of_container, detail): (&[&str], &[&str], &str) = match name {
-        "" => return errors.required(&path.child("os.name"), "cannot be empty"),
+        "" => return errors.required(&path.child("os.name"), ""),
         "linux" => (&["windowsOptions"], &["windowsOptions"], LINUX),
         "windows" => (
             &[

@@ -350,7 +350,7 @@ fn the_rest_of_the_spec() {
         (
             "securityContext",
             json!({"runAsUser": -1, "seccompProfile": {"type": "Localhost"}}),
-            "[spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 4294967295, inclusive, \
+            "[spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive, \
              spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is \
              Localhost]",
         ),
@@ -444,4 +444,53 @@ fn status_and_ephemeral_containers() {
         update(&gone, &debug, Endpoint::Sub("ephemeralcontainers")).to_string(),
         "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"d\" may not be removed\n"
     );
+}
+
+#[test]
+fn ids_profiles_and_names() {
+    let range = "must be between 0 and 2147483647, inclusive";
+    for (field, shown) in [("fsGroup", "fsGroup"), ("runAsUser", "runAsUser"), ("runAsGroup", "runAsGroup")] {
+        assert_eq!(
+            spec("securityContext", json!({field: 2_147_483_648_i64})),
+            format!("spec.securityContext.{shown}: Invalid value: 2147483648: {range}")
+        );
+    }
+    assert_eq!(
+        container("securityContext", json!({"runAsUser": 4_294_967_295_i64})),
+        format!("spec.containers[0].securityContext.runAsUser: Invalid value: 4294967295: {range}")
+    );
+    assert_eq!(spec("os", json!({})), "spec.os.name: Required value");
+    assert_eq!(
+        spec("hostAliases", json!([{"ip": "010.0.0.1"}])),
+        "spec.hostAliases[0].ip: Invalid value: \"010.0.0.1\": must not have leading 0s"
+    );
+    assert_eq!(
+        spec("initContainers", json!([{"name": "i", "image": "x", "restartPolicy": ""}])),
+        "spec.initContainers[0].restartPolicy: Unsupported value: \"\": supported values: \"Always\", \"Never\", \
+         \"OnFailure\""
+    );
+    let claim = json!({"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}}}});
+    let named = spec("volumes", json!([{"name": "B", "ephemeral": claim}]));
+    assert!(
+        named.starts_with("[spec.volumes[0].name: Invalid value: \"B\": PVC name \"p-B\": a lowercase"),
+        "{named}"
+    );
+    for (key, profile, want) in [
+        ("seccomp.security.alpha.kubernetes.io/pod", "localhost/a", FINE),
+        (
+            "seccomp.security.alpha.kubernetes.io/pod",
+            "x",
+            "metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: \"x\": must be a valid seccomp \
+             profile",
+        ),
+        (
+            "container.apparmor.security.beta.kubernetes.io/c",
+            "x",
+            "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Invalid value: \"x\": invalid \
+             AppArmor profile name: \"x\"",
+        ),
+    ] {
+        assert_eq!(check(|p| p["metadata"]["annotations"] = json!({key: profile})), want);
+    }
 }

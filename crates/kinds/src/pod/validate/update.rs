@@ -3,17 +3,19 @@
 
 use serde_json::Value;
 
-use super::{MIRROR, scheduling, whole};
+use super::{MIRROR, containers, scheduling, whole};
 use crate::field::{ErrorList, Path, quote};
 use crate::kind::Endpoint;
+use crate::meta;
 use crate::names::{self, range_error};
+use crate::pod::KIND;
+use crate::pod::annotations::APP_ARMOR;
 use crate::pod::default::is_sidecar;
 use crate::value::{entries, get_mut, int, is_set, items, keep, same, size, text};
 
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
     `spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be \
     set to 1 if it was previously negative)";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// All errors of a change through an endpoint.
 pub(in crate::pod) fn check(new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
@@ -26,13 +28,18 @@ pub(in crate::pod) fn check(new: &Value, old: &Value, endpoint: Endpoint<'_>) ->
 }
 
 fn main(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = whole(new);
+    let mut errors = meta::whole(new, &KIND);
+    errors.extend(meta::whole(new, &KIND));
+    errors.extend(whole(new));
     annotations(&mut errors, new, old);
     let (spec, was, path) = (&new["spec"], &old["spec"], Path::new("spec"));
     for list in ["containers", "initContainers"] {
         if size(&spec[list]) != size(&was[list]) {
             errors.forbidden(&path.child(list), "pod updates may not add or remove containers");
             return errors;
+        }
+        for (i, container) in items(&spec[list]).iter().enumerate() {
+            containers::changed_image(&mut errors, &path.child(list).index(i), container);
         }
     }
     if !deadline(&mut errors, spec, was, &path.child("activeDeadlineSeconds")) {
@@ -151,7 +158,7 @@ fn while_gated(errors: &mut ErrorList, rest: &mut Value, was: &Value, path: &Pat
     let lost = |(key, value): (&str, &Value)| rest["nodeSelector"].get(key) != Some(value);
     if !same(&rest["nodeSelector"], &was["nodeSelector"]) {
         if entries(&was["nodeSelector"]).any(lost) {
-            let detail = "only additions are allowed (no mutations or deletions)";
+            let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
             let value = rest["nodeSelector"].clone();
             errors.invalid(&path.child("nodeSelector"), value, detail);
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{check_field_ref, check_resource_ref, local_path, no_backsteps, reserved_path};
-use crate::field::{ErrorList, Path};
+use super::{check_field_ref, check_resource_ref, claim, local_path, no_backsteps, reserved_path};
+use crate::field::{ErrorList, Path, quote};
 use crate::names::{self, range_error};
 use crate::pod::resources::quantity;
 use crate::value::{int, is_set, is_true, items, text};
@@ -48,7 +48,7 @@ const SOURCES: &[(&str, &str, Rule)] = &[
     ("projected", "projected", projected),
     ("scaleIO", "scaleIO", |e, p, v| required(e, p, v, &["gateway", "system", "volumeName"])),
     ("csi", "csi", csi),
-    ("ephemeral", "ephemeral", ephemeral),
+    ("ephemeral", "ephemeral", claim::ephemeral),
     ("image", "image", image),
 ];
 
@@ -70,6 +70,13 @@ pub(super) fn check<'a>(
         let name = text(&volume["name"]);
         let mut found = ErrorList::default();
         sources(&mut found, &path, volume);
+        if is_set(&volume["ephemeral"]) && !pod_name.is_empty() && !name.is_empty() {
+            let claim = format!("{pod_name}-{name}");
+            for complaint in base::names::dns1123_subdomain(&claim) {
+                let detail = format!("PVC name {}: {complaint}", quote(&claim));
+                found.invalid(&path.child("name"), name, detail);
+            }
+        }
         if name.is_empty() {
             found.required(&path.child("name"), "");
         } else {
@@ -113,7 +120,7 @@ fn sources(errors: &mut ErrorList, path: &Path, volume: &Value) {
     }
 }
 
-fn required(errors: &mut ErrorList, path: &Path, source: &Value, fields: &[&str]) {
+pub(super) fn required(errors: &mut ErrorList, path: &Path, source: &Value, fields: &[&str]) {
     for field in fields {
         if crate::value::is_empty(&source[*field]) {
             errors.required(&path.child(field), "");
@@ -227,20 +234,6 @@ fn csi(errors: &mut ErrorList, path: &Path, source: &Value) {
     let secret = &source["nodePublishSecretRef"];
     if is_set(secret) && text(&secret["name"]).is_empty() {
         errors.required(&path.child("nodePublishSecretRef.name"), "");
-    }
-}
-
-fn ephemeral(errors: &mut ErrorList, path: &Path, source: &Value) {
-    let template = &source["volumeClaimTemplate"];
-    if !is_set(template) {
-        return errors.required(&path.child("volumeClaimTemplate"), "");
-    }
-    let path = path.child("volumeClaimTemplate.spec");
-    if items(&template["spec"]["accessModes"]).is_empty() {
-        errors.required(&path.child("accessModes"), "at least 1 access mode is required");
-    }
-    if !is_set(&template["spec"]["resources"]["requests"]["storage"]) {
-        errors.required(&path.child("resources").key("storage"), "");
     }
 }
 

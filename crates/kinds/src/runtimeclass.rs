@@ -3,11 +3,22 @@
 use serde_json::{Value, json};
 
 use crate::columns::age;
-use crate::field::{ErrorList, Path};
+use crate::field::{ErrorList, ErrorType, FieldError, GoField, Path, Shown, go_form};
 use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
 use crate::pod::validate;
-use crate::value::{is_set, text};
+use crate::value::{is_set, items, text};
 use crate::{meta, names};
+
+/// What tells two tolerations apart.
+const LIST_KEYS: [&str; 4] = ["key", "operator", "value", "effect"];
+/// A toleration inside upstream.
+const TOLERATION_FORM: &[GoField] = &[
+    GoField::text("key", "Key"),
+    GoField::text("operator", "Operator"),
+    GoField::text("value", "Value"),
+    GoField::text("effect", "Effect"),
+    GoField::pointer("tolerationSeconds", "TolerationSeconds"),
+];
 
 /// The row.
 pub static KIND: Kind = Kind {
@@ -43,7 +54,16 @@ impl Strategy for RuntimeClass {
         let (scheduling, path) = (&obj["scheduling"], Path::new("scheduling"));
         if is_set(scheduling) {
             names::check_labels(&mut errors, &path.child("nodeSelector"), &scheduling["nodeSelector"]);
-            validate::tolerations(&mut errors, &path.child("tolerations"), &scheduling["tolerations"]);
+            let (tolerations, path) = (&scheduling["tolerations"], path.child("tolerations"));
+            validate::tolerations(&mut errors, &path, tolerations);
+            for (i, toleration) in items(tolerations).iter().enumerate() {
+                let same = |o: &Value| LIST_KEYS.iter().all(|f| text(&o[*f]) == text(&toleration[*f]));
+                if items(tolerations)[..i].iter().any(same) {
+                    let mut error = FieldError::new(ErrorType::Duplicate, &path.index(i), None, "");
+                    error.value = Some(Shown::Text(go_form(toleration, TOLERATION_FORM)));
+                    errors.push(error);
+                }
+            }
         }
         errors
     }
@@ -89,6 +109,12 @@ mod tests {
             ("/handler", json!("Not_A_Label"), "handler: Invalid value: \"Not_A_Label\""),
             ("/overhead/podFixed/cpu", json!("-1"), "overhead"),
             ("/scheduling/nodeSelector", json!({"-": "b"}), "scheduling.nodeSelector"),
+            (
+                "/scheduling/tolerations",
+                json!([{"key": "k", "operator": "Exists"}, {"key": "k", "operator": "Exists"}]),
+                "scheduling.tolerations[1]: Duplicate value: \
+                 {\"Key\":\"k\",\"Operator\":\"Exists\",\"Value\":\"\",\"Effect\":\"\",\"TolerationSeconds\":null}",
+            ),
             ("/scheduling/tolerations/0/operator", json!("Maybe"), "scheduling.tolerations[0].operator"),
         ] {
             let mut bad = good.clone();

@@ -30,12 +30,14 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
     }
     admission::create(ctx, &mut obj).await?;
     for attempt in 1.. {
-        let notices = ctx.kind.strategy.notices(&obj);
+        if attempt == 1 {
+            ctx.kind.strategy.notices(&obj).into_iter().for_each(|w| ctx.warn(w));
+        }
         let (obj, generated) = finish(ctx, obj.clone())?;
         let name = object::meta(&obj, "name").to_owned();
         let key = object::key(ctx.kind, &ctx.namespace, &name);
         if attempt == 1 {
-            notices.into_iter().chain(ctx.kind.strategy.warnings(&obj, None)).for_each(|w| ctx.warn(w));
+            ctx.kind.strategy.warnings(&obj, None).into_iter().for_each(|w| ctx.warn(w));
         }
         admission::validate(ctx, &obj, None)?;
         // Upstream's storage refuses a version, and a dry run ends before it.

@@ -56,7 +56,7 @@ impl Strategy for Job {
     fn validate(&self, obj: &Value) -> ErrorList {
         validate::create(obj)
     }
-    fn checks_changed_metadata(&self) -> bool {
+    fn checks_metadata(&self) -> bool {
         false
     }
     fn validate_update(&self, new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {

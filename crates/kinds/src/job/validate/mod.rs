@@ -26,9 +26,13 @@ const MANY: i64 = 100_000;
 /// Most Pods at one time, and most failed indexes, of an Indexed Job with so many completions and limits by index.
 const LIMIT_OF_MANY: i64 = 10_000;
 
-/// A new Job, but for its metadata.
+/// A new Job, with its metadata; labels that it only has from its template are told of there.
 pub(super) fn create(job: &Value) -> ErrorList {
-    let mut errors = ErrorList::default();
+    let mut own = job.clone();
+    if same(&job["metadata"]["labels"], &job["spec"]["template"]["metadata"]["labels"]) {
+        remove(child(&mut own, "metadata"), "labels");
+    }
+    let mut errors = meta::whole(&own, &super::KIND);
     generated_selector(&mut errors, job, true);
     let spec = &job["spec"];
     check_spec(&mut errors, &Path::new("spec"), spec);

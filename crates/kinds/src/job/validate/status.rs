@@ -199,9 +199,10 @@ fn pods(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
         let detail = "terminating>0 is invalid for finished job";
         errors.invalid(&path.child("terminating"), terminating.clone(), detail);
     }
-    if change.of(&["ready", "active"]) && int(&status["ready"]) > int(&status["active"]) {
+    let ready = &status["ready"];
+    if change.of(&["ready", "active"]) && is_set(ready) && int(ready) > int(&status["active"]) {
         let detail = "cannot set more ready pods than active";
-        errors.invalid(&path.child("ready"), status["ready"].clone(), detail);
+        errors.invalid(&path.child("ready"), ready.clone(), detail);
     }
 }
 

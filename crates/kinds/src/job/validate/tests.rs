@@ -91,6 +91,16 @@ fn changes() {
 }
 
 #[test]
+fn a_name_that_fits_no_label_is_told_once() {
+    let mut long = json!({"metadata": {"name": "j".repeat(64), "namespace": "n", "uid": "u"}, "spec": {"template": {"spec": {
+        "restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox"}]}}}});
+    crate::job::Job.default(&mut long);
+    crate::job::Job.prepare_create(&mut long);
+    let errors = meta::create_errors(&long, &crate::job::KIND);
+    assert_eq!(errors.0.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["spec.template.labels"; 2]);
+}
+
+#[test]
 fn suspended_jobs() {
     let held = job(json!({"suspend": true}));
     let old = |status: Value| {

@@ -44,14 +44,14 @@ pub(crate) fn from_certificate(der: &[u8]) -> Option<Identity> {
     Some(authenticated(Identity { name, uid: String::new(), groups, extra }))
 }
 
-/// The identity of a bearer token for one of `audiences`.
+/// The identity of a bearer token for one of `audiences`. The error is the reason, empty for what is no token of ours.
 pub(crate) fn from_token(
     server: &Arc<Server>,
     token: &str,
     audiences: &[String],
 ) -> Result<(Identity, Vec<String>), String> {
     let now = object::now().seconds;
-    let claims = server.tokens().verify(token, now).map_err(str::to_owned)?;
+    let claims = server.tokens().verify(token, now).map_err(|why| why.reason().to_owned())?;
     let granted: Vec<String> = claims.aud.iter().filter(|a| audiences.contains(a)).cloned().collect();
     if granted.is_empty() {
         return Err(format!(
@@ -112,8 +112,7 @@ fn exists(
     reference: &Reference,
     now: i64,
 ) -> Result<(), String> {
-    let gone =
-        || format!("service account token has been invalidated: {plural} {namespace}/{}", reference.name);
+    let gone = || "service account token has been invalidated".to_owned();
     let kind = kinds::by_resource("", "v1", plural).ok_or_else(gone)?;
     let entry = server.store().get(&object::key(kind, namespace, &reference.name)).ok_or_else(gone)?;
     let obj = object::parse(kind, &entry.value);

@@ -53,6 +53,28 @@ pub(crate) struct Claims {
     pub(crate) sub: String,
 }
 
+/// Why a token is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Not one of ours.
+    Foreign(&'static str),
+    /// One of ours, too early or too late.
+    Untimely(&'static str),
+}
+
+impl Refusal {
+    /// What its bearer is told; nothing about tokens that are not ours.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Foreign(why) => {
+                tracing::debug!(why, "a token of somebody else");
+                ""
+            }
+            Self::Untimely(why) => why,
+        }
+    }
+}
+
 /// Signs and verifies.
 pub(crate) struct Tokens {
     key: EcdsaKeyPair,
@@ -77,26 +99,28 @@ impl Tokens {
     }
 
     /// The claims of a token of ours whose times are right; audience and bound objects are the caller's to check.
-    pub(crate) fn verify(&self, token: &str, now: i64) -> Result<Claims, &'static str> {
-        let (text, signature) = token.rsplit_once('.').ok_or("not a JWT")?;
-        let (head, body) = text.split_once('.').ok_or("not a JWT")?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64");
-        let head: Value = serde_json::from_slice(&decode(head)?).map_err(|_| "bad header")?;
+    pub(crate) fn verify(&self, token: &str, now: i64) -> Result<Claims, Refusal> {
+        let (text, signature) = token.rsplit_once('.').ok_or(Refusal::Foreign("not a JWT"))?;
+        let (head, body) = text.split_once('.').ok_or(Refusal::Foreign("not a JWT"))?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Foreign("not base64"));
+        let head: Value =
+            serde_json::from_slice(&decode(head)?).map_err(|_| Refusal::Foreign("bad header"))?;
         if head["alg"] != "ES256" || head["kid"] != self.id.as_str() {
-            return Err("signed by another key");
+            return Err(Refusal::Foreign("signed by another key"));
         }
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref())
             .verify(text.as_bytes(), &decode(signature)?)
-            .map_err(|_| "bad signature")?;
-        let claims: Claims = serde_json::from_slice(&decode(body)?).map_err(|_| "bad claims")?;
+            .map_err(|_| Refusal::Foreign("bad signature"))?;
+        let claims: Claims =
+            serde_json::from_slice(&decode(body)?).map_err(|_| Refusal::Foreign("bad claims"))?;
         if claims.iss != ISSUER {
-            return Err("another issuer");
+            return Err(Refusal::Foreign("another issuer"));
         }
         if now >= claims.exp {
-            return Err("service account token has expired");
+            return Err(Refusal::Untimely("service account token has expired"));
         }
         if now < claims.nbf {
-            return Err("service account token is not valid yet");
+            return Err(Refusal::Untimely("service account token is not valid yet"));
         }
         Ok(claims)
     }
@@ -123,10 +147,13 @@ mod tests {
         let claims = Claims { exp: 100, nbf: 10, iss: ISSUER.into(), sub: "s".into(), ..Claims::default() };
         let token = tokens.sign(&claims).unwrap();
         assert_eq!(tokens.verify(&token, 50).unwrap(), claims);
-        assert_eq!(tokens.verify(&token, 100), Err("service account token has expired"));
-        assert_eq!(tokens.verify(&token, 5), Err("service account token is not valid yet"));
+        assert_eq!(tokens.verify(&token, 100), Err(Refusal::Untimely("service account token has expired")));
+        assert_eq!(
+            tokens.verify(&token, 5),
+            Err(Refusal::Untimely("service account token is not valid yet"))
+        );
         let (text, _) = token.rsplit_once('.').unwrap();
-        assert_eq!(tokens.verify(&format!("{text}.AAAA"), 50), Err("bad signature"));
-        assert_eq!(tokens.verify("x.y", 50), Err("not a JWT"));
+        assert_eq!(tokens.verify(&format!("{text}.AAAA"), 50), Err(Refusal::Foreign("bad signature")));
+        assert_eq!(tokens.verify("x.y", 50), Err(Refusal::Foreign("not a JWT")));
     }
 }

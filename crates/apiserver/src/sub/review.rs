@@ -36,7 +36,8 @@ pub(super) fn token(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         Ok((identity, audiences)) => {
             json!({"authenticated": true, "user": user(&identity), "audiences": audiences})
         }
-        Err(why) => json!({"user": {}, "error": why}),
+        Err(why) if why.is_empty() => json!({"user": {}, "error": "invalid bearer token"}),
+        Err(why) => json!({"user": {}, "error": format!("[invalid bearer token, {why}]")}),
     };
     Ok(answer(review, status))
 }

@@ -19,8 +19,15 @@ const YEAR: i64 = 365 * 24 * 3600;
 pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let mut request = body::decode_as(ctx, body, ("authentication.k8s.io", "v1", "TokenRequest"))?;
     let account = object::parse(ctx.kind, &ctx.current()?.value);
+    let said = object::meta(&request, "name");
+    if !said.is_empty() && said != ctx.name {
+        let mut errors = ErrorList::default();
+        let why = "must match the service account name if specified";
+        errors.invalid(&Path::new("metadata.name"), said, why);
+        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &ctx.name, &errors));
+    }
     let wanted = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
-    validate(ctx, wanted)?;
+    validate(wanted)?;
     admission::create(ctx, &mut request).await?;
     let audiences = audiences(&request);
     let now = object::now().seconds;
@@ -51,6 +58,7 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
     let meta = object::meta_mut(&mut request);
     meta.insert("name".into(), ctx.name.as_str().into());
     meta.insert("namespace".into(), ctx.namespace.as_str().into());
+    meta.insert("uid".into(), object::meta(&account, "uid").into());
     meta.insert("creationTimestamp".into(), object::now().rfc3339().into());
     request["spec"]["audiences"] = json!(audiences);
     request["spec"]["expirationSeconds"] = wanted.into();
@@ -69,7 +77,7 @@ fn audiences(request: &Value) -> Vec<String> {
     if asked.is_empty() { authn::own_audiences() } else { asked }
 }
 
-fn validate(ctx: &Ctx<'_>, seconds: i64) -> Result<(), Status> {
+fn validate(seconds: i64) -> Result<(), Status> {
     let mut errors = ErrorList::default();
     let path = Path::new("spec.expirationSeconds");
     if seconds < MINIMUM {
@@ -81,7 +89,7 @@ fn validate(ctx: &Ctx<'_>, seconds: i64) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid("authentication.k8s.io", "TokenRequest", &ctx.name, &errors))
+    Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &errors))
 }
 
 /// Looks the bound object up and writes it into the claims.
@@ -89,7 +97,9 @@ fn bind(ctx: &Ctx<'_>, wanted: &Value, private: &mut Private) -> Result<(), Stat
     let text = |field: &str| wanted[field].as_str().unwrap_or_default();
     let (kind, name, uid) = (text("kind"), text("name"), text("uid"));
     if text("apiVersion") != "v1" || !matches!(kind, "Pod" | "Secret" | "Node") {
-        let gvk = format!("{}, Kind={kind}", text("apiVersion"));
+        let version = text("apiVersion");
+        let group = if version.contains('/') { "" } else { "/" };
+        let gvk = format!("{group}{version}, Kind={kind}");
         return Err(Status::bad_request(format!("cannot bind token to object of type {gvk}")));
     }
     let plural = match kind {

@@ -53,11 +53,19 @@ async fn tokens() {
     api.delete("pods/default/p", Value::Null).await.unwrap();
     let reviewed = api.create("tokenreviews.authentication.k8s.io", review(token)).await.unwrap();
     assert_ne!(reviewed["status"]["authenticated"], true);
+    assert_eq!(
+        reviewed["status"]["error"],
+        "[invalid bearer token, service account token has been invalidated]"
+    );
+    let foreign = api.create("tokenreviews.authentication.k8s.io", review("a.b.c")).await.unwrap();
+    assert_eq!(foreign["status"]["error"], "invalid bearer token");
+    let other = json!({"metadata": {"name": "other"}, "spec": {}});
+    assert!(said(api.create("serviceaccounts/default/default/token", other).await).starts_with("422"));
     assert_eq!(said(account.get("pods/default/p").await), "401 Unauthorized Unauthorized");
     let short = json!({"spec": {"expirationSeconds": 5}});
     assert_eq!(
         said(api.create("serviceaccounts/default/default/token", short).await),
-        r#"422 Invalid TokenRequest.authentication.k8s.io "default" is invalid: spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 10 minutes"#
+        r#"422 Invalid TokenRequest.authentication.k8s.io "" is invalid: spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 10 minutes"#
     );
 }
 

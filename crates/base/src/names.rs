@@ -52,6 +52,14 @@ pub fn uid(mut random: [u8; 16]) -> String {
     text
 }
 
+/// The name of an Event about an object at a time in nanoseconds: the object's with the time, or a UUID where that is
+/// no name (client-go's `GenerateEventName`).
+#[must_use]
+pub fn event(object: &str, nanos: i128) -> String {
+    let name = format!("{object}.{nanos:x}");
+    if dns1123_subdomain(&name).is_empty() { name } else { uid(fnv1a_128(name.as_bytes()).to_be_bytes()) }
+}
+
 /// FNV-1a, 32 bits.
 #[must_use]
 pub fn fnv1a_32(data: &[u8]) -> u32 {
@@ -193,6 +201,16 @@ mod tests {
     fn uids_are_version_four() {
         assert_eq!(uid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert_eq!(uid([0; 16]), "00000000-0000-4000-8000-000000000000");
+    }
+
+    #[test]
+    fn events_have_names() {
+        assert_eq!(event("web", 255), "web.ff");
+        for object in ["m".repeat(240), "system:node".to_owned(), "a_b".to_owned()] {
+            let name = event(&object, 1 << 60);
+            assert_eq!((name.len(), dns1123_subdomain(&name)), (36, vec![]), "{object}");
+            assert_ne!(name, event(&object, (1 << 60) + 1));
+        }
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Poster {
         }
         // Names come from the time; two events in one nanosecond must differ too.
         self.last = posting.at.unix_nanos().max(self.last + 1);
-        let name = format!("{}.{:x}", posting.about.name, self.last);
+        let name = base::names::event(&posting.about.name, self.last);
         let event = event(posting, self.component, &name);
         let place = target(&kinds::event::KIND, namespace(&posting.about), "", "");
         self.objects.call(plain(place, Verb::Create(event))).await?;

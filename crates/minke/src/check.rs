@@ -40,6 +40,7 @@ pub fn run(data_dir: &Path) -> Result<ExitCode> {
         overlay(data_dir),
         seccomp(),
         forwarding(),
+        names(),
     ];
     for finding in &findings {
         let word = match finding.verdict {
@@ -164,6 +165,20 @@ fn seccomp() -> Finding {
     match fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail") {
         Ok(actions) => finding(Verdict::Ok, "seccomp", actions.trim().to_owned()),
         Err(_) => finding(Verdict::Clamped, "seccomp", "not in this kernel: profiles cannot be applied"),
+    }
+}
+
+/// Whether Pods will resolve names.
+fn names() -> Finding {
+    let servers = node::resolver::of_pods(None, false).servers;
+    if servers.is_empty() {
+        finding(
+            Verdict::Clamped,
+            "names",
+            "only loopback name servers, which Pods do not reach: set resolvConf",
+        )
+    } else {
+        finding(Verdict::Ok, "names", format!("Pods ask {}", servers.join(", ")))
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Config {
     pub registry_mirrors: BTreeMap<String, Vec<String>>,
     /// Registries spoken to over plain HTTP.
     pub insecure_registries: Vec<String>,
+    /// File with the name servers of Pods; by default the host's own, or what a local stub behind it asks.
+    pub resolv_conf: Option<PathBuf>,
     /// Whether containers without a seccomp profile get RuntimeDefault.
     pub seccomp_default: bool,
 }
@@ -79,6 +81,9 @@ impl Config {
         }
         for name in &config.tls_sans {
             tls_san(name).context("tlsSans")?;
+        }
+        if let Some(file) = &config.resolv_conf {
+            ensure!(file.is_absolute(), "resolvConf: {file:?} is not an absolute path");
         }
         Ok(config)
     }
@@ -132,6 +137,7 @@ mod tests {
         for (text, word) in [
             ("kind: Config\n".to_owned(), "apiVersion"),
             (format!("{head}colour: red\n"), "colour"),
+            (format!("{head}resolvConf: resolv.conf\n"), "resolvConf"),
             (format!("{head}cgroupRoot: ../x\n"), "cgroupRoot"),
             (format!("{head}tlsSans: [10.0.0.1, a_b]\n"), "tlsSans"),
         ] {

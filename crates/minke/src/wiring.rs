@@ -333,6 +333,7 @@ async fn start_node(
     crate::instance::write_atomic(&instance.dir.join("cgroup-root"), &root)?;
     let node_ip = ground.net.host_ip();
     let listener = endpoint(instance)?;
+    let own_ports = own_ports(&ground, api, listener.local_addr()?);
     let settings = node::Config {
         name: name.to_owned(),
         data_dir: instance.dir.clone(),
@@ -344,6 +345,8 @@ async fn start_node(
         api_address: api.map(|a| (ground.net.gateway(), a.address.port())),
         node_ips: vec![node_ip],
         port: listener.local_addr()?.port(),
+        own_ports,
+        resolv_conf: config.resolv_conf.clone(),
         labels: BTreeMap::new(),
         cluster_dns: Vec::new(),
         cluster_domain: "cluster.local".to_owned(),
@@ -369,6 +372,12 @@ async fn start_node(
         }
     });
     Ok(NodeTask { handle, stop, task: Mutex::new(Some(task)) })
+}
+
+/// Where this program listens: the API server, also for Pods, and the node.
+fn own_ports(ground: &Ground, api: Option<&Api>, node: SocketAddr) -> Vec<SocketAddr> {
+    let api = api.map(|a| [a.address, SocketAddr::new(ground.net.gateway(), a.address.port())]);
+    api.into_iter().flatten().chain([node]).collect()
 }
 
 /// The node's HTTPS endpoints, for whom the cluster's CA vouches.

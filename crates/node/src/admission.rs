@@ -1,8 +1,9 @@
 //! Whether this node takes a Pod (upstream: `pkg/kubelet/lifecycle/predicate.go`). Pure.
 //!
-//! Absent: preemption for critical Pods, ports, taints (the scheduler's), devices, topology.
+//! Absent: preemption for critical Pods, taints (the scheduler's), devices, topology.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, Pod};
@@ -16,6 +17,8 @@ pub(crate) struct Room {
     pub(crate) max_pods: u32,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) name: String,
+    /// Where the node's own servers listen.
+    pub(crate) own_ports: Vec<SocketAddr>,
 }
 
 /// Sysctls that are safe in a Pod's own namespaces; those marked need its own network.
@@ -54,6 +57,7 @@ pub(crate) fn judge(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> 
     app_armor(pod)
         .or_else(|| sysctls(pod))
         .or_else(|| node_affinity(pod, room))
+        .or_else(|| host_ports(pod, others, room))
         .or_else(|| resources(pod, others, room))
 }
 
@@ -187,6 +191,46 @@ fn node_affinity(pod: &Pod, room: &Room) -> Option<Verdict> {
     )
 }
 
+/// A port of the host: at which address, over which protocol.
+struct HostPort<'p> {
+    ip: IpAddr,
+    protocol: &'p str,
+    number: i32,
+}
+
+impl HostPort<'_> {
+    fn meets(&self, other: &Self) -> bool {
+        let same = self.ip == other.ip || self.ip.is_unspecified() || other.ip.is_unspecified();
+        (self.number, self.protocol) == (other.number, other.protocol) && same
+    }
+}
+
+/// The ports of the host that a Pod wants; those of init containers that end before others start only if `all`.
+fn wanted_ports(pod: &Pod, all: bool) -> impl Iterator<Item = HostPort<'_>> {
+    let inits = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten());
+    let inits = inits.filter(move |c| all || c.restart_policy.as_deref() == Some("Always"));
+    let containers = pod.spec.iter().flat_map(|s| &s.containers).chain(inits);
+    let ports = containers.flat_map(|c| c.ports.iter().flatten());
+    ports.filter_map(|p| {
+        let ip = p.host_ip.as_ref().and_then(|ip| ip.parse().ok());
+        Some(HostPort {
+            ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            protocol: p.protocol.as_deref().unwrap_or("TCP"),
+            number: p.host_port.filter(|n| *n > 0)?,
+        })
+    })
+}
+
+/// Neither a port of another Pod nor one of this program itself.
+fn host_ports(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
+    let own = |at: &SocketAddr| HostPort { ip: at.ip(), protocol: "TCP", number: at.port().into() };
+    let taken = wanted_ports(pod, true).any(|p| room.own_ports.iter().any(|at| own(at).meets(&p)))
+        || wanted_ports(pod, false)
+            .any(|p| others.iter().any(|other| wanted_ports(other, false).any(|o| o.meets(&p))));
+    let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+    taken.then(|| rejected("NodePorts", message.into()))?
+}
+
 fn matches(e: &NodeSelectorRequirement, value: Option<&str>) -> bool {
     let listed = |v: &str| e.values.iter().flatten().any(|x| x == v);
     let number = |v: Option<&str>| v.and_then(|v| v.parse::<i64>().ok());
@@ -208,6 +252,40 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn ports_are_taken_once() {
+        let room = Room {
+            max_pods: 9,
+            own_ports: vec!["127.0.0.1:6443".parse().unwrap(), "0.0.0.0:10250".parse().unwrap()],
+            ..Room::default()
+        };
+        let pod = |list: &str, port: serde_json::Value| -> Pod {
+            serde_json::from_value(
+                json!({"spec": {"containers": [], list: [{"name": "c", "ports": [port]}]}}),
+            )
+            .unwrap()
+        };
+        let other = pod("containers", json!({"containerPort": 1, "hostPort": 80, "hostIP": "192.0.2.1"}));
+        for (list, port, taken) in [
+            ("containers", json!({"containerPort": 1, "hostPort": 6443}), true),
+            ("containers", json!({"containerPort": 1, "hostPort": 6443, "hostIP": "127.0.0.1"}), true),
+            ("containers", json!({"containerPort": 1, "hostPort": 6443, "hostIP": "192.0.2.1"}), false),
+            ("containers", json!({"containerPort": 1, "hostPort": 6443, "protocol": "UDP"}), false),
+            ("containers", json!({"containerPort": 1, "hostPort": 10250, "hostIP": "192.0.2.1"}), true),
+            ("initContainers", json!({"containerPort": 1, "hostPort": 10250}), true),
+            ("containers", json!({"containerPort": 6443}), false),
+            ("containers", json!({"containerPort": 1, "hostPort": 80}), true),
+            ("containers", json!({"containerPort": 1, "hostPort": 80, "hostIP": "192.0.2.2"}), false),
+            ("initContainers", json!({"containerPort": 1, "hostPort": 80}), false),
+        ] {
+            let verdict = judge(&pod(list, port.clone()), &[&other], &room);
+            let reason = verdict.map(|v| match v {
+                Verdict::Rejected { reason, .. } | Verdict::Evicted { reason, .. } => reason,
+            });
+            assert_eq!(reason.as_deref(), taken.then_some("NodePorts"), "{list} {port}");
+        }
+    }
+
+    #[test]
     fn reasons() {
         let room = Room {
             allocatable: Amounts::from([
@@ -217,6 +295,7 @@ mod tests {
             max_pods: 2,
             labels: BTreeMap::from([("zone".into(), "a".into())]),
             name: "n1".into(),
+            own_ports: Vec::new(),
         };
         let pod = |spec: serde_json::Value| -> Pod { serde_json::from_value(json!({"spec": spec})).unwrap() };
         let cpu =

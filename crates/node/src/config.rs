@@ -1,7 +1,7 @@
 //! What a node is told at its start, and the handles that all its parts share.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use runtime::{Runtime, Trash};
 use crate::admission::Room;
 use crate::events::Recorder;
 use crate::handle::NodeHandle;
+use crate::logs;
 use crate::pulls::Pulls;
 use crate::register::facts::Facts;
 use crate::volumes::Volumes;
@@ -47,6 +48,10 @@ pub struct Config {
     pub cluster_dns: Vec<IpAddr>,
     /// `cluster.local`.
     pub cluster_domain: String,
+    /// The resolver file that Pods get their servers from; the host's own, or what lies behind it, by default.
+    pub resolv_conf: Option<PathBuf>,
+    /// Where this program itself listens: no Pod may take such a port of the host.
+    pub own_ports: Vec<SocketAddr>,
     /// Most Pods at a time.
     pub max_pods: u32,
     /// `gitVersion` told as kubeletVersion.
@@ -83,7 +88,7 @@ impl Shared {
 
     /// Directory of a Pod's logs.
     pub(crate) fn log_dir(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
-        self.config.data_dir.join("log/pods").join(format!("{namespace}_{name}_{uid}"))
+        self.config.data_dir.join("log/pods").join(logs::directory(namespace, name, uid))
     }
 
     /// The node's addresses as text.

@@ -115,8 +115,7 @@ impl Writer {
 
     async fn create(&mut self, s: &Said, message: &str, key: (About, String, String, String)) {
         let Some(api) = self.api.clone() else { return };
-        let nanos = clock::now().0;
-        let name = format!("{}.{nanos:x}", s.about.name);
+        let name = base::names::event(&s.about.name, clock::now().0.into());
         let body = self.body(s, message, &name);
         let target = calls::target(calls::EVENTS, namespace_of(&s.about), &name);
         let mut delay = Duration::from_millis(200);

@@ -1,7 +1,13 @@
-//! Small file operations that must not leave half a file.
+//! Small file operations that must not leave half a file, and what may be a part of their paths.
 
 use std::io::{self, Write as _};
 use std::path::Path;
+
+/// Whether a Pod's UID may name directories and cgroups.
+pub(crate) fn is_uid(uid: &str) -> bool {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=128).contains(&uid.len()) && uid.bytes().all(good) && !uid.starts_with('.')
+}
 
 /// Replaces a file by a new one with these contents and mode.
 pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {

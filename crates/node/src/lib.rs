@@ -24,6 +24,7 @@ pub mod probe;
 mod probes;
 mod pulls;
 pub mod register;
+pub mod resolver;
 pub mod server;
 mod sources;
 mod status;

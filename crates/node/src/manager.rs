@@ -19,6 +19,7 @@ use crate::admission::{self, Room, is_over};
 use crate::calls;
 use crate::config::Shared;
 use crate::container::resources::{self, shares};
+use crate::files::is_uid;
 use crate::sources::Update;
 use crate::sources::mirror::{self, Mirror, Repair};
 
@@ -231,6 +232,9 @@ impl Manager {
 
     /// Tells an actor, or starts it.
     fn tell(&mut self, uid: String, mut input: Input) {
+        if !is_uid(&uid) {
+            return tracing::error!("{} is left out: {uid:?} is no UID", lifecycle::pod_label(&input.pod));
+        }
         if let Some((actor, known)) = self.pods.get_mut(&uid) {
             known.clone_from(&input);
             actor.input.send_replace(input);

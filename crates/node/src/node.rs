@@ -79,6 +79,7 @@ impl Node {
                 max_pods: config.max_pods,
                 labels: serde_json::from_value(register::status::labels(&config.name)).unwrap_or_default(),
                 name: config.name.clone(),
+                own_ports: config.own_ports.clone(),
             },
             allocating: tokio::sync::Mutex::new(()),
             allocatable,

@@ -29,6 +29,7 @@ pub use mounts::{MountPoint, mount_points, mount_points_below};
 pub use rootfs::mount_layers;
 pub use trash::Trash;
 pub use types::*;
+pub use users::{MAX_ID, numeric_id};
 
 /// The runtime as the node agent sees it; shaped like CRI's RuntimeService.
 #[async_trait]

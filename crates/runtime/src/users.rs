@@ -3,12 +3,12 @@
 //! Invariant: files are opened inside the rootfs (openat2 RESOLVE_IN_ROOT) and only read up to a bound; the host's
 //! users never matter. Absent: NSS, shadow files.
 
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::ResolveFlags;
 
-use crate::User;
+use crate::{User, beneath};
 
 /// A resolved identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -20,24 +20,28 @@ pub(crate) struct Identity {
     pub(crate) home: String,
 }
 
+/// Users and groups end here, as containerd and the API have it: beyond lie numbers that mean something else to some
+/// part of the kernel.
+pub const MAX_ID: u32 = i32::MAX as u32;
+
+/// A user or group that is written as a number, in whatever spelling; anything else is a name.
+#[must_use]
+pub fn numeric_id(text: &str) -> Option<u32> {
+    text.parse::<i64>().ok().and_then(|id| u32::try_from(id).ok()).filter(|id| *id <= MAX_ID)
+}
+
 /// Larger files are no user databases.
 const BOUND: u64 = 16 << 20;
 
-/// Reads a file inside a root; a missing one is empty.
+/// Reads a file inside a root; a missing one, or one that is no file, is empty.
 pub(crate) fn read_in(root: BorrowedFd<'_>, path: &str) -> io::Result<String> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
-        other => std::fs::File::from(other?),
+    let missing = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::InvalidInput];
+    let file = match beneath::open_file(root, std::path::Path::new(path), resolve) {
+        Err(error) if missing.contains(&error.kind()) => return Ok(String::new()),
+        other => other?,
     };
-    // Opened for real only once it is known to be a file: opening a device or FIFO of an image does things.
-    if !file.metadata()?.is_file() {
-        return Ok(String::new());
-    }
-    let file = std::fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let mut bytes = Vec::new();
-    file.take(BOUND).read_to_end(&mut bytes)?;
+    let (bytes, _) = beneath::read_most(file, BOUND)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -51,7 +55,7 @@ pub(crate) fn resolve(user: &User, passwd: &str, group: &str) -> Result<Identity
         None => (user.spec.as_str(), None),
     };
     let name = if name.is_empty() { "0" } else { name };
-    let number = name.parse::<u32>().ok();
+    let number = numeric_id(name);
     let entry = passwd.lines().filter_map(Account::parse).find(|account| match number {
         Some(uid) => account.uid == uid,
         None => account.name == name,
@@ -64,9 +68,9 @@ pub(crate) fn resolve(user: &User, passwd: &str, group: &str) -> Result<Identity
         }
     };
     if let Some(wanted) = group_name {
-        gid = match wanted.parse() {
-            Ok(gid) => gid,
-            Err(_) => groups(group)
+        gid = match numeric_id(wanted) {
+            Some(gid) => gid,
+            None => groups(group)
                 .find(|(name, ..)| *name == wanted)
                 .map(|(_, gid, _)| gid)
                 .ok_or_else(|| format!("unable to find group {wanted}: no matching entries in group file"))?,
@@ -100,8 +104,8 @@ impl<'a> Account<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut fields = line.trim().split(':');
         let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with('#'))?;
-        let uid = fields.nth(1)?.parse().ok()?;
-        let gid = fields.next()?.parse().ok()?;
+        let uid = numeric_id(fields.nth(1)?)?;
+        let gid = numeric_id(fields.next()?)?;
         Some(Self { name, uid, gid, home: fields.nth(1).unwrap_or("") })
     }
 }
@@ -111,7 +115,7 @@ fn groups(text: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     text.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
         let name = fields.next()?;
-        let gid = fields.nth(1)?.parse().ok()?;
+        let gid = numeric_id(fields.nth(1)?)?;
         Some((name, gid, fields.next().unwrap_or("")))
     })
 }
@@ -144,9 +148,16 @@ mod tests {
             ("app:wheel", None, &[], true, "1000:10 [10] /home/app"),
             ("4242", None, &[], false, "4242:0 [0] /"),
             ("4242:99", None, &[], false, "4242:99 [99] /"),
+            ("+00", None, &[], true, "0:0 [0] /root"),
+            ("2147483647", None, &[], true, "2147483647:0 [0] /"),
             ("app:", None, &[], true, "1000:1001 [1001] /home/app"),
         ] {
             assert_eq!(check(spec, gid, supplemental, strict).as_deref(), Ok(expect), "{spec:?}");
+        }
+        for spec in ["4294967295", "4294967296", "2147483648", "-1", "0x0", " 0"] {
+            assert!(check(spec, None, &[], false).unwrap_err().contains("unable to find user"), "{spec}");
+            let spec = format!("1:{spec}");
+            assert!(check(&spec, None, &[], false).unwrap_err().contains("unable to find group"), "{spec}");
         }
         assert!(check("nobody", None, &[], false).unwrap_err().contains("unable to find user nobody"));
         assert!(check("app:nogroup", None, &[], false).unwrap_err().contains("unable to find group nogroup"));

@@ -43,7 +43,10 @@ impl Tails {
             };
             for status in statuses(pod) {
                 for attempt in 0..=status.restart_count {
-                    let path = self.root.join(format!("{ns}_{name}_{uid}/{}/{attempt}.log", status.name));
+                    let path = self
+                        .root
+                        .join(node::logs::directory(ns, name, uid))
+                        .join(format!("{}/{attempt}.log", status.name));
                     self.files.entry(path.clone()).or_default().grow(&path, name, &status.name);
                 }
             }

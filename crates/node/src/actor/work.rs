@@ -17,6 +17,7 @@ use crate::config::Shared;
 use crate::container::{dns, hosts, resources};
 use crate::credentials;
 use crate::probes::Place;
+use crate::resolver;
 use crate::volumes::{HostPaths, ImageLayers, MountError};
 
 /// An ended action and what the actor keeps of it.
@@ -139,7 +140,8 @@ impl Work {
         let mode = std::fs::Permissions::from_mode(0o750);
         std::fs::set_permissions(&dir, mode).map_err(|e| format!("chmod {}: {e}", dir.display()))?;
         let config = &self.shared.config;
-        let host = dns::Resolver::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+        let host_network = self.pod.spec.as_ref().is_some_and(|s| s.host_network == Some(true));
+        let host = resolver::of_pods(config.resolv_conf.as_deref(), host_network);
         let cluster = dns::ClusterDns {
             servers: config.cluster_dns.iter().map(ToString::to_string).collect(),
             domain: config.cluster_domain.clone(),

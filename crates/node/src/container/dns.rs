@@ -1,11 +1,17 @@
 //! `/etc/resolv.conf` by dnsPolicy (`pkg/kubelet/network/dns/dns.go`).
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{Pod, PodDNSConfig};
 
 /// Upstream's bounds.
 const MAX_SERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
 const MAX_SEARCH_CHARS: usize = 2048;
+
+/// Told of a Pod that will resolve no names.
+const NO_SERVER: &str = "No nameserver that Pods can reach is known: the node's resolver files name loopback addresses only. \
+                         Name a file with others as resolvConf in the configuration.";
 
 /// What a resolv.conf says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +78,27 @@ impl Resolver {
     }
 }
 
+/// Whether a server answers only who is in the host's own network.
+fn is_loopback(server: &str) -> bool {
+    let address = server.split('%').next().unwrap_or_default();
+    address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// The resolver of Pods with a network of their own: of the first file that names a server which they reach, without
+/// those that they do not; without such a file the first one, less its servers.
+#[must_use]
+pub fn reachable(files: impl IntoIterator<Item = Resolver>) -> Resolver {
+    let mut first = None;
+    for mut file in files {
+        file.servers.retain(|server| !is_loopback(server));
+        if !file.servers.is_empty() {
+            return file;
+        }
+        first.get_or_insert(file);
+    }
+    first.unwrap_or_default()
+}
+
 /// The resolver of a Pod.
 #[must_use]
 pub fn of_pod(pod: &Pod, host: &Resolver, cluster: &ClusterDns) -> Outcome {
@@ -93,6 +120,9 @@ pub fn of_pod(pod: &Pod, host: &Resolver, cluster: &ClusterDns) -> Outcome {
     };
     if let Some(config) = &spec.dns_config {
         merge(&mut outcome.resolver, config);
+    }
+    if outcome.resolver.servers.is_empty() && policy != "None" && spec.host_network != Some(true) {
+        outcome.warnings.push(NO_SERVER.to_owned());
     }
     bound(&mut outcome);
     outcome

@@ -1,7 +1,7 @@
 //! Who a container is and what it may do (`pkg/securitycontext/util.go`, `pkg/kubelet/kuberuntime/security_context*.go`).
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SeccompProfile, SecurityContext};
-use runtime::{Seccomp, User};
+use runtime::{MAX_ID, Seccomp, User, numeric_id};
 
 use super::ConfigError;
 
@@ -92,38 +92,50 @@ pub fn seccomp(pod: &Pod, container: &Container, default: bool, profiles: &std::
 pub fn user(pod: &Pod, container: &Container, image_user: &str) -> Result<User, ConfigError> {
     let (own, whole) = (of_container(container), of_pod(pod));
     let uid = own.and_then(|s| s.run_as_user).or_else(|| whole?.run_as_user);
+    let uid = uid.map(|n| id("runAsUser", n)).transpose()?;
     let gid = own.and_then(|s| s.run_as_group).or_else(|| whole?.run_as_group);
     let non_root = own.and_then(|s| s.run_as_non_root).or_else(|| whole?.run_as_non_root) == Some(true);
+    // The image's group is not passed on: who is named without runAsGroup has the group of the image's passwd, or 0.
+    let image_user = image_user.split(':').next().unwrap_or_default();
     if non_root {
         check_non_root(pod, container, uid, image_user)?;
     }
     let mut groups: Vec<u32> = Vec::new();
-    let numbers = whole
-        .and_then(|w| w.fs_group)
-        .into_iter()
-        .chain(whole.into_iter().flat_map(|w| w.supplemental_groups.clone().unwrap_or_default()));
-    for gid in numbers.filter_map(|n| u32::try_from(n).ok()) {
+    let numbers = whole.into_iter().flat_map(|w| {
+        let own = w.fs_group.map(|n| ("fsGroup", n));
+        own.into_iter().chain(w.supplemental_groups.iter().flatten().map(|n| ("supplementalGroups", *n)))
+    });
+    for (field, number) in numbers {
+        let gid = id(field, number)?;
         if !groups.contains(&gid) {
             groups.push(gid);
         }
     }
-    let spec = match uid {
+    let spec = match uid.or_else(|| numeric_id(image_user)) {
         Some(uid) => uid.to_string(),
         None if image_user.is_empty() => "0".to_owned(),
         None => image_user.to_owned(),
     };
     Ok(User {
         spec,
-        gid: gid.and_then(|g| u32::try_from(g).ok()),
+        gid: gid.map(|n| id("runAsGroup", n)).transpose()?,
         supplemental_groups: groups,
         strict_groups: whole.and_then(|w| w.supplemental_groups_policy.as_deref()) == Some("Strict"),
+    })
+}
+
+/// A user or group of the Pod, which the API checked, unless it is a static one.
+fn id(field: &str, number: i64) -> Result<u32, ConfigError> {
+    let good = u32::try_from(number).ok().filter(|n| *n <= MAX_ID);
+    good.ok_or_else(|| {
+        ConfigError::config(format!("{field} {number}: must be between 0 and {MAX_ID}, inclusive"))
     })
 }
 
 fn check_non_root(
     pod: &Pod,
     container: &Container,
-    uid: Option<i64>,
+    uid: Option<u32>,
     image_user: &str,
 ) -> Result<(), ConfigError> {
     let name = &pod.metadata;
@@ -134,18 +146,20 @@ fn check_non_root(
         name.uid.as_deref().unwrap_or_default(),
         container.name
     );
-    let image_uid = image_user.split(':').next().unwrap_or_default();
-    match (uid, image_uid) {
+    match (uid, numeric_id(image_user)) {
         (Some(0), _) => {
             Err(ConfigError::config(format!("container's runAsUser breaks non-root policy {label}")))
         }
         (Some(_), _) => Ok(()),
-        (None, "" | "0") => {
+        (None, Some(0)) => {
             Err(ConfigError::config(format!("container has runAsNonRoot and image will run as root {label}")))
         }
-        (None, user) if user.parse::<u32>().is_err() => Err(ConfigError::config(format!(
-            "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root {label}"
+        (None, None) if image_user.is_empty() => {
+            Err(ConfigError::config(format!("container has runAsNonRoot and image will run as root {label}")))
+        }
+        (None, None) => Err(ConfigError::config(format!(
+            "container has runAsNonRoot and image has non-numeric user ({image_user}), cannot verify user is non-root {label}"
         ))),
-        (None, _) => Ok(()),
+        (None, Some(_)) => Ok(()),
     }
 }

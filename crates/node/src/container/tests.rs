@@ -146,7 +146,9 @@ fn users() {
     let label = "(pod: \"p_ns(u)\", container: c)";
     for (context, image_user, want) in [
         (json!({}), "", Ok("0")),
-        (json!({}), "nobody:users", Ok("nobody:users")),
+        (json!({}), "nobody:users", Ok("nobody")),
+        (json!({}), "777:888", Ok("777")),
+        (json!({"runAsNonRoot": true}), "+1", Ok("1")),
         (json!({"runAsUser": 7}), "nobody", Ok("7")),
         (
             json!({"runAsNonRoot": true}),
@@ -174,6 +176,35 @@ fn users() {
 }
 
 #[test]
+fn root_in_other_spellings() {
+    let try_user = |context: Value, image_user: &str| {
+        let pod = pod(json!({"containers": [{"name": "c", "image": "i"}], "securityContext": context}));
+        security::user(&pod, first(&pod), image_user).map(|u| u.spec).map_err(|e| e.message)
+    };
+    for image_user in ["0", "00", "+0", "-0", "000:0", ":888", "0:1000"] {
+        let error = try_user(json!({"runAsNonRoot": true}), image_user).unwrap_err();
+        assert!(error.contains("image will run as root"), "{image_user}: {error}");
+    }
+    for image_user in ["4294967295", "4294967296", "2147483648:5", "-1", "0x0"] {
+        let error = try_user(json!({"runAsNonRoot": true}), image_user).unwrap_err();
+        assert!(error.contains("non-numeric user"), "{image_user}: {error}");
+    }
+    for (field, value) in [
+        ("runAsUser", json!(4_294_967_296_i64)),
+        ("runAsUser", json!(-1)),
+        ("runAsGroup", json!(4_294_967_295_i64)),
+        ("fsGroup", json!(2_147_483_648_i64)),
+        ("supplementalGroups", json!([4_294_967_295_i64])),
+    ] {
+        let error = try_user(json!({field: value}), "1").unwrap_err();
+        assert!(
+            error.starts_with(field) && error.ends_with("between 0 and 2147483647, inclusive"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn resolvers() {
     let host = dns::Resolver::parse("# x\nnameserver 1.1.1.1\nsearch example.com\noptions edns0\n");
     let none = dns::ClusterDns::default();
@@ -193,6 +224,33 @@ fn resolvers() {
         &none,
     );
     assert_eq!(custom.resolver.text(), "nameserver 9.9.9.9\noptions ndots:2\n");
+}
+
+#[test]
+fn pods_do_not_reach_loopback_resolvers() {
+    let file = |servers: &[&str]| {
+        let lines: String = servers.iter().map(|s| format!("nameserver {s}\n")).collect();
+        dns::Resolver::parse(&format!("search lan\n{lines}"))
+    };
+    for (files, want) in [
+        (
+            vec![file(&["127.0.0.53"]), file(&["192.0.2.1", "fe80::1%eth0"])],
+            vec!["192.0.2.1", "fe80::1%eth0"],
+        ),
+        (vec![file(&["127.0.0.1", "192.0.2.2", "::1"]), file(&["192.0.2.1"])], vec!["192.0.2.2"]),
+        (vec![file(&["127.0.0.53"])], vec![]),
+        (vec![file(&[]), file(&["127.9.9.9"]), file(&["192.0.2.3"])], vec!["192.0.2.3"]),
+        (vec![], vec![]),
+    ] {
+        let found = dns::reachable(files.clone());
+        assert_eq!(found.servers, want);
+        assert_eq!(found.searches.is_empty(), files.is_empty(), "the searches stay");
+    }
+    let silent = dns::reachable([file(&["127.0.0.53"])]);
+    let warnings = |spec: Value| dns::of_pod(&pod(spec), &silent, &dns::ClusterDns::default()).warnings.len();
+    assert_eq!(warnings(json!({"containers": []})), 1);
+    assert_eq!(warnings(json!({"containers": [], "dnsConfig": {"nameservers": ["192.0.2.9"]}})), 0);
+    assert_eq!(warnings(json!({"containers": [], "hostNetwork": true})), 0);
 }
 
 #[test]

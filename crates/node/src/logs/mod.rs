@@ -41,6 +41,21 @@ pub struct Query {
     pub stream: Option<Stream>,
 }
 
+/// The longest name of a file.
+const NAME_MAX: usize = 255;
+
+/// The name of a Pod's directory of logs. Where it would be too long for a file system the Pod's name is cut: the UID
+/// tells Pods apart.
+#[must_use]
+pub fn directory(namespace: &str, name: &str, uid: &str) -> String {
+    let room = NAME_MAX.saturating_sub(namespace.len() + uid.len() + 2);
+    let mut end = name.len().min(room);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{namespace}_{}_{uid}", &name[..end])
+}
+
 /// One of a container's output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {

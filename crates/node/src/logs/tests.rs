@@ -208,3 +208,11 @@ fn which_instance() {
     let other = select(&entry(status(none.clone(), none)), "d", false);
     assert_eq!(other.unwrap_err(), "container \"d\" in pod \"p\" is not available");
 }
+
+#[test]
+fn directories_fit_a_file_system() {
+    assert_eq!(super::directory("ns", "web", "u-1"), "ns_web_u-1");
+    let (ns, name, uid) = ("n".repeat(63), "m".repeat(253), "u".repeat(36));
+    let long = super::directory(&ns, &name, &uid);
+    assert!(long.len() == 255 && long.starts_with(&ns) && long.ends_with(&format!("m_{uid}")), "{long}");
+}

@@ -1,7 +1,7 @@
 //! Static Pods: manifests in DATA_DIR/manifests, read anew whenever the directory changes.
 //!
 //! Invariants: a file's Pod has the same UID as long as its contents, its path and the node are the same; a bad file is
-//! logged and left out, the others run. Absent: the HTTP source.
+//! logged once and left out, the others run. Absent: the HTTP source.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
@@ -11,17 +11,26 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use runtime::beneath;
+use rustix::fs::{CWD, ResolveFlags};
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::Update;
+use crate::files::is_uid;
 
 /// Annotation: where a Pod came from.
 pub(crate) const SOURCE: &str = "kubernetes.io/config.source";
 /// Annotation: its UID.
 pub(crate) const HASH: &str = "kubernetes.io/config.hash";
 const SEEN: &str = "kubernetes.io/config.seen";
+
+/// The most that a manifest may hold, upstream's bound.
+const MOST: u64 = 10 << 20;
+
+/// What is wrong with files; each is said once, and again when it changes.
+type Problems = BTreeMap<PathBuf, String>;
 
 /// The directory is read at least so often.
 const RESCAN: Duration = Duration::from_secs(20);
@@ -34,8 +43,17 @@ pub(crate) async fn run(dir: PathBuf, node: String, updates: mpsc::Sender<Update
         .map_err(|e| tracing::warn!("{} is read every {RESCAN:?} only: {e}", dir.display()))
         .ok();
     let mut last: Option<BTreeMap<String, Arc<Pod>>> = None;
+    let mut problems = Problems::new();
     loop {
-        let mut pods = read(&dir, &node);
+        let (of, name) = (dir.clone(), node.clone());
+        let (mut pods, found) = match tokio::task::spawn_blocking(move || read(&of, &name)).await {
+            Ok(read) => read,
+            Err(e) => return tracing::error!("manifests are not read any more: {e}"),
+        };
+        for (path, why) in found.iter().filter(|(path, why)| problems.get(*path) != Some(*why)) {
+            tracing::error!("{}: {why}", path.display());
+        }
+        problems = found;
         if let Some(old) = &last {
             // The same manifest keeps the Pod it made first.
             for (uid, pod) in &mut pods {
@@ -98,9 +116,9 @@ async fn drain(watch: &AsyncFd<Watcher>) {
     ready.clear_ready();
 }
 
-/// All static Pods of a directory, by UID.
-pub(crate) fn read(dir: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
-    let mut out = BTreeMap::new();
+/// All static Pods of a directory, by UID, and what is wrong with its other files.
+fn read(dir: &Path, node: &str) -> (BTreeMap<String, Arc<Pod>>, Problems) {
+    let (mut out, mut problems) = (BTreeMap::new(), Problems::new());
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
     paths.sort();
@@ -110,16 +128,22 @@ pub(crate) fn read(dir: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
         if !known || name.starts_with('.') {
             continue;
         }
-        let pods = std::fs::read_to_string(&path)
-            .map_err(|e| e.to_string())
-            .and_then(|text| parse(&text, &path, node));
-        match pods {
+        match text_of(&path).and_then(|text| parse(&text, &path, node)) {
             Ok(pods) => out
                 .extend(pods.into_iter().map(|p| (p.metadata.uid.clone().unwrap_or_default(), Arc::new(p)))),
-            Err(e) => tracing::error!("{}: {e}", path.display()),
+            Err(e) => drop(problems.insert(path, e)),
         }
     }
-    out
+    (out, problems)
+}
+
+/// A manifest's text. The operator's links are followed, but only a regular file is opened.
+fn text_of(path: &Path) -> Result<String, String> {
+    let file = beneath::open_file(CWD, path, ResolveFlags::empty()).map_err(|e| e.to_string())?;
+    match beneath::read_most(file, MOST).map_err(|e| e.to_string())? {
+        (bytes, true) => String::from_utf8(bytes).map_err(|e| e.to_string()),
+        _ => Err(format!("longer than {MOST} bytes")),
+    }
 }
 
 /// The Pods of one file: one or several YAML documents, Pods or lists of them.
@@ -153,6 +177,9 @@ fn make(mut value: Value, path: &Path, node: &str) -> Result<Pod, String> {
         let all = format!("{manifest}\nhost:{node}\nfile:{}", path.display());
         format!("{:032x}", base::names::fnv1a_128(all.as_bytes()))
     });
+    if !is_uid(&uid) {
+        return Err(format!("metadata.uid: {uid:?} is no UID"));
+    }
     kinds::pod::default::pod(&mut value);
     let node_lower = node.to_lowercase();
     value["metadata"]["name"] = json!(format!("{name}-{node_lower}"));
@@ -178,7 +205,22 @@ fn make(mut value: Value, path: &Path, node: &str) -> Result<Pod, String> {
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
     }
-    serde_json::from_value(value).map_err(|e| e.to_string())
+    let pod: Pod = serde_json::from_value(value).map_err(|e| e.to_string())?;
+    check(&pod)?;
+    Ok(pod)
+}
+
+/// What the API would say of it: names become paths here, and nobody else has looked at them.
+fn check(pod: &Pod) -> Result<(), String> {
+    let mut value = serde_json::to_value(pod).map_err(|e| e.to_string())?;
+    (value["apiVersion"], value["kind"]) = (json!("v1"), json!("Pod"));
+    // The node's own, whatever it is called.
+    value["spec"]["nodeName"].take();
+    let errors = kinds::meta::create_errors(&value, &kinds::pod::KIND);
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(errors.to_string()),
+    }
 }
 
 /// A static Pod may not depend on objects of the API.
@@ -221,13 +263,42 @@ mod tests {
         "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: a, image: b}]\n";
 
     #[test]
+    fn bad_files_are_told_and_hold_nothing_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        nix::unistd::mkfifo(&at("fifo.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::create_dir(at("dir.yaml")).unwrap();
+        std::os::unix::fs::symlink("loop.yaml", at("loop.yaml")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("device.yaml")).unwrap();
+        std::os::unix::net::UnixListener::bind(at("socket.yaml")).unwrap();
+        std::fs::File::create(at("huge.yaml")).unwrap().set_len(1 << 40).unwrap();
+        std::fs::write(at("text"), POD).unwrap();
+        std::os::unix::fs::symlink("text", at("link.yaml")).unwrap();
+        for (n, field) in ["uid: ../../x", "uid: /etc", "uid: .hidden", "namespace: ../x"].iter().enumerate()
+        {
+            std::fs::write(
+                at(&format!("bad{n}.yaml")),
+                POD.replace("name: web", &format!("name: web, {field}")),
+            )
+            .unwrap();
+        }
+        std::fs::write(at("bad4.yaml"), POD.replace("web", "../../web")).unwrap();
+        std::fs::write(at("bad5.yaml"), POD.replace("name: a", "name: ../a")).unwrap();
+        std::fs::write(at("own.yaml"), POD.replace("name: web", "name: own, uid: My-1")).unwrap();
+        let (pods, problems) = read(dir.path(), "n");
+        let names: Vec<_> = pods.values().map(|p| p.metadata.name.as_deref().unwrap()).collect();
+        assert_eq!((names.len(), pods["My-1"].metadata.name.as_deref()), (2, Some("own-n")), "{problems:?}");
+        assert_eq!(problems.len(), 12, "{problems:?}");
+    }
+
+    #[test]
     fn a_manifest_becomes_a_pod_of_this_node() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.yaml"), POD).unwrap();
         std::fs::write(dir.path().join("b.txt"), POD).unwrap();
         std::fs::write(dir.path().join("bad.yaml"), "kind: Pod").unwrap();
-        let pods = read(dir.path(), "Node1");
-        let again = read(dir.path(), "Node1");
+        let pods = read(dir.path(), "Node1").0;
+        let again = read(dir.path(), "Node1").0;
         assert_eq!(pods.len(), 1);
         assert!(pods.keys().eq(again.keys()), "the UID is stable");
         let (uid, pod) = pods.first_key_value().unwrap();
@@ -241,7 +312,7 @@ mod tests {
             (spec.node_name.as_deref(), spec.restart_policy.as_deref()),
             (Some("Node1"), Some("Always"))
         );
-        assert!(!read(dir.path(), "other").keys().eq(pods.keys()), "another node, another UID");
+        assert!(!read(dir.path(), "other").0.keys().eq(pods.keys()), "another node, another UID");
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Volumes {
     /// If something cannot be unmounted or removed; then nothing below it was removed.
     pub async fn teardown(&self, uid: &str) -> Result<(), MountError> {
         let fail = |message: String| MountError { volume: String::new(), message };
-        if uid.is_empty() || uid.contains('/') || uid.starts_with('.') {
+        if !crate::files::is_uid(uid) {
             return Err(fail(format!("{uid:?} is no Pod UID")));
         }
         self.tokens.forget(uid);

@@ -141,6 +141,8 @@ impl Kit {
             labels: Default::default(),
             cluster_dns: vec![],
             cluster_domain: "cluster.local".into(),
+            resolv_conf: None,
+            own_ports: vec![([0, 0, 0, 0], 10250).into()],
             max_pods: 110,
             version: "v1.36.2".into(),
             seccomp_default: false,

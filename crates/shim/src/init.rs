@@ -90,18 +90,54 @@ fn start_pause(proc: RawFd) -> Result<Pause, Failure> {
 fn pause() -> ! {
     sys::reset_signals();
     sys::ignore_signal(libc::SIGCHLD);
+    sys::close_from(0);
     let armed = sys::become_user(NOBODY, NOBODY, &[])
         .and_then(|()| sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))
         // After the change of identity, which clears it.
-        .and_then(|_| sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64));
+        .and_then(|_| sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64))
+        .and_then(|_| sys::set_name(c"pause"))
+        .and_then(|()| only_wait());
     // SAFETY of the order: a shim that died before takes its socket with it, so nobody can use this namespace.
     if armed.is_err() {
         sys::exit(1);
     }
-    // The name is decoration.
-    let _ = sys::set_name(c"pause");
-    sys::close_from(0);
     loop {
         sys::pause();
     }
+}
+
+/// What the pause process may still call: it is outside the Pod's cgroups, where nobody must work through it.
+#[cfg(target_arch = "x86_64")]
+const CALLS: [i64; 4] =
+    [libc::SYS_pause, libc::SYS_rt_sigreturn, libc::SYS_restart_syscall, libc::SYS_exit_group];
+#[cfg(not(target_arch = "x86_64"))]
+const CALLS: [i64; 4] =
+    [libc::SYS_ppoll, libc::SYS_rt_sigreturn, libc::SYS_restart_syscall, libc::SYS_exit_group];
+
+/// AUDIT_ARCH_* of the calls' numbers.
+#[cfg(target_arch = "x86_64")]
+const ARCH: u32 = 0xc000_003e;
+#[cfg(not(target_arch = "x86_64"))]
+const ARCH: u32 = 0xc000_00b7;
+
+/// Any other call kills the process.
+fn only_wait() -> Result<(), sys::Errno> {
+    const LOAD: u16 = 0x20;
+    const IS: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const KILL: u32 = 0x8000_0000;
+    const ALLOW: u32 = 0x7fff_0000;
+    let count = CALLS.len() as u8;
+    // Code, jumps if so and if not, operand. The architecture is at byte 4 of what is filtered, the number at 0.
+    let mut program = vec![(LOAD, 0, 0, 4), (IS, 0, count + 1, ARCH), (LOAD, 0, 0, 0)];
+    program.extend((0..count).map(|at| (IS, count - at, 0, CALLS[usize::from(at)] as u32)));
+    program.extend([(RETURN, 0, 0, KILL), (RETURN, 0, 0, ALLOW)]);
+    let bytes: Vec<u8> = program
+        .into_iter()
+        .flat_map(|(code, yes, no, operand): (u16, u8, u8, u32)| {
+            let ([a, b], [c, d, e, f]) = (code.to_ne_bytes(), operand.to_ne_bytes());
+            [a, b, yes, no, c, d, e, f]
+        })
+        .collect();
+    sys::seccomp(&bytes, 0)
 }

@@ -37,6 +37,8 @@ impl Shim {
                 Said::Nothing => return,
                 Said::Alive => {}
                 Said::Failed(why) => container.failed = Some(why),
+                // Only whom none was given otherwise has one; who takes the channel over cannot exchange it.
+                Said::Terminal(_) if container.outputs[0].is_some() => {}
                 Said::Terminal(master) => {
                     let fd = master.as_raw_fd();
                     container.outputs[0] = sys::dup(fd).ok();

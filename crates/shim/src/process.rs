@@ -179,7 +179,10 @@ pub(crate) fn take_place(process: &Process) -> Result<bool, Failure> {
     }
     sys::umask(0o022);
     let there = match enter_directory(&process.cwd) {
-        Ok(()) => true,
+        Ok(()) => {
+            be_inside(process)?;
+            true
+        }
         // Where root is squashed the user may still have access.
         Err(libc::EACCES | libc::EPERM) => false,
         Err(error) => return Err(failure("chdir to cwd", &process.cwd, error)),
@@ -196,6 +199,14 @@ pub(crate) fn take_place(process: &Process) -> Result<bool, Failure> {
 fn enter_directory(path: &str) -> Result<(), Errno> {
     let dir = sys::open_in(sys::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY)?;
     sys::fchdir(dir.as_raw_fd())
+}
+
+fn be_inside(process: &Process) -> Result<(), Failure> {
+    match sys::inside_root() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("current working directory is outside of container mount namespace root".to_owned()),
+        Err(error) => Err(failure("chdir to cwd", &process.cwd, error)),
+    }
 }
 
 /// Lets a new process, in the PID namespace joined before, become the command; ends when it has.
@@ -224,17 +235,14 @@ pub(crate) fn become_command(process: &Process, there: bool) -> Result<(), Failu
         // The shim died before the signal was armed.
         sys::exit(137);
     }
-    let cwd = |error| failure("chdir to cwd", &process.cwd, error);
     if !there {
         match enter_directory(&process.cwd) {
             // A filter's answer.
             Err(libc::EPERM | libc::ENOSYS) => sys::chdir(&process.cwd),
             other => other,
         }
-        .map_err(cwd)?;
-    }
-    if !sys::inside_root().map_err(cwd)? {
-        return Err("current working directory is outside of container mount namespace root".to_owned());
+        .map_err(|error| failure("chdir to cwd", &process.cwd, error))?;
+        be_inside(process)?;
     }
     let command = process.args.first().map_or("", String::as_str);
     let path = look_up(command, &process.env)?;

@@ -48,7 +48,7 @@ const TESTS: &[Test] = tests![
         mounts, links_do_not_escape, limits_and_stats, groups_made_at_once, log_rotation, connects_inside, sysctls_and_devices;
     boundary: directories_of_the_host, programs_of_the_host, execs_hold_nothing, system_mounts_are_no_links,
         proc_is_not_covered, null_is_our_own, masks_are_null, keyrings, frozen_containers_end, closed_directories,
-        timed_out_scripts_stop, unknown_capabilities, logs_follow_no_links;
+        timed_out_scripts_stop, pause_can_only_wait, cgroup_options_stay, unknown_capabilities, logs_follow_no_links;
     oracle: as_runc;
 ];
 

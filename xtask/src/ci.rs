@@ -19,7 +19,7 @@ const STAGES: &[Stage] = &[
     ("schema", 1, schema),
     ("unit", 3, unit),
     ("end-to-end", 10, e2e),
-    ("vm", 2, vm),
+    ("vm", 3, vm),
 ];
 
 /// Runs all stages, or only the named ones; ends at the first failure.

@@ -157,7 +157,9 @@ fn disk(dir: &Path, init: &str) -> Result<PathBuf> {
     with_libraries("dmsetup", &root)?;
     image::save(&image::busybox()?, &["busybox:latest", "busybox:1.36"], &root.join("busybox.tar"))?;
     executable(&root.join("init.sh"), init)?;
+    fs::copy(packages::kubectl()?, root.join("bin/kubectl")).context("kubectl")?;
     fs::write(root.join("powercut.sh"), include_str!("powercut.sh"))?;
+    fs::write(root.join("survival.sh"), include_str!("survival.sh"))?;
     for (name, manifest) in CASES {
         fs::write(root.join("cases").join(name), manifest)?;
     }
@@ -166,12 +168,15 @@ fn disk(dir: &Path, init: &str) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// An empty ext4 disk for the store.
+/// Bytes of a disk on which the store alone writes.
+pub const STORE_DISK: u64 = 64 << 20;
+
+/// An empty ext4 disk of so many bytes.
 ///
 /// # Errors
 /// If it cannot be made.
-pub fn data_disk(dir: &Path, name: &str) -> Result<PathBuf> {
-    let image = blank(dir, name, 64 << 20)?;
+pub fn data_disk(dir: &Path, name: &str, bytes: u64) -> Result<PathBuf> {
+    let image = blank(dir, name, bytes)?;
     run("mke2fs", &["-q", "-t", "ext4", text(&image)?])?;
     Ok(image)
 }
@@ -201,8 +206,12 @@ fn with_libraries(program: &str, root: &Path) -> Result<()> {
 }
 
 /// Manifests that the cases play.
-const CASES: &[(&str, &str)] =
-    &[("limits.yaml", include_str!("limits.yaml")), ("oom.yaml", include_str!("oom.yaml"))];
+const CASES: &[(&str, &str)] = &[
+    ("limits.yaml", include_str!("limits.yaml")),
+    ("oom.yaml", include_str!("oom.yaml")),
+    ("static.yaml", include_str!("static.yaml")),
+    ("world.yaml", include_str!("world.yaml")),
+];
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a UTF-8 path")

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # PID 1 of the test machine, on its ext4 disk. Runs the cases below (or those that the kernel's command line names in
-# `cases=`), then powers off. With `killed=` it only does its part of the case in which the machine is killed.
+# `cases=`), then powers off. With `killed=` or `survival=` it only does its part of the case of that name.
 export PATH=/bin:/sbin HOME=/root
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
@@ -12,6 +12,7 @@ busybox ip link set lo up
 busybox hostname vm
 busybox --install -s /bin
 . /powercut.sh
+. /survival.sh
 
 play() { minke play --image-archive /busybox.tar --data-dir "/data-$1" "/cases/$1.yaml" >/tmp/out 2>/tmp/err; }
 
@@ -47,6 +48,11 @@ run_case() {
 
 if [ -n "$killed" ]; then
     case_of killed >/dev/console 2>&1
+    poweroff -f
+fi
+if [ -n "$survival" ]; then
+    case_of survival >/dev/console 2>&1
+    sync
     poweroff -f
 fi
 run_case limits

@@ -22,7 +22,7 @@ const LIVES: u64 = 3;
 /// If a machine does not verify what is on its disk, or ends by itself.
 pub fn run(built: &Built) -> Result<()> {
     let dir = built.dir.path();
-    let data = build::data_disk(dir, "killed.img")?;
+    let data = build::data_disk(dir, "killed.img", build::STORE_DISK)?;
     let (line, acked) = (dir.join("line.log"), dir.join("acked.log"));
     let mut known = String::new();
     let mut seed = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos().into();

@@ -8,6 +8,7 @@
 mod build;
 mod killed;
 mod machine;
+mod survival;
 
 use anyhow::{Result, bail};
 
@@ -16,8 +17,10 @@ use machine::{Extra, Machine};
 /// The script that the machine runs; each case prints `VM-OK NAME` or `VM-FAIL NAME`.
 const INIT: &str = include_str!("init.sh");
 
-/// The case that takes several machines.
-const KILLED: &str = "killed";
+/// A case that takes several machines.
+type Several = (&'static str, fn(&build::Built) -> Result<()>);
+
+const SEVERAL: &[Several] = &[("killed", killed::run), ("survival", survival::run)];
 
 /// Boots machines and runs all cases, or the named ones.
 ///
@@ -26,21 +29,22 @@ const KILLED: &str = "killed";
 pub fn run(only: &[String]) -> Result<()> {
     let mut cases: Vec<&str> =
         INIT.lines().filter_map(|line| line.strip_prefix("run_case ")).map(str::trim).collect();
-    cases.push(KILLED);
+    cases.extend(SEVERAL.iter().map(|(name, _)| *name));
     if let Some(unknown) = only.iter().find(|name| !cases.contains(&name.as_str())) {
         bail!("no case {unknown:?}; there are {}", cases.join(", "));
     }
     cases.retain(|case| only.is_empty() || only.iter().any(|name| name == case));
     let built = build::build(INIT)?;
-    let (inside, many): (Vec<&str>, Vec<&str>) = cases.into_iter().partition(|&case| case != KILLED);
+    let (several, inside): (Vec<&str>, Vec<&str>) =
+        cases.into_iter().partition(|case| SEVERAL.iter().any(|(name, _)| name == case));
     let mut bad = Vec::new();
     if !inside.is_empty() {
         bad.extend(in_one_machine(&built, &inside)?);
     }
-    if !many.is_empty() {
-        match killed::run(&built) {
-            Ok(()) => say(&format!("vm: {KILLED} ... ok")),
-            Err(error) => bad.push(format!("{KILLED}: {error:#}")),
+    for (name, case) in SEVERAL.iter().filter(|(name, _)| several.contains(name)) {
+        match case(&built) {
+            Ok(()) => say(&format!("vm: {name} ... ok")),
+            Err(error) => bad.push(format!("{name}: {error:#}")),
         }
     }
     if bad.is_empty() { Ok(()) } else { bail!("{}", bad.join("\n")) }
@@ -48,7 +52,7 @@ pub fn run(only: &[String]) -> Result<()> {
 
 /// Runs these cases in one machine; returns what went wrong.
 fn in_one_machine(built: &build::Built, cases: &[&str]) -> Result<Option<String>> {
-    let data = build::data_disk(built.dir.path(), "data.img")?;
+    let data = build::data_disk(built.dir.path(), "data.img", build::STORE_DISK)?;
     let extra =
         Extra { append: format!("cases={}", cases.join(",")), disks: vec![&data], ..Extra::default() };
     let console = Machine::boot(built, &extra)?.wait()?;

@@ -51,7 +51,9 @@ impl Leases {
     pub(crate) fn load(data_dir: &Path) -> Result<Option<Self>, NetError> {
         let dir = data_dir.join("net");
         let path = dir.join("range");
-        let Some(text) = missing_is_none(fs::read_to_string(&path)).map_err(at(&path))? else {
+        let text = missing_is_none(fs::read_to_string(&path)).map_err(at(&path))?;
+        // An empty one is what a power cut leaves of a file that was just made: nothing had been chosen.
+        let Some(text) = text.filter(|text| !text.trim_end().is_empty()) else {
             return Ok(None);
         };
         let invalid = |error: crate::CidrError| io::Error::new(io::ErrorKind::InvalidData, error);
@@ -112,7 +114,11 @@ impl Leases {
         }
         let beside = self.dir.join("range.new");
         fs::create_dir_all(self.dir.join("pods"))
-            .and_then(|()| fs::write(&beside, text))
+            .and_then(|()| {
+                let mut file = fs::File::create(&beside)?;
+                io::Write::write_all(&mut file, text.as_bytes())?;
+                file.sync_all()
+            })
             .and_then(|()| fs::rename(&beside, &path))
             .map_err(at(&path))
     }
@@ -237,6 +243,9 @@ mod tests {
     fn survives_on_disk() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Leases::load(dir.path()).unwrap().is_none());
+        fs::create_dir_all(dir.path().join("net")).unwrap();
+        fs::write(dir.path().join("net/range"), "").unwrap();
+        assert!(Leases::load(dir.path()).unwrap().is_none(), "a file that lost its content is none");
         let mut leases = leases(dir.path(), "10.64.3.0/24");
         leases.add("a", &[port(Some([127, 0, 0, 1]), 80, Protocol::Tcp)]).unwrap();
         // Killed between making the file and writing it.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use client::Status;
+use client::{Objects, Status};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
@@ -112,7 +112,8 @@ async fn write(
         }
         let before = lock(&known).shown.clone();
         let Ok(_slot) = shared.status_slots.acquire().await else { return };
-        let answer = tell(&shared, &pod, before.as_ref(), &status).await;
+        let Some(api) = &shared.config.api else { return };
+        let answer = tell(&**api, &pod, before.as_ref(), &status).await;
         let (shown, answered) = match &answer {
             Ok(Answer::Taken) => (Some(status.clone()), Some((status, true))),
             Ok(Answer::Without(..)) => (None, Some((status, true))),
@@ -174,12 +175,11 @@ fn is_refusal(e: &Status) -> bool {
 }
 
 async fn tell(
-    shared: &Shared,
+    api: &dyn Objects,
     pod: &Pod,
     before: Option<&PodStatus>,
     status: &PodStatus,
 ) -> Result<Answer, Status> {
-    let Some(api) = &shared.config.api else { return Ok(Answer::Taken) };
     let m = &pod.metadata;
     let target = calls::target(
         calls::PODS,
@@ -194,7 +194,7 @@ async fn tell(
         if let Some(uid) = &uid {
             patch["metadata"] = json!({"uid": uid});
         }
-        match calls::patch(&**api, target.clone(), "status", &patch).await {
+        match calls::patch(api, target.clone(), "status", &patch).await {
             Ok(_) => Ok(()),
             // The Pod is gone, or its name belongs to another one: nobody reads its status any more.
             Err(e) if matches!(e.code, 404 | 409) && !is_static => Ok(()),
@@ -209,7 +209,7 @@ async fn tell(
             Err(e) => return Err(e),
         }
     }
-    let shown = match calls::get(&**api, target.clone()).await {
+    let shown = match calls::get(api, target.clone()).await {
         Err(e) if e.code == 404 => return if is_static { Err(e) } else { Ok(Answer::Taken) },
         // A node may not read what is not bound to it, not even that it is gone: the patch will say.
         Err(e) if e.code == 403 => None,
@@ -409,5 +409,69 @@ mod tests {
         }
         let left = without(&all, &BTreeSet::from(["conditions".to_owned(), "qosClass".to_owned()]));
         assert_eq!(left, change(json!({"phase": "Failed", "reason": "x"})));
+    }
+
+    /// An API with one Pod of one status, which refuses patches that name some fields.
+    #[derive(Default)]
+    struct Api {
+        refused: &'static [&'static str],
+        calls: std::sync::atomic::AtomicUsize,
+        taken: Mutex<Vec<Value>>,
+    }
+
+    #[async_trait::async_trait]
+    impl Objects for Api {
+        async fn call(&self, call: client::Call) -> Result<Value, Status> {
+            self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let client::Verb::Patch(_, text) = call.verb else {
+                return Ok(
+                    json!({"metadata": {"uid": "u"}, "status": {"phase": "Pending", "qosClass": "Burstable"}}),
+                );
+            };
+            let patch: Value = serde_json::from_slice(&text).unwrap();
+            let bad: Vec<_> = self.refused.iter().filter(|f| patch["status"].get(**f).is_some()).collect();
+            if bad.is_empty() {
+                self.taken.lock().unwrap().push(patch["status"].clone());
+                return Ok(Value::Null);
+            }
+            let cause = |field: &&&str| kinds::status::Cause {
+                field: format!("status.{field}"),
+                ..Default::default()
+            };
+            let details =
+                kinds::status::Details { causes: bad.iter().map(cause).collect(), ..Default::default() };
+            Err(Status::failure(422, "Invalid", "no").with_details(details))
+        }
+
+        async fn watch(
+            &self,
+            _: client::Target,
+            _: client::Options,
+        ) -> Result<Box<dyn client::Watch>, Status> {
+            Err(Status::no_such_resource())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_status_is_told_without_what_is_refused() {
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}})).unwrap();
+        let status: PodStatus =
+            serde_json::from_value(json!({"phase": "Failed", "qosClass": "Guaranteed", "podIP": "10.0.0.1"}))
+                .unwrap();
+        for (refused, said, taken) in [
+            (&[][..], "", json!([{"phase": "Failed", "qosClass": "Guaranteed", "podIP": "10.0.0.1"}])),
+            (&["qosClass"], "refuses qosClass of", json!([{"phase": "Failed", "podIP": "10.0.0.1"}])),
+            (&["qosClass", "podIP"], "refuses podIP, qosClass of", json!([{"phase": "Failed"}])),
+            (&["phase"], "refuses this Pod's status", json!([])),
+        ] {
+            for before in [None, Some(PodStatus::default())] {
+                let api = Api { refused, ..Api::default() };
+                let answer = tell(&api, &pod, before.as_ref(), &status).await;
+                assert!(words(&answer).unwrap_or_default().contains(said), "{refused:?}: {answer:?}");
+                assert_eq!(json!(*api.taken.lock().unwrap()), taken, "{refused:?}");
+                assert!(api.calls.into_inner() <= 4, "{refused:?}: it is not asked without bound");
+            }
+        }
     }
 }

@@ -25,7 +25,8 @@ use crate::unpack::unpack;
 const METADATA_MAX: u64 = 8 << 20;
 
 impl Images {
-    /// Imports all images of an archive for this platform; their layers are shared with what is there already.
+    /// Imports all images of an archive for this platform; their layers are shared with what is there already. They are
+    /// returned under the names that the archive gives, if it gives any.
     ///
     /// # Errors
     /// If the archive cannot be read, holds no image for this platform, or is malicious. Images before the bad one
@@ -439,7 +440,10 @@ impl Archive {
             progress(Progress::Unpacked { layer: shown });
         }
         let config = config.config.unwrap_or_default();
-        images.add(Record { id, tags, digests, size, config, layers: chain, last_used: 0 })
+        let named: Vec<String> = tags.iter().cloned().collect();
+        let image = images.add(Record { id, tags, digests, size, config, layers: chain, last_used: 0 })?;
+        // Equal content may have had other names before.
+        Ok(if named.is_empty() { image } else { Image { tags: named, ..image } })
     }
 }
 

@@ -127,11 +127,13 @@ pub enum PullError {
         message: String,
     },
     /// What came is not usable: wrong digest, malicious or broken layer, full disk.
-    #[error("failed to pull and unpack image {image:?}: {source}")]
+    #[error("failed to pull and unpack image {image:?}: {source}{mirrors}")]
     Content {
         /// Full name.
         image: String,
         /// What is wrong.
         source: Error,
+        /// What the mirrors tried before said, in parentheses; empty without any.
+        mirrors: String,
     },
 }

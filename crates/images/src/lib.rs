@@ -24,7 +24,7 @@ pub use credentials::{Credential, parse_docker_config};
 pub use error::{Error, PullError};
 pub use name::{Name, NameError};
 pub use progress::{Progress, Reporter, silent, terminal};
-pub use store::{Collected, Images, Usage};
+pub use store::{Collected, Images, Removed, Usage};
 
 /// An image as the node needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

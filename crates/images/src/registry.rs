@@ -109,15 +109,16 @@ impl Failure {
 
     fn into_pull_error(self, name: &Name, mirrors: &[String]) -> PullError {
         let image = name.to_string();
-        let with_mirrors = |text: String| match mirrors {
-            [] => text,
-            some => format!("{text} ({})", some.join("; ")),
+        let mirrors = match mirrors {
+            [] => String::new(),
+            some => format!(" ({})", some.join("; ")),
         };
+        let with_mirrors = |text: String| format!("{text}{mirrors}");
         match self {
             Self::NotFound(text) => PullError::NotFound { image, message: with_mirrors(text) },
             Self::Unauthorized(text) => PullError::Unauthorized { image, message: with_mirrors(text) },
             Self::Unavailable(text) => PullError::Unavailable { image, message: with_mirrors(text) },
-            Self::Content(source) => PullError::Content { image, source },
+            Self::Content(source) => PullError::Content { image, source, mirrors },
         }
     }
 }
@@ -141,7 +142,8 @@ impl<'a> Pull<'a> {
         auth: RegistryAuth,
         progress: &'a Reporter,
     ) -> Result<Self, PullError> {
-        let content = |source: Error| PullError::Content { image: name.to_string(), source };
+        let content =
+            |source: Error| PullError::Content { image: name.to_string(), source, mirrors: String::new() };
         let client = client(images, name, endpoint).map_err(content)?;
         let repository = match endpoint.prefix.as_str() {
             "" => name.repository.clone(),

@@ -3,7 +3,7 @@
 //! Invariants: no member is made, changed or followed outside the directory, because every parent is opened with
 //! `openat2(RESOLVE_IN_ROOT)` and names are used relative to it; whiteouts become character devices 0/0 and opaque
 //! directories get `trusted.overlay.opaque`, as overlayfs wants them.
-//! Deliberately absent: device nodes (refused), sparse members, xattrs other than `security.capability` and `user.*`.
+//! Deliberately absent: device nodes (left out with a warning: the runtime makes a container's `/dev`), sparse members, xattrs other than `security.capability` and `user.*`.
 
 mod inherit;
 
@@ -208,7 +208,12 @@ impl Unpacker {
                 chmod_after_chown(member, &parent, name)
             }
             b'3' if member.device == (0, 0) => whiteout(member, &parent, name.as_bytes()),
-            b'3' | b'4' => Err(Failure::refused(&member.path, "device nodes are not allowed in images")),
+            b'3' | b'4' => {
+                tracing::warn!(path = %lossy(&member.path), "a device node of an image is left out");
+                // As if it were there, it hides what it would hide.
+                self.clear(&parent, name).map_err(at)?;
+                whiteout(member, &parent, name.as_bytes())
+            }
             kind => Err(Failure::refused(
                 &member.path,
                 &format!("unknown tar member type {:?}", char::from(kind)),
@@ -391,6 +396,7 @@ fn relative(path: &[u8]) -> Result<PathBuf, Failure> {
     for part in path.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => (),
+            b".." if clean.pop() => (),
             b".." => return Err(Failure::refused(path, "the path escapes the layer")),
             part if part.contains(&0) => return Err(Failure::refused(path, "the path holds a NUL byte")),
             part => clean.push(OsStr::from_bytes(part)),

@@ -156,7 +156,10 @@ async fn answer(stream: tokio::net::UnixStream, handler: &dyn Handler) -> Result
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    tokio::io::BufReader::new(read).read_line(&mut line).await?;
+    if tokio::io::BufReader::new(read).read_line(&mut line).await? == 0 {
+        // Somebody who only asks whether anybody is here, as `answers` does.
+        return Ok(());
+    }
     let request: Request = serde_json::from_str(&line)?;
     let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
     let work = handler.handle(request, sender);

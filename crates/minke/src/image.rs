@@ -1,6 +1,9 @@
 //! `minke image`: through the daemon if one runs, else directly on the data dir.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -26,7 +29,7 @@ pub struct Args {
 enum Command {
     /// Imports a docker-archive or OCI-archive file.
     Import {
-        /// The archive.
+        /// The archive; `-` is standard input.
         tar: PathBuf,
     },
     /// Pulls an image from its registry.
@@ -51,7 +54,14 @@ enum Command {
 /// # Errors
 /// What the image store or the registry says.
 pub fn run(args: &Args) -> Result<()> {
+    // Kept open until the answer: it has no name of its own.
+    let mut input = None;
     let request = match &args.command {
+        Command::Import { tar } if tar.as_os_str() == "-" => {
+            let file = input.insert(spooled(&args.dir.data_dir).context("standard input")?);
+            let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+            Request::ImageImport { path }
+        }
         Command::Import { tar } => Request::ImageImport { path: absolute(tar)? },
         Command::Pull { reference, .. } => Request::ImagePull { reference: reference.clone() },
         Command::Ls => Request::ImageList,
@@ -75,6 +85,16 @@ pub fn run(args: &Args) -> Result<()> {
     };
     lines.iter().for_each(|line| say(line));
     Ok(())
+}
+
+/// Standard input as a file in the data dir that has no name, so that nothing of it can stay.
+fn spooled(data_dir: &Path) -> Result<File> {
+    instance::make_private_dir(data_dir)?;
+    let path = data_dir.join(format!("import-{}", std::process::id()));
+    let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
+    Ok(file)
 }
 
 /// A running daemon pulls as it was configured; a flag that it would not see must not be dropped silently.
@@ -133,8 +153,9 @@ pub async fn handle(
         }
         Request::ImageList => Ok(table(&images.list()?)),
         Request::ImageRemove { reference } => {
-            images.remove(&reference).await?;
-            Ok(vec![format!("removed {reference}")])
+            let kept = images.remove(&reference).await?.kept;
+            let stay = format!("; {kept} of its layers stay until the containers that use them have ended");
+            Ok(vec![format!("removed {reference}{}", if kept == 0 { "" } else { &stay })])
         }
         Request::Down => bail!("not a request about images"),
     }

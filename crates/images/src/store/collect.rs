@@ -1,6 +1,7 @@
 //! Removal: by name, by garbage collection, and of layers nobody needs any more.
 //!
-//! Invariant: a layer goes only while no pull or import is under way in any process.
+//! Invariant: a layer goes only while no pull or import is under way in any process, and not before the last mount of
+//! it has ended, whoever made it: a container keeps its root although its image is gone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -26,6 +27,15 @@ pub struct Collected {
     pub bytes: u64,
 }
 
+/// What a removal did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Names, then the id if the image went with them.
+    pub names: Vec<String>,
+    /// Layers that no image needs but containers still use; they go with the next removal or start after those end.
+    pub kept: usize,
+}
+
 impl Images {
     /// Says that these images (by id) are in use now: garbage collection takes the least recently used first.
     pub fn mark_used(&self, ids: &HashSet<String>) {
@@ -37,16 +47,16 @@ impl Images {
     /// Removes a name, and the image with it if that was its last; an id removes the image with all names. Layers
     /// no other image needs go too, at once or, while a pull is running, with the next removal.
     ///
-    /// The caller makes sure that no container uses it. Returns what was removed: names, then the id.
+    /// Layers that are mounted stay until they are not.
     ///
     /// # Errors
     /// If there is no such image, or the store cannot be changed.
-    pub async fn remove(self: &Arc<Self>, reference: &str) -> Result<Vec<String>, Error> {
+    pub async fn remove(self: &Arc<Self>, reference: &str) -> Result<Removed, Error> {
         let (images, reference) = (Arc::clone(self), reference.to_owned());
         blocking(move || {
-            let removed = images.update(|index| untag(index, &reference))??;
-            images.sweep()?;
-            Ok(removed)
+            let names = images.update(|index| untag(index, &reference))??;
+            let kept = images.sweep()?;
+            Ok(Removed { names, kept })
         })
         .await
     }
@@ -107,30 +117,74 @@ impl Images {
         collected
     }
 
-    /// Removes layers no image needs. Left for later if layers are being added.
-    fn sweep(&self) -> Result<(), Error> {
+    /// Removes layers no image needs, but for those that are mounted, and returns how many these are. Left for later if
+    /// layers are being added.
+    pub(super) fn sweep(&self) -> Result<usize, Error> {
         let path = self.root.join("layers.lock");
         let file = lock_file(&path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => (),
-            Err(Errno::WOULDBLOCK) => return Ok(()),
+            Err(Errno::WOULDBLOCK) => return Ok(0),
             Err(error) => return Err(Error::io("lock", &path, error)),
         }
+        let unneeded = self.unneeded()?;
+        let used = mounted(&unneeded);
+        let free: Vec<&String> = unneeded.iter().filter(|name| !used.contains(*name)).collect();
+        let layers = self.root.join("layers");
+        let mut away = Vec::new();
+        for name in free {
+            // Renamed first: a half-removed layer never has a layer's name.
+            let (from, to) =
+                (layers.join(name), self.work.join(self.next.fetch_add(1, Ordering::Relaxed).to_string()));
+            fs::rename(&from, &to).map_err(|error| Error::io("move away", &from, error))?;
+            away.push((name.clone(), from, to));
+        }
+        // Nobody can begin to use them any more; somebody may just have.
+        let late = mounted(&away.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>());
+        for (name, from, to) in away {
+            if late.contains(&name) {
+                fs::rename(&to, &from).map_err(|error| Error::io("move back", &from, error))?;
+            } else {
+                remove_tree(&to).map_err(|error| Error::io("remove", &to, error))?;
+            }
+        }
+        Ok(used.len() + late.len())
+    }
+
+    /// The names of layers that no image needs.
+    fn unneeded(&self) -> Result<Vec<String>, Error> {
         let index = self.index()?;
         let needed: HashSet<&str> =
             index.images.iter().flat_map(|record| &record.layers).map(Digest::hex).collect();
         let layers = self.root.join("layers");
-        let entries = fs::read_dir(&layers).map_err(|error| Error::io("read", &layers, error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::io("read", &layers, error))?;
-            if entry.file_name().to_str().is_some_and(|name| needed.contains(name)) {
-                continue;
+        let read = |error| Error::io("read", &layers, error);
+        let mut unneeded = Vec::new();
+        for entry in fs::read_dir(&layers).map_err(read)? {
+            let name = entry.map_err(read)?.file_name().to_string_lossy().into_owned();
+            if !needed.contains(name.as_str()) {
+                unneeded.push(name);
             }
-            // Renamed first: a half-removed layer never has a layer's name.
-            let away = self.work.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-            fs::rename(entry.path(), &away).map_err(|error| Error::io("move away", entry.path(), error))?;
-            remove_tree(&away).map_err(|error| Error::io("remove", &away, error))?;
         }
-        Ok(())
+        Ok(unneeded)
     }
+}
+
+/// Those of the layers that are mounted anywhere, in whatever mount namespace: containers outlive who started them.
+fn mounted(layers: &[String]) -> HashSet<String> {
+    let mut found = HashSet::new();
+    if layers.is_empty() {
+        return found;
+    }
+    let mut seen = HashSet::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        // Processes and threads that are gone meanwhile, and what is no process, have neither.
+        let Ok(namespace) = fs::read_link(process.path().join("ns/mnt")) else { continue };
+        if !seen.insert(namespace) {
+            continue;
+        }
+        let mounts = fs::read(process.path().join("mountinfo")).unwrap_or_default();
+        let mounts = String::from_utf8_lossy(&mounts);
+        found.extend(layers.iter().filter(|layer| mounts.contains(layer.as_str())).cloned());
+    }
+    found
 }

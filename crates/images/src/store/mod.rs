@@ -34,7 +34,7 @@ use crate::unpack::{Unpacked, inherit};
 use files::{lock_file, make_dir, own_work, remove_stale_work, remove_tree, sync_dir, write_durably};
 use index::{Index, Stamp, find};
 
-pub use collect::Collected;
+pub use collect::{Collected, Removed};
 pub(crate) use index::Record;
 
 /// The image store.
@@ -118,6 +118,8 @@ impl Images {
             used: Mutex::new(HashMap::new()),
         };
         images.index()?;
+        // What a removal left, because it was used or because it was killed.
+        images.sweep()?;
         Ok(Arc::new(images))
     }
 

@@ -120,8 +120,6 @@ fn malicious_layers_are_refused_and_change_nothing_outside() {
         (&[Entry("a/../../evil", FILE, "x", 0o644)], "escapes the layer"),
         (&[Entry("x", HARD, "../outside", 0o644)], "escapes the layer"),
         (&[Entry("x", HARD, "missing", 0o644)], "hard link to \"missing\""),
-        (&[Entry("d", CHAR, "1:3", 0o666)], "\"d\": refused: device nodes are not allowed"),
-        (&[Entry("d", tar::EntryType::Block, "", 0o666)], "device nodes"),
         (&[Entry(".wh...", FILE, "", 0o644)], "a whiteout of nothing"),
         (&[Entry("f", FILE, "", 0o644), Entry("f/g", FILE, "", 0o644)], "\"f/g\""),
         (&[Entry("l", LINK, "nowhere", 0o777), Entry("l/x", FILE, "", 0o644)], "\"l/x\""),
@@ -135,6 +133,31 @@ fn malicious_layers_are_refused_and_change_nothing_outside() {
             std::fs::read_dir(temp.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(outside, ["fs"], "{want}");
     }
+}
+
+#[test]
+fn device_nodes_are_left_out_and_ways_back_stay_inside() {
+    let data = archive(&[
+        Entry("dev/", DIR, "", 0o755),
+        Entry("dev/console", CHAR, "5:1", 0o600),
+        Entry("dev/sda", tar::EntryType::Block, "", 0o660),
+        Entry("dev/initctl", tar::EntryType::Fifo, "", 0o600),
+        Entry("file", FILE, "replaced", 0o644),
+        Entry("file", CHAR, "1:1", 0o666),
+        Entry("a/../b/./c", FILE, "inside", 0o644),
+        Entry("link", HARD, "x/../b/c", 0o644),
+    ]);
+    let (temp, result) = unpack_in(&data, Limits::default());
+    result.unwrap();
+    let fs = temp.path().join("fs");
+    for path in ["dev/console", "dev/sda", "file"] {
+        let meta = std::fs::symlink_metadata(fs.join(path)).unwrap();
+        assert!(meta.file_type().is_char_device() && meta.rdev() == 0, "{path} is nothing to overlayfs");
+    }
+    assert!(std::fs::symlink_metadata(fs.join("dev/initctl")).unwrap().file_type().is_fifo());
+    assert_eq!(std::fs::read(fs.join("b/c")).unwrap(), b"inside");
+    assert_eq!(std::fs::read(fs.join("link")).unwrap(), b"inside");
+    assert!(!fs.join("a").exists());
 }
 
 #[test]

@@ -164,9 +164,9 @@ async fn removal_and_collection_keep_shared_layers() {
     images.import(&write(temp.path(), "a", &docker(&made, &["a:1", "a:2"]))).await.unwrap();
     images.import(&write(temp.path(), "b", &docker(&larger, &["b:1"]))).await.unwrap();
     assert_eq!(images.usage().unwrap().layers, 3);
-    assert_eq!(images.remove("a:1").await.unwrap(), ["docker.io/library/a:1"]);
+    assert_eq!(images.remove("a:1").await.unwrap().names, ["docker.io/library/a:1"]);
     assert!(images.resolve("a:1").is_none() && images.resolve("a:2").is_some());
-    assert_eq!(images.remove("a:2").await.unwrap().last(), Some(&digest(&made.config)));
+    assert_eq!(images.remove("a:2").await.unwrap().names.last(), Some(&digest(&made.config)));
     assert!(images.remove("a:2").await.is_err());
     assert_eq!(leftovers(&data).len(), 3, "the larger image keeps its layers");
     let in_use = HashSet::from([digest(&larger.config)]);
@@ -175,6 +175,60 @@ async fn removal_and_collection_keep_shared_layers() {
     let collected = images.gc(HashSet::new(), 1, Duration::ZERO).await.unwrap();
     assert_eq!((collected.images, collected.bytes), (vec!["docker.io/library/b:1".to_owned()], 13));
     assert_eq!(leftovers(&data), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn layers_stay_while_they_are_mounted() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let images = Images::open(&data, Config::default()).unwrap();
+    let made = sample();
+    let found = images.import(&write(temp.path(), "a", &docker(&made, &["a:1"]))).await.unwrap();
+    // A container: its root is known to its own mount namespace only.
+    let lower: Vec<&str> = found[0].layers.iter().map(|layer| layer.to_str().unwrap()).collect();
+    let root = temp.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let mut container = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c"])
+        .arg("mount -t overlay root -o lowerdir=\"$0\" \"$1\" && echo ready && read line && cat \"$1\"/etc/conf")
+        .arg(lower.join(":"))
+        .arg(&root)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(container.stdout.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert_eq!(line, "ready\n");
+
+    let removed = images.remove("a:1").await.unwrap();
+    assert_eq!((removed.names.last(), removed.kept), (Some(&digest(&made.config)), 2));
+    assert!(images.resolve("a:1").is_none());
+    drop(images);
+    let images = Images::open(&data, Config::default()).unwrap();
+    images.gc(HashSet::new(), u64::MAX, Duration::ZERO).await.unwrap();
+    assert_eq!(leftovers(&data).len(), 2);
+
+    std::io::Write::write_all(&mut container.stdin.take().unwrap(), b"\n").unwrap();
+    let mut content = String::new();
+    std::io::Read::read_to_string(&mut said, &mut content).unwrap();
+    assert_eq!(content, "x", "its root is whole");
+    assert!(container.wait().unwrap().success());
+    drop(images);
+    Images::open(&data, Config::default()).unwrap();
+    assert_eq!(leftovers(&data), Vec::<String>::new(), "the next start removes what nobody uses");
+}
+
+#[tokio::test]
+async fn equal_content_is_imported_under_the_archives_name() {
+    let temp = tempfile::tempdir().unwrap();
+    let images = Images::open(&temp.path().join("data"), Config::default()).unwrap();
+    for name in ["b:1", "a:1", "c:1"] {
+        let found = images.import(&write(temp.path(), "x", &docker(&sample(), &[name]))).await.unwrap();
+        assert_eq!(found[0].tags, [format!("docker.io/library/{name}")]);
+    }
+    assert_eq!(images.resolve("a:1").unwrap().tags.len(), 3);
 }
 
 #[tokio::test]

@@ -195,6 +195,27 @@ async fn pulls_by_tag_digest_index_and_mirror() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirrors_error_is_shown_beside_the_registrys() {
+    let registry = Registry::start(None);
+    let temp = tempfile::tempdir().unwrap();
+    // Ports on loopback where nobody listens, and a registry whose image is broken, as the mirror and as what is mirrored.
+    let mut broken = sample("one");
+    broken.layers.push(b"no archive".to_vec());
+    registry.push("broken", "1", &image(&host_architecture(), broken.layers));
+    for (host, mirror, want) in [
+        ("127.0.0.1:1", "127.0.0.1:2".to_owned(), ["127.0.0.1:1/v2", "mirror 127.0.0.1:2: "]),
+        ("127.0.0.1:1", registry.address.clone(), ["127.0.0.1:1/v2", ": layer "]),
+        (&*registry.address, "127.0.0.1:2".to_owned(), ["layer", "mirror 127.0.0.1:2: "]),
+    ] {
+        let mut config = Config::default();
+        config.add_mirror(&format!("{host}=http://{mirror}")).unwrap();
+        let images = open(&temp.path().join("data"), config);
+        let error = images.pull(&format!("{host}/broken:1"), &[], silent()).await.unwrap_err().to_string();
+        assert!(want.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_pulls_download_a_layer_once() {
     let registry = Registry::start(None);
     let temp = tempfile::tempdir().unwrap();

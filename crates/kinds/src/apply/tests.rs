@@ -315,3 +315,21 @@ fn sets_read_back() {
     assert_eq!(set.to_fields(), want);
     assert_eq!(Set::from_fields(&json!({"x": {}})), None);
 }
+
+/// Tens of thousands of finalizers fit into a body: what searched a list for each would not end here.
+#[test]
+fn long_lists() {
+    let held = |range: std::ops::Range<usize>| {
+        let mut object = config(json!({}));
+        object["metadata"]["finalizers"] =
+            range.map(|n| Value::from(format!("example.com/f{n}"))).collect::<Vec<_>>().into();
+        object
+    };
+    let mut live = held(0..60_000);
+    track(None, &mut live, deployment(), &by("a", T1));
+    let mut less = held(1..60_000);
+    track(Some(&live), &mut less, deployment(), &by("b", T2));
+    assert_eq!(owned(&less, "a")["f:metadata"]["f:finalizers"].as_object().expect("a set").len(), 60_000);
+    let more = applied(Some(&less), &held(59_000..61_000), "c", T2).expect("no conflict");
+    assert_eq!(more["metadata"]["finalizers"].as_array().expect("a list").len(), 60_999);
+}

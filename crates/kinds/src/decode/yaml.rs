@@ -87,6 +87,8 @@ impl<'de> Visitor<'de> for Any {
         while let Some((Key(key), Document(value))) = map.next_entry()? {
             entries.push((Cow::Owned(key), value));
         }
+        // As JSON made from Go's maps: which of several errors is the first depends on it.
+        entries.sort_by(|a: &(Cow<'_, str>, _), b| a.0.cmp(&b.0));
         Ok(Node::Object(entries))
     }
 }

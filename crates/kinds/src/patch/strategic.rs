@@ -3,10 +3,12 @@
 //!
 //! Invariant: which lists merge, and by which key, comes from the schema alone. Deliberately absent: making patches.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::PatchError;
-use super::order::{partition, same, weave};
+use super::order::{identity, partition, positions, same, weave};
 use crate::schema::{PatchStrategy, Shape, TypeRef};
 
 const DIRECTIVE: &str = "$patch";
@@ -211,16 +213,23 @@ fn merge_list(
     };
     let (old, new) = apply_list_directives(old, new, key)?;
     let mut merged = old.clone();
+    let mut places = positions(&merged, Some(key));
     for item in &new {
         if item.get(key).is_none() {
             return Err(no_merge_key(item, key));
         }
-        match merged.iter_mut().find(|o| same(o, item, Some(key))) {
+        let identity = identity(item, Some(key)).unwrap_or_default();
+        match places.get(&identity).map(|at| &mut merged[*at]) {
             Some(Value::Object(place)) => {
                 let Value::Object(patch) = item.clone() else { continue };
                 *place = merge_map(std::mem::take(place), patch, item_type)?;
             }
-            _ => merged.extend(without_directives(item.clone())),
+            _ => {
+                if let Some(item) = without_directives(item.clone()) {
+                    places.entry(identity).or_insert(merged.len());
+                    merged.push(item);
+                }
+            }
         }
     }
     if let Some(item) = merged.iter().find(|i| i.get(key).is_none()) {
@@ -232,26 +241,24 @@ fn merge_list(
 
 fn merge_scalars(old: Vec<Value>, new: Vec<Value>, deletes: bool) -> Vec<Value> {
     if deletes {
-        return old.into_iter().filter(|v| !new.contains(v)).collect();
+        return partition(old, &new, None).1;
     }
-    let mut merged: Vec<Value> = Vec::with_capacity(old.len() + new.len());
-    for value in old.iter().chain(&new) {
-        if !merged.contains(value) {
-            merged.push(value.clone());
-        }
-    }
+    let mut met = HashSet::with_capacity(old.len() + new.len());
+    let distinct = old.iter().chain(&new).filter(|value| met.insert(value.to_string()));
+    let merged: Vec<Value> = distinct.cloned().collect();
     let (named, others) = partition(merged, &new, None);
     weave(named, others, &new, &old, None)
 }
 
 /// Takes `$patch` items out of a list patch; `replace` drops the old items.
 fn apply_list_directives(
-    mut old: Vec<Value>,
+    old: Vec<Value>,
     new: Vec<Value>,
     key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
     let mut plain = Vec::new();
     let mut replace = false;
+    let mut deleted = Vec::new();
     for item in new {
         let Some(directive) = item.get(DIRECTIVE) else {
             plain.push(item);
@@ -259,7 +266,7 @@ fn apply_list_directives(
         };
         match directive.as_str() {
             Some("delete") if item.get(key).is_none() => return Err(no_merge_key(&item, key)),
-            Some("delete") => old.retain(|o| !same(o, &item, Some(key))),
+            Some("delete") => deleted.push(item),
             Some("replace") => replace = true,
             Some("merge") => {
                 return Err(PatchError::Internal(
@@ -269,7 +276,10 @@ fn apply_list_directives(
             _ => return Err(unknown_directive(directive, item.as_object().unwrap_or(&Object::new()))),
         }
     }
-    Ok(if replace { (plain, Vec::new()) } else { (old, plain) })
+    if replace {
+        return Ok((plain, Vec::new()));
+    }
+    Ok((partition(old, &deleted, Some(key)).1, plain))
 }
 
 /// A patch value that meets nothing to merge with: directives and nulls disappear; `None` if it only deletes.

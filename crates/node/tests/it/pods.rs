@@ -233,3 +233,21 @@ pub async fn several_pods(kit: Kit) {
     }
     kit.assert_clean().await;
 }
+
+/// What the runtime mounts follows a read-only root; the kubelet's files do not (containerd `containerMounts`).
+pub async fn files_follow_the_root(kit: Kit) {
+    let script = "for f in /etc/hosts /etc/resolv.conf /etc/hostname /dev/termination-log /x; do \
+        echo '# x' 2>/dev/null >>$f && echo $f; done 2>/dev/null; echo end";
+    for (name, locked, writable) in [
+        ("locked", true, "/etc/hosts\n/dev/termination-log\nend"),
+        ("open", false, "/etc/hosts\n/etc/resolv.conf\n/etc/hostname\n/dev/termination-log\n/x\nend"),
+    ] {
+        let context = format!("securityContext: {{readOnlyRootFilesystem: {locked}}}");
+        let command = format!("command: [sh, -c, {}]", serde_json::to_string(script).unwrap());
+        let spec =
+            format!("{{restartPolicy: Never, containers: [{{name: a, {IMAGE}, {context}, {command}}}]}}");
+        kit.put(name, &spec);
+        kit.phase(name, "Succeeded").await;
+        assert_eq!(kit.until_log(name, "a", "end").await.trim_end(), writable, "{name}");
+    }
+}

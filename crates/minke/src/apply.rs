@@ -129,7 +129,11 @@ async fn call(objects: &Arc<dyn Objects>, target: Target, verb: Verb) -> Result<
 }
 
 impl Item {
-    fn target(&self) -> Result<&Target> {
+    /// The object's place.
+    ///
+    /// # Errors
+    /// If its kind is not served.
+    pub fn target(&self) -> Result<&Target> {
         let said = |field: &str| self.object[field].as_str().unwrap_or_default();
         self.target.as_ref().with_context(|| {
             format!(

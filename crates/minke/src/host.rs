@@ -28,6 +28,14 @@ pub fn set_daemon() {
     }
 }
 
+/// Whether whoever started this process wants it to outlive its terminal.
+#[must_use]
+pub fn ignores_hangup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    u64::from_str_radix(set.trim(), 16).is_ok_and(|set| set & 1 != 0)
+}
+
 /// Every connection, watch and Pod takes descriptors: as many as are allowed.
 fn raise_descriptors() -> rustix::io::Result<()> {
     let limit = getrlimit(Resource::Nofile);

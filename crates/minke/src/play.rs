@@ -3,30 +3,42 @@
 //! Invariant: however it ends, nothing of the instance is left, not even its data.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use client::{Change, Gvr, Objects, Options, Target};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use tokio::signal::unix::{SignalKind, signal};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use serde_json::Value;
 
 use crate::instance::Instance;
-use crate::up::{Shared, Stages, tokio_runtime};
+use crate::up::{Ends, Shared, Stages, tokio_runtime};
 use crate::wiring::{self, Cluster};
-use crate::{apply, complain, say};
+use crate::{apply, complain, host};
 
+mod printer;
+mod scratch;
 mod tail;
+mod trouble;
 mod verdict;
 
+use printer::Printer;
+use scratch::{Scratch, sweep};
 use tail::Tails;
+use trouble::Patience;
 use verdict::{Verdict, verdict};
 
 /// Containers get at most this long to end: nobody waits for what is thrown away.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How often logs are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How many times logs are read on before everything else is looked at again.
+const ROUNDS: usize = 16;
 
 /// `minke play`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +52,9 @@ pub struct Args {
     /// Where the throwaway data goes [default: a new directory under the system's temporary one]; removed at the end.
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Seconds after which a Pod that cannot start is given up.
+    #[arg(long, default_value = "20", value_name = "SECONDS")]
+    give_up_after: u64,
     #[command(flatten)]
     shared: Shared,
 }
@@ -49,18 +64,27 @@ pub struct Args {
 /// # Errors
 /// If the instance cannot start or the API refuses a manifest.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    host::set_daemon();
     let mut config = args.shared.config()?;
     config.listen = Some(([127, 0, 0, 1], 0).into());
     let items = args.files.iter().map(|f| apply::read(f)).collect::<Result<Vec<_>>>()?.concat();
-    let dir = Scratch::new(args.data_dir.as_deref())?;
-    let instance = Instance::open(&dir.0)?;
-    tokio_runtime()?.block_on(async {
-        let played = play(args, &config, &instance, &items).await;
-        let removed = wiring::remove(&instance, GRACE).await.context("not everything could be removed");
+    items.iter().try_for_each(|item| item.target().map(drop))?;
+    let runtime = tokio_runtime()?;
+    // From here on a signal ends the play, not the process.
+    let mut ends = runtime.block_on(async { Ends::new() })?;
+    runtime.block_on(sweep());
+    let scratch = Scratch::new(args.data_dir.as_deref())?;
+    let instance = scratch.instance();
+    let outcome = runtime.block_on(async {
+        let played = play(args, &config, instance, &items, &mut ends).await;
+        let removed = wiring::remove(instance, GRACE).await.context("not everything could be removed");
         let code = played?;
         removed?;
         Ok(ExitCode::from(code))
-    })
+    });
+    // Threads that still import end before their directory does.
+    drop(runtime);
+    outcome
 }
 
 async fn play(
@@ -68,9 +92,13 @@ async fn play(
     config: &crate::config::Config,
     instance: &Instance,
     items: &[apply::Item],
+    ends: &mut Ends,
 ) -> Result<u8> {
     let cluster = Cluster::start(instance, config, &mut Stages::new(true)).await?;
-    let outcome = session(args, &cluster, items).await;
+    let outcome = tokio::select! {
+        code = session(args, &cluster, items) => code,
+        signal = ends.next() => Ok(128 + signal),
+    };
     let ended = cluster.end_pods(Some(GRACE)).await;
     cluster.stop().await;
     let code = outcome?;
@@ -83,20 +111,35 @@ async fn session(args: &Args, cluster: &Cluster, items: &[apply::Item]) -> Resul
     for archive in &args.shared.image_archive {
         cluster.import(archive).await?;
     }
+    let mut wanted = Wanted::default();
+    let mut refused = 0;
     for item in items {
-        apply::apply(objects, item).await?;
+        match create_or_apply(objects, item).await {
+            Ok(name) => wanted.add(item.target()?, name),
+            Err(error) => {
+                complain(&format!("minke: {error:#}"));
+                refused += 1;
+            }
+        }
     }
-    let wanted = Wanted::of(items);
+    if refused > 0 {
+        bail!("{refused} of {} objects were refused", items.len());
+    }
     if wanted.pods.is_empty() && wanted.jobs.is_empty() {
         bail!("the manifests hold no Pods and no Jobs, so there is nothing to wait for");
     }
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terms = signal(SignalKind::terminate())?;
-    tokio::select! {
-        code = follow(objects, cluster, &wanted, args.until_running) => code,
-        _ = interrupts.recv() => Ok(130),
-        _ = terms.recv() => Ok(143),
+    follow(objects, cluster, &wanted, args).await
+}
+
+/// Makes an object, or brings one up to date that an instance begins with; its name.
+async fn create_or_apply(objects: &Arc<dyn Objects>, item: &apply::Item) -> Result<String> {
+    let name = item.target()?.name.clone();
+    if !name.is_empty() {
+        apply::apply(objects, item).await?;
+        return Ok(name);
     }
+    let made: Value = apply::create(objects, item).await?;
+    Ok(made["metadata"]["name"].as_str().unwrap_or_default().to_owned())
 }
 
 /// What the manifests named and whose end is ours: namespace and name.
@@ -107,18 +150,13 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(items: &[apply::Item]) -> Self {
-        let mut wanted = Self::default();
-        for item in items {
-            let Some(target) = &item.target else { continue };
-            let key = (target.namespace.clone(), target.name.clone());
-            match target.gvr.resource.as_str() {
-                "pods" => wanted.pods.insert(key),
-                "jobs" => wanted.jobs.insert(key),
-                _ => false,
-            };
-        }
-        wanted
+    fn add(&mut self, target: &Target, name: String) {
+        let key = (target.namespace.clone(), name);
+        match target.gvr.resource.as_str() {
+            "pods" => self.pods.insert(key),
+            "jobs" => self.jobs.insert(key),
+            _ => false,
+        };
     }
 }
 
@@ -127,14 +165,10 @@ impl Wanted {
 struct State {
     pods: BTreeMap<(String, String), Pod>,
     jobs: BTreeMap<(String, String), Job>,
+    events: BTreeMap<(String, String), Event>,
 }
 
-async fn follow(
-    objects: &Arc<dyn Objects>,
-    cluster: &Cluster,
-    wanted: &Wanted,
-    until_running: bool,
-) -> Result<u8> {
+async fn follow(objects: &Arc<dyn Objects>, cluster: &Cluster, wanted: &Wanted, args: &Args) -> Result<u8> {
     let watch = |gvr: Gvr| {
         let target =
             Target { gvr, namespace: String::new(), name: String::new(), subresource: String::new() };
@@ -142,28 +176,71 @@ async fn follow(
     };
     let mut pods = watch(Gvr::of::<Pod>()).await?;
     let mut jobs = watch(Gvr::of::<Job>()).await?;
+    let mut events = watch(Gvr::of::<Event>()).await?;
     let mut state = State::default();
+    let mut told = BTreeSet::new();
+    let mut patience = Patience::new(Duration::from_secs(args.give_up_after));
     let mut tails = Tails::new(cluster.log_root());
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    let printer = Printer::start()?;
+    let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             events = pods.next() => note(&mut state.pods, events?)?,
             events = jobs.next() => note(&mut state.jobs, events?)?,
+            events = events.next() => {
+                note(&mut state.events, events?)?;
+                tell(&state, &mut told);
+            }
             _ = tick.tick() => {}
         }
-        tails.print(state.pods.values());
-        match verdict(wanted, &state, until_running) {
-            Verdict::Waiting => {}
+        print(&printer, &mut tails, &state, ROUNDS).await;
+        let lost = patience.lost(Instant::now(), trouble::of(wanted, &state));
+        let code = match verdict(wanted, &state, args.until_running, &lost) {
+            Verdict::Waiting => continue,
             // What runs has said its first words, or has had a moment to.
-            Verdict::Running if !tails.spoken() && !tails.patient(Duration::from_secs(2)) => {}
+            Verdict::Running if !tails.spoken() && !tails.patient(Duration::from_secs(2)) => continue,
             Verdict::Running => {
-                summary(state.pods.values());
-                return Ok(0);
+                printer.print(summary(state.pods.values()).into_bytes()).await;
+                0
             }
             Verdict::Ended(code) => {
-                tails.print(state.pods.values());
-                return Ok(code);
+                print(&printer, &mut tails, &state, usize::MAX).await;
+                printer.print(tails.flush()).await;
+                code
             }
+            Verdict::InVain => {
+                printer.print(tails.flush()).await;
+                for ((kind, _, name), why) in &lost {
+                    complain(&format!("minke: {kind}/{name} cannot start: {why}"));
+                }
+                1
+            }
+        };
+        printer.finish().await;
+        return Ok(code);
+    }
+}
+
+/// Prints what the containers wrote, at most so many rounds of it.
+async fn print(printer: &Printer, tails: &mut Tails, state: &State, rounds: usize) {
+    for _ in 0..rounds {
+        let piece = tails.read(state.pods.values());
+        if piece.is_empty() {
+            return;
+        }
+        printer.print(piece).await;
+    }
+}
+
+/// Says each warning once.
+fn tell(state: &State, told: &mut BTreeSet<String>) {
+    for event in state.events.values().filter(|event| trouble::is_warning(event)) {
+        let about = &event.involved_object;
+        let text = |t: &Option<String>| t.clone().unwrap_or_default();
+        let (kind, name) = (text(&about.kind).to_lowercase(), text(&about.name));
+        let line = format!("minke: {kind}/{name}: {}: {}", text(&event.reason), text(&event.message).trim());
+        if told.insert(line.clone()) {
+            complain(&line);
         }
     }
 }
@@ -185,20 +262,22 @@ fn note<T: serde::de::DeserializeOwned>(
 }
 
 /// What ran, one line per container.
-fn summary<'a>(pods: impl Iterator<Item = &'a Pod>) {
+fn summary<'a>(pods: impl Iterator<Item = &'a Pod>) -> String {
+    let mut text = String::new();
     for pod in pods {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let status = pod.status.clone().unwrap_or_default();
         for container in status.container_statuses.iter().flatten() {
-            say(&format!(
-                "pod/{name} container {} ran {} as {} at {}",
+            text += &format!(
+                "pod/{name} container {} ran {} as {} at {}\n",
                 container.name,
                 container.image,
                 container.container_id.as_deref().unwrap_or("?").chars().take(20).collect::<String>(),
                 status.pod_ip.as_deref().unwrap_or("no address"),
-            ));
+            );
         }
     }
+    text
 }
 
 /// Containers of all lists of a status, in the order in which they run.
@@ -207,30 +286,4 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     let init = status.and_then(|s| s.init_container_statuses.as_ref());
     let app = status.and_then(|s| s.container_statuses.as_ref());
     init.into_iter().flatten().chain(app.into_iter().flatten())
-}
-
-/// A directory that vanishes with the value.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(wanted: Option<&Path>) -> Result<Self> {
-        let Some(dir) = wanted else {
-            let dir =
-                tempfile::Builder::new().prefix("minke-play-").tempdir().context("no temporary directory")?;
-            return Ok(Self(dir.keep()));
-        };
-        if dir.exists() {
-            bail!("{} exists: play needs a directory of its own, which it removes at the end", dir.display());
-        }
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Self(crate::config::absolute(dir)?))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            complain(&format!("minke: cannot remove {}: {error}", self.0.display()));
-        }
-    }
 }

@@ -117,7 +117,7 @@ pub fn tokio_runtime() -> Result<tokio::runtime::Runtime> {
 
 /// The signals that ask a program to end.
 pub struct Ends {
-    hangup: Signal,
+    hangup: Option<Signal>,
     interrupt: Signal,
     terminate: Signal,
 }
@@ -129,7 +129,8 @@ impl Ends {
     /// If the kernel refuses.
     pub fn new() -> Result<Self> {
         Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
+            // What nohup(1) made to be ignored stays ignored.
+            hangup: if host::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) },
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
@@ -137,8 +138,14 @@ impl Ends {
 
     /// The next of them, by its number.
     pub async fn next(&mut self) -> u8 {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = self.hangup.recv() => 1,
+            _ = hangup => 1,
             _ = self.interrupt.recv() => 2,
             _ = self.terminate.recv() => 15,
         }

@@ -1,8 +1,11 @@
 //! When a play is over, and with which exit code. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::trouble::Id;
 use super::{State, Wanted, statuses};
 
 /// What a look at all Pods and Jobs says.
@@ -14,10 +17,12 @@ pub enum Verdict {
     Running,
     /// Everything ended; the exit code is 0 or that of the first failing container.
     Ended(u8),
+    /// Something can never begin, and nothing else will end by itself.
+    InVain,
 }
 
-/// Judges the present state.
-pub fn verdict(wanted: &Wanted, state: &State, until_running: bool) -> Verdict {
+/// Judges the present state; `lost` is what can never begin.
+pub fn verdict(wanted: &Wanted, state: &State, until_running: bool, lost: &BTreeMap<Id, String>) -> Verdict {
     let pods: Vec<Option<&Pod>> = wanted.pods.iter().map(|key| state.pods.get(key)).collect();
     let jobs: Vec<Option<&Job>> = wanted.jobs.iter().map(|key| state.jobs.get(key)).collect();
     if until_running
@@ -29,7 +34,8 @@ pub fn verdict(wanted: &Wanted, state: &State, until_running: bool) -> Verdict {
     let over = pods.iter().all(|p| p.is_some_and(terminal))
         && jobs.iter().all(|j| j.is_some_and(|j| finished(j).is_some()));
     if !over {
-        return Verdict::Waiting;
+        let in_vain = !lost.is_empty() && (until_running || !may_end(wanted, state, lost));
+        return if in_vain { Verdict::InVain } else { Verdict::Waiting };
     }
     let pod_codes = pods.iter().flatten().filter(|p| phase(p) == "Failed").map(|p| exit_code(p));
     let job_codes = jobs
@@ -40,11 +46,26 @@ pub fn verdict(wanted: &Wanted, state: &State, until_running: bool) -> Verdict {
     Verdict::Ended(pod_codes.chain(job_codes).next().unwrap_or(0))
 }
 
+/// Whether something goes on that will come to an end by itself.
+fn may_end(wanted: &Wanted, state: &State, lost: &BTreeMap<Id, String>) -> bool {
+    let alive = |kind: &'static str, key: &(String, String)| {
+        !lost.contains_key(&(kind, key.0.clone(), key.1.clone()))
+    };
+    let ends = |pod: &Pod| {
+        let policy = pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref());
+        !terminal(pod) && policy.is_some_and(|policy| policy != "Always")
+    };
+    let pods = wanted.pods.iter().filter(|key| alive("pod", key)).filter_map(|key| state.pods.get(key));
+    let jobs = wanted.jobs.iter().filter(|key| alive("job", key)).filter_map(|key| state.jobs.get(key));
+    pods.into_iter().any(ends) || jobs.into_iter().any(|job| finished(job).is_none())
+}
+
 fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default()
 }
 
-fn terminal(pod: &Pod) -> bool {
+/// Whether a Pod is over.
+pub fn terminal(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
@@ -60,7 +81,7 @@ fn job_runs(job: &Job, state: &State) -> bool {
 }
 
 /// Whether a Job is over, and whether it succeeded.
-fn finished(job: &Job) -> Option<bool> {
+pub fn finished(job: &Job) -> Option<bool> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().filter(|c| c.status == "True").find_map(|c| match c.type_.as_str() {
         "Complete" => Some(true),
@@ -69,7 +90,8 @@ fn finished(job: &Job) -> Option<bool> {
     })
 }
 
-fn owned<'a>(job: &'a Job, state: &'a State) -> impl Iterator<Item = &'a Pod> {
+/// The Pods of a Job.
+pub fn owned<'a>(job: &'a Job, state: &'a State) -> impl Iterator<Item = &'a Pod> {
     let mine = |pod: &&Pod| {
         pod.metadata.owner_references.iter().flatten().any(|o| Some(&o.uid) == job.metadata.uid.as_ref())
     };
@@ -93,6 +115,7 @@ mod tests {
     fn state(phase: &str, code: i32) -> (Wanted, State) {
         let pod = serde_json::from_value(json!({
             "metadata": {"name": "a", "namespace": "default"},
+            "spec": {"containers": [], "restartPolicy": "Never"},
             "status": {"phase": phase,
                 "conditions": [{"type": "Ready", "status": if phase == "Running" { "True" } else { "False" }}],
                 "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
@@ -117,7 +140,23 @@ mod tests {
             ("Failed", 0, false, Verdict::Ended(1)),
         ] {
             let (wanted, state) = state(phase, code);
-            assert_eq!(verdict(&wanted, &state, until_running), want, "{phase} {code}");
+            assert_eq!(verdict(&wanted, &state, until_running, &BTreeMap::new()), want, "{phase} {code}");
         }
+    }
+
+    #[test]
+    fn what_is_lost_ends_the_play_when_nothing_else_can() {
+        let (mut wanted, mut state) = state("Running", 0);
+        let broken = ("default".to_owned(), "broken".to_owned());
+        wanted.pods.insert(broken.clone());
+        state.pods.insert(broken, Pod::default());
+        let lost = BTreeMap::from([(("pod", "default".to_owned(), "broken".to_owned()), "why".to_owned())]);
+        assert_eq!(verdict(&wanted, &state, false, &BTreeMap::new()), Verdict::Waiting);
+        assert_eq!(verdict(&wanted, &state, false, &lost), Verdict::Waiting, "the other one will end");
+        assert_eq!(verdict(&wanted, &state, true, &lost), Verdict::InVain, "never will all run");
+        for pod in state.pods.values_mut() {
+            pod.spec.get_or_insert_default().restart_policy = Some("Always".to_owned());
+        }
+        assert_eq!(verdict(&wanted, &state, false, &lost), Verdict::InVain, "the other one never ends");
     }
 }

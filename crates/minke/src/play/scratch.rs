@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -34,9 +34,7 @@ impl Scratch {
     pub fn new(wanted: Option<&Path>) -> Result<Self> {
         let dir = match wanted {
             Some(dir) => config::absolute(dir)?,
-            None => {
-                tempfile::Builder::new().prefix(PREFIX).tempdir().context("no temporary directory")?.keep()
-            }
+            None => private_temporary()?,
         };
         if wanted.is_some() && dir.exists() {
             bail!("{} exists: play needs a directory of its own, which it removes at the end", dir.display());
@@ -61,6 +59,12 @@ impl Drop for Scratch {
             complain(&format!("minke: {error:#}"));
         }
     }
+}
+
+fn private_temporary() -> Result<PathBuf> {
+    let mode = fs::Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix(PREFIX).permissions(mode).tempdir();
+    Ok(made.context("no temporary directory")?.keep())
 }
 
 /// Removes what plays left that were killed.

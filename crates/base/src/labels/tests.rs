@@ -124,7 +124,7 @@ fn keys_and_values() {
         ),
         (
             "a/b/c",
-            "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+            "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
              alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
              '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. \
              'example.com/MyName')",
@@ -132,6 +132,7 @@ fn keys_and_values() {
     ] {
         assert_eq!(key_errors(key).join("; "), want, "{key}");
     }
+    assert!(qualified_name_errors("a/b/c")[0].starts_with("a qualified name must consist of"));
     assert!(value_errors("").is_empty());
     assert!(value_errors("a_b").is_empty());
     assert_eq!(value_errors(&long), ["must be no more than 63 bytes"]);

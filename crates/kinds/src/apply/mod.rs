@@ -85,9 +85,11 @@ impl Write<'_> {
 
     /// Takes out of a set what nobody owns, and what this endpoint resets.
     fn strip(&self, set: &mut Set) {
-        for path in UNOWNED {
-            set.remove(path);
-        }
+        strip_unowned(set);
+        self.strip_reset(set);
+    }
+
+    fn strip_reset(&self, set: &mut Set) {
         for path in self.reset {
             let elements: Vec<String> = path.split('.').map(|p| format!("f:{p}")).collect();
             set.remove_below(&elements.iter().map(String::as_str).collect::<Vec<_>>());
@@ -101,6 +103,12 @@ impl Write<'_> {
             self.strip(set);
         }
         out
+    }
+}
+
+fn strip_unowned(set: &mut Set) {
+    for path in UNOWNED {
+        set.remove(path);
     }
 }
 
@@ -183,12 +191,14 @@ pub fn apply(
     let mut new = typed::merge(Some(&live), Some(config), place);
     let mut set = Set::default();
     typed::set_of(config, place, &mut set);
-    write.strip(&mut set);
+    write.strip_reset(&mut set);
     let mut own = write.entry(true, set);
     let last = entries.iter().position(|e| e.same_owner(&own)).map(|at| entries.remove(at));
     if let Some(last) = &last {
+        // What nobody owns still keeps the fields around it: `metadata` stays while it holds a name.
         prune(&mut new, &last.set, &own.set, &entries, place);
     }
+    strip_unowned(&mut own.set);
     let difference = write.difference(&live, &new, ty);
     let mut changed = difference.added;
     changed.union(&difference.modified);

@@ -49,6 +49,8 @@ pub struct Image {
     pub user: String,
     /// `Config.StopSignal`.
     pub stop_signal: String,
+    /// The paths of `Config.Volumes`, as the image says them.
+    pub volumes: Vec<String>,
     /// Unpacked layer directories for overlayfs, uppermost first.
     pub layers: Vec<PathBuf>,
 }

@@ -163,6 +163,9 @@ pub(crate) struct RunConfig {
     pub(crate) working_dir: Option<String>,
     #[serde(default)]
     pub(crate) stop_signal: Option<String>,
+    /// Paths; what they map to says nothing.
+    #[serde(default)]
+    pub(crate) volumes: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 impl ConfigFile {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -34,6 +34,8 @@ struct Waiting {
 /// A connection to a shim.
 pub(crate) struct Link {
     socket: AsyncFd<OwnedFd>,
+    /// What the shim speaks; set by its greeting.
+    version: OnceLock<u32>,
     waiting: Mutex<Waiting>,
     /// Packets of one request must not mix with another's.
     sending: tokio::sync::Mutex<()>,
@@ -70,6 +72,7 @@ impl Link {
         net::connect(&socket, &net::SocketAddrUnix::new(path)?)?;
         let link = Arc::new(Self {
             socket: crate::sys::watch(socket, Interest::READABLE | Interest::WRITABLE)?,
+            version: OnceLock::new(),
             waiting: Mutex::new(Waiting { next: 1, calls: Some(HashMap::new()) }),
             sending: tokio::sync::Mutex::new(()),
         });
@@ -77,13 +80,19 @@ impl Link {
         let Reply::Hello(hello) = reply else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the shim did not greet"));
         };
-        if hello.version != shim::VERSION {
+        if !(shim::OLDEST..=shim::VERSION).contains(&hello.version) {
             let text = format!("the shim speaks version {}, this is {}", hello.version, shim::VERSION);
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
+        link.version.get_or_init(|| hello.version);
         let (events, receiver) = mpsc::unbounded_channel();
         tokio::spawn(link.clone().dispatch(events));
         Ok((link, hello, receiver))
+    }
+
+    /// The version of the messages that the shim understands.
+    pub(crate) fn version(&self) -> u32 {
+        self.version.get().copied().unwrap_or(shim::OLDEST)
     }
 
     async fn dispatch(self: Arc<Self>, events: mpsc::UnboundedSender<Reply>) {

@@ -3,10 +3,11 @@
 //! Invariant: all choices are made here, in the daemon; the shim only carries them out. Absent: cgroup limits, which
 //! are applied before.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use shim::{Fd, Op, Process};
 
@@ -43,6 +44,8 @@ impl Bundle {
 /// What of the sandbox and machine matters for a container's root.
 pub(crate) struct Surroundings<'a> {
     pub(crate) host_ipc: bool,
+    /// The version that the sandbox's shim speaks.
+    pub(crate) shim: u32,
     pub(crate) layout: Layout,
     /// Where the host has its v2 tree.
     pub(crate) v2: Option<&'a Path>,
@@ -89,13 +92,15 @@ pub(crate) fn steps(
     if make_dev {
         device_steps(spec, &mut ops)?;
     }
-    // Upper directories first, so that they do not cover what lies below them.
-    let mut volumes: Vec<_> = spec.mounts.iter().collect();
-    volumes.sort_by_key(|mount| mount.target.components().count());
-    for volume in volumes {
-        let (tree, dir) = rootfs::volume(volume)?;
-        let target = volume.target.to_string_lossy().into_owned();
-        ops.push(Op::Attach { mount: bundle.add(tree), target, dir });
+    for (target, volume) in volumes(spec, around.shim) {
+        let target = target.to_string_lossy().into_owned();
+        ops.push(match volume {
+            Some(volume) => {
+                let (tree, dir) = rootfs::volume(volume)?;
+                Op::Attach { mount: bundle.add(tree), target, dir }
+            }
+            None => Op::Keep { target },
+        });
     }
     if spec.working_dir.len() > 1 {
         ops.push(Op::Dir { target: spec.working_dir.clone(), mode: 0o755 });
@@ -103,6 +108,33 @@ pub(crate) fn steps(
     ops.extend(spec.readonly_paths.iter().map(|path| Op::ReadOnly { target: path.clone() }));
     ops.extend(spec.masked_paths.iter().map(|path| Op::Mask { target: path.clone() }));
     Ok(ops)
+}
+
+/// Where volumes go, the Pod's and (without a mount) the image's: upper directories first, so that they do not cover
+/// what lies below them. A shim of `version` may not know those of images.
+fn volumes(spec: &ContainerSpec, version: u32) -> Vec<(PathBuf, Option<&crate::Mount>)> {
+    let mut all: Vec<_> = spec.mounts.iter().map(|mount| (mount.target.clone(), Some(mount))).collect();
+    if version >= shim::HAS_KEEP {
+        let taken: BTreeSet<PathBuf> = all.iter().map(|(target, _)| cleaned(target)).collect();
+        let of_image: BTreeSet<PathBuf> = spec.volumes.iter().map(|path| cleaned(Path::new(path))).collect();
+        all.extend(of_image.difference(&taken).map(|target| (target.clone(), None)));
+    }
+    all.sort_by_key(|(target, _)| target.components().count());
+    all
+}
+
+/// A path in the container from its root on, without `.` and `..`, links not looked at.
+fn cleaned(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            // At the root it stays there.
+            Component::ParentDir => drop(out.pop()),
+            _ => {}
+        }
+    }
+    out
 }
 
 fn shm(host_ipc: bool, bundle: &mut Bundle) -> Result<Op, RuntimeError> {
@@ -303,5 +335,28 @@ pub(crate) fn process(
         tty: spec.tty,
         rows: 0,
         cols: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_its_volumes_where_the_pod_has_none() {
+        let mount = |target: &str| crate::Mount { target: target.into(), ..crate::Mount::default() };
+        let spec = ContainerSpec {
+            mounts: vec![mount("/a/b/"), mount("/c")],
+            volumes: ["/a", "/a/./b", "x/../d/e", "/../d/e/", "/c/f", "/c"].map(str::to_owned).to_vec(),
+            ..ContainerSpec::default()
+        };
+        let names = |version| -> Vec<(String, bool)> {
+            let all = volumes(&spec, version);
+            all.iter().map(|(target, of)| (target.display().to_string(), of.is_none())).collect()
+        };
+        let of = |path: &str, image| (path.to_owned(), image);
+        let want = [of("/c", false), of("/a", true), of("/a/b/", false), of("/c/f", true), of("/d/e", true)];
+        assert_eq!(names(shim::HAS_KEEP), want);
+        assert_eq!(names(shim::OLDEST), [of("/c", false), of("/a/b/", false)]);
     }
 }

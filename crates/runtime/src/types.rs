@@ -183,6 +183,10 @@ pub struct ContainerSpec {
     pub working_dir: String,
     /// Bind mounts in order.
     pub mounts: Vec<Mount>,
+    /// Paths of the image that stay writable in a read-only root; made if missing, ignored where something of `mounts`
+    /// is. What is written there is the container's, as the rest of its root.
+    #[serde(default)]
+    pub volumes: Vec<String>,
     /// Devices: host path, container path, permissions (`rwm`).
     pub devices: Vec<(PathBuf, PathBuf, String)>,
     /// Log file, relative to the sandbox's log directory.

@@ -10,7 +10,13 @@ mod wire;
 pub use wire::{Decode, Encode, Malformed, Reader};
 
 /// Version of the messages below.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The oldest version that a daemon speaks: what it has is as in [`VERSION`], but [`Op::Keep`] is not in it.
+pub const OLDEST: u32 = 1;
+
+/// The version that has [`Op::Keep`].
+pub const HAS_KEEP: u32 = 2;
 
 /// The shim's listening socket is inherited at this number.
 pub const LISTEN_FD: i32 = 3;
@@ -243,6 +249,12 @@ pub enum Op {
         /// Where.
         target: String,
     },
+    /// Binds what the root itself has at a path, before any other step, onto that path: a mount of its own, which a
+    /// read-only root leaves writable. What is missing is made as a directory.
+    Keep {
+        /// Where.
+        target: String,
+    },
 }
 
 /// What the daemon asks.
@@ -301,6 +313,7 @@ wire::choice!(Op {
     6 => Mask { target },
     7 => ReadOnly { target },
     8 => Lock { target },
+    9 => Keep { target },
 });
 
 wire::choice!(Request {

@@ -55,7 +55,8 @@ pub(crate) fn enter(start: &Start, fds: &[OwnedFd], pid_namespace: Option<RawFd>
     };
     let below = sys::open("/", libc::O_PATH | libc::O_DIRECTORY).map_err(say)?;
     sys::move_mount(root, below.as_raw_fd()).map_err(say)?;
-    let mut steps = Steps { root, fds, pid_namespace, shm, hidden: None, proc: None, sys: None };
+    let kept = kept(root, &start.ops)?.into_iter();
+    let mut steps = Steps { root, fds, pid_namespace, shm, kept, hidden: None, proc: None, sys: None };
     for op in &start.ops {
         steps.apply(op)?;
     }
@@ -66,11 +67,27 @@ pub(crate) fn enter(start: &Start, fds: &[OwnedFd], pid_namespace: Option<RawFd>
     sys::fchdir(root).and_then(|()| sys::pivot_here()).map_err(|error| failure("pivot_root", "/", error))
 }
 
+/// The root's own directories for the steps that keep them, taken while nothing covers any of it.
+fn kept(root: RawFd, ops: &[Op]) -> Result<Vec<OwnedFd>, Failure> {
+    let targets = ops.iter().filter_map(|op| match op {
+        Op::Keep { target } => Some(target),
+        _ => None,
+    });
+    let copy = |target: &String| {
+        make(root, target, true, 0o755)
+            .and_then(|place| sys::open_tree(place.as_raw_fd(), "", false))
+            .map_err(|error| failure("make volume", target, error))
+    };
+    targets.map(copy).collect()
+}
+
 struct Steps<'a> {
     root: RawFd,
     fds: &'a [OwnedFd],
     pid_namespace: Option<RawFd>,
     shm: Option<OwnedFd>,
+    /// In the order of their steps.
+    kept: std::vec::IntoIter<OwnedFd>,
     /// What is mounted at /proc and /sys.
     proc: Option<OwnedFd>,
     sys: Option<OwnedFd>,
@@ -87,6 +104,10 @@ impl Steps<'_> {
                     .map_err(|error| failure(&["mount ", fs, " at"].concat(), target, error))
             }
             Op::Attach { mount, target, dir } => self.attach(mount, target, *dir),
+            Op::Keep { target } => {
+                let kept = self.kept.next().ok_or_else(|| failure("mount at", target, libc::EBADF))?;
+                self.cover(kept.as_raw_fd(), target, true)
+            }
             Op::Shm { target } => self
                 .place(target, true)
                 .and_then(|place| {
@@ -167,17 +188,23 @@ impl Steps<'_> {
 
     fn attach(&mut self, mount: &Fd, target: &str, dir: bool) -> Result<(), Failure> {
         let say = |error| failure("mount at", target, error);
+        let mount = fd_of(self.fds, mount).map_err(say)?;
+        self.cover(mount, target, dir)?;
+        self.remember(target, sys::dup(mount).map_err(say)?);
+        Ok(())
+    }
+
+    /// Attaches a mount where one may be.
+    fn cover(&self, mount: RawFd, target: &str, dir: bool) -> Result<(), Failure> {
+        let say = |error| failure("mount at", target, error);
         if matches!(clean(target).as_str(), "/proc" | "/sys" | "/dev") {
             self.be_ordinary("bind", target)?;
         }
         let place = self.place(target, dir).map_err(say)?;
-        let mount = fd_of(self.fds, mount).map_err(say)?;
         if let Some(why) = self.must_not_cover(&place, mount, target).map_err(say)? {
             return Err(["\"", target, "\" cannot be mounted because it ", why].concat());
         }
-        sys::move_mount(mount, place.as_raw_fd()).map_err(say)?;
-        self.remember(target, sys::dup(mount).map_err(say)?);
-        Ok(())
+        sys::move_mount(mount, place.as_raw_fd()).map_err(say)
     }
 
     /// runc's rule, asked of the place itself: links and `..` lead to it too. A name that is a link to one of the files

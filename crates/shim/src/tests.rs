@@ -10,6 +10,7 @@ fn samples() -> Vec<Request> {
             Op::Mount { fs: "proc".into(), options: vec![], attr: 14, target: "/proc".into() },
             Op::Node { target: "/dev/null".into(), mode: 0o20666, dev: 0x103, uid: 0, gid: 0 },
             Op::Mask { target: "/proc/kcore".into() },
+            Op::Keep { target: "/var/lib/data".into() },
         ],
         process: Process {
             args: vec!["a".into(), "ü".into()],

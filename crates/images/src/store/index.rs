@@ -64,6 +64,7 @@ impl Images {
             working_dir: text(&record.config.working_dir),
             user: text(&record.config.user),
             stop_signal: text(&record.config.stop_signal),
+            volumes: record.config.volumes.iter().flatten().map(|(path, _)| path.clone()).collect(),
             layers: record.layers.iter().rev().map(|layer| self.layer_fs(layer)).collect(),
         }
     }

@@ -100,6 +100,7 @@ async fn every_form_gives_the_same_layers() {
         (found.user.as_str(), found.working_dir.as_str(), found.stop_signal.as_str()),
         ("7", "/w", "SIGINT")
     );
+    assert_eq!(found.volumes, ["/b", "/data"]);
     for reference in [&id[7..], &id[7..19], "busybox:1", "docker.io/library/busybox:1"] {
         assert_eq!(images.resolve(reference).map(|i| i.id).as_deref(), Some(&*id), "{reference}");
     }

@@ -47,7 +47,8 @@ pub(crate) fn image(architecture: &str, layers: Vec<Vec<u8>>) -> Made {
     let diff_ids: Vec<String> = layers.iter().map(|layer| digest(layer)).collect();
     let config = json!({
         "architecture": architecture, "os": "linux",
-        "config": {"Cmd": ["sh"], "Env": ["A=b"], "User": "7", "WorkingDir": "/w", "Entrypoint": null, "StopSignal": "SIGINT"},
+        "config": {"Cmd": ["sh"], "Env": ["A=b"], "User": "7", "WorkingDir": "/w", "Entrypoint": null, "StopSignal": "SIGINT",
+                   "Volumes": {"/data": {}, "/b": null}},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
     Made { config: config.to_string().into_bytes(), layers }

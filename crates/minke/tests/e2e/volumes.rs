@@ -160,3 +160,45 @@ fn variables_from_files_and_images_as_volumes() {
         events.wait().expect("wait");
     });
 }
+
+const OF_IMAGE: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: kept}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: c
+      image: kept:1
+      imagePullPolicy: Never
+      securityContext: {readOnlyRootFilesystem: true}
+      command:
+        - sh
+        - -c
+        - |
+          head -1 /etc/passwd | cut -d: -f1; echo written > /etc/w && cat /etc/w
+          grep -c -w kept /etc/hosts; touch /new/deep/x && ls /new/deep
+          touch /new/x 2>/dev/null || echo refused
+"#;
+
+#[test]
+fn those_of_an_image_are_written_in_a_read_only_root() {
+    isolated("volumes::those_of_an_image_are_written_in_a_read_only_root", || {
+        let cluster = Cluster::up(&[]);
+        let mut image = xtask::kit::image::busybox().expect("busybox-static");
+        let mut config: serde_json::Value = serde_json::from_slice(&image.config).expect("JSON");
+        config["config"]["Volumes"] = serde_json::json!({"/etc": {}, "/new/deep": {}});
+        image.config = serde_json::to_vec(&config).expect("JSON");
+        let archive = cluster.dir.path().join("kept.tar");
+        xtask::kit::image::save(&image, &["kept:1"], &archive).expect("an archive");
+        let data = cluster.data();
+        let path = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+        let imported =
+            cluster.minke(&["image", "import", &path(&archive), "--data-dir", &path(&data)]).output();
+        let imported = imported.expect("minke");
+        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        cluster.apply(OF_IMAGE);
+        cluster.wait("jsonpath={.status.phase}=Succeeded", "pod/kept");
+        assert_eq!(cluster.kubectl(&["logs", "kept"]), "root\nwritten\n1\nx\nrefused\n");
+    });
+}

@@ -68,6 +68,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<ContainerSpec, ConfigError> {
         env: variables(image, inputs.env, container, pod),
         working_dir: if working_dir.is_empty() { "/".to_owned() } else { working_dir },
         mounts: inputs.mounts,
+        volumes: image.volumes.clone(),
         devices: Vec::new(),
         log_path: PathBuf::from(&container.name).join(format!("{}.log", inputs.attempt)),
         stdin: container.stdin == Some(true),

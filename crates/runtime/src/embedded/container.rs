@@ -86,8 +86,8 @@ pub(super) async fn start(shared: &Arc<Shared>, container: &Arc<Container>) -> R
     }
     let link = container.sandbox.link()?;
     let target = target_pid(shared, container)?;
-    let (with, container_for_plan) = (shared.clone(), container.clone());
-    let prepared = blocking(move || prepare(&with, &container_for_plan, target)).await;
+    let (with, container_for_plan, version) = (shared.clone(), container.clone(), link.version());
+    let prepared = blocking(move || prepare(&with, &container_for_plan, target, version)).await;
     let (start, bundle, identity) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return Err(not_started(container, error)),
@@ -140,6 +140,7 @@ fn prepare(
     shared: &Shared,
     container: &Container,
     target: Option<i32>,
+    version: u32,
 ) -> Result<(Start, Bundle, Identity), RuntimeError> {
     let spec = &container.spec;
     let log = container.log_path();
@@ -154,6 +155,7 @@ fn prepare(
     let handles = shared.cgroups.prepare(&cgroup, &container.record().resources, rules.as_deref())?;
     let around = plan::Surroundings {
         host_ipc: container.sandbox.record.host_ipc,
+        shim: version,
         layout: shared.cgroups.layout(),
         v2: shared.cgroups.v2(),
         v1: shared.cgroups.v1_directories(&cgroup)?,

@@ -122,5 +122,5 @@ pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, RuntimeError> 
 pub(super) fn exit_record(container_dir: &Path) -> Option<shim::ContainerState> {
     let bytes = fs::read(container_dir.join("exit")).ok()?;
     let (version, state) = shim::unframe(&bytes).ok()?;
-    (version == shim::VERSION).then_some(state)
+    (shim::OLDEST..=shim::VERSION).contains(&version).then_some(state)
 }

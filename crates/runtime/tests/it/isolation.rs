@@ -201,6 +201,49 @@ pub async fn mounts(kit: Kit) {
     rustix::mount::unmount(source.join("sub"), rustix::mount::UnmountFlags::empty()).unwrap();
 }
 
+/// They hold the image's files, can be written in a read-only root, and end with the container; a Pod's volume goes first,
+/// and no link of the image leads out of the root.
+pub async fn volumes_of_an_image(kit: Kit) {
+    let sandbox = kit.sandbox().await;
+    let (layer, pod) = (kit.dir.join("image"), kit.dir.join("pod"));
+    for dir in ["data", "real", "both/deep", "proc"] {
+        std::fs::create_dir_all(layer.join(dir)).unwrap();
+    }
+    std::fs::create_dir_all(pod.join("deep")).unwrap();
+    for (file, text) in [("data/seed", "seed "), ("real/seed", "real "), ("both/deep/seed", "image ")] {
+        std::fs::write(layer.join(file), text).unwrap();
+    }
+    std::fs::write(pod.join("seed"), "pod ").unwrap();
+    std::os::unix::fs::symlink("/../real", layer.join("link")).unwrap();
+    std::os::unix::fs::symlink("proc/sys", layer.join("bad")).unwrap();
+    let with = |volumes: &'static [&str]| {
+        let (layer, source) = (layer.clone(), pod.clone());
+        move |spec: &mut runtime::ContainerSpec| {
+            spec.layers.insert(0, layer);
+            spec.read_only_rootfs = true;
+            spec.volumes = list(volumes);
+            spec.mounts.push(Mount { source, target: "/both".into(), ..Mount::default() });
+        }
+    };
+    let volumes = &["/data", "new/deep", "/link", "/both", "/both/deep", "/sys/fs/cgroup"];
+    let script = "for d in /data /real /both /both/deep; do cat $d/seed; echo w > $d/w; done; touch /new/deep/x \
+        /sys/fs/cgroup/x; ls -A /both/deep /new/deep; ! touch /x /new/x /etc/x 2>/dev/null && echo end";
+    let want = "seed real pod image /both/deep:\nseed\nw\n\n/new/deep:\nx\nend\n";
+    for _ in 0..2 {
+        assert_eq!(kit.script(&sandbox, with(volumes), script).await, want);
+    }
+    assert!(pod.join("w").exists() && !pod.join("deep/w").exists());
+    assert!(!layer.join("data/w").exists(), "the image is as it was");
+    for (volume, why) in [("/bad", "inside /proc"), ("/proc/x", "/proc/x"), ("/", "is the root")] {
+        let mut spec = container(&["true"]);
+        with(&[])(&mut spec);
+        spec.volumes = vec![volume.to_owned()];
+        let id = kit.create(&sandbox, spec).await;
+        let error = kit.rt().start_container(&id).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{volume}: {error}");
+    }
+}
+
 /// Links in an image never lead a mount, a user file or a log out of its root.
 pub async fn links_do_not_escape(kit: Kit) {
     let sandbox = kit.sandbox().await;

@@ -45,7 +45,7 @@ const TESTS: &[Test] = tests![
     streams: exec_collects, exec_times_out, exec_with_stdin, exec_terminal, attach_stdin_once, attach_leaves_nothing, attach_slowly,
         attach_terminal;
     isolation: oom_killed, ipc_is_the_pods, process_namespaces, privileges, seccomp_filters, masked_and_read_only,
-        mounts, links_do_not_escape, limits_and_stats, groups_made_at_once, log_rotation, connects_inside, sysctls_and_devices;
+        mounts, volumes_of_an_image, links_do_not_escape, limits_and_stats, groups_made_at_once, log_rotation, connects_inside, sysctls_and_devices;
     boundary: directories_of_the_host, programs_of_the_host, execs_hold_nothing, system_mounts_are_no_links,
         proc_is_not_covered, null_is_our_own, masks_are_null, keyrings, frozen_containers_end, closed_directories,
         timed_out_scripts_stop, pause_can_only_wait, cgroup_options_stay, unknown_capabilities, logs_follow_no_links;

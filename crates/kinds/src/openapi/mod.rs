@@ -1,7 +1,7 @@
 //! OpenAPI documents, made on demand from the schema table and the table of kinds.
 //!
-//! Invariant: only what is served appears in paths. Deliberately absent: descriptions, the deprecated `/watch/` paths, and
-//! the protobuf form of the v3 documents.
+//! Invariant: only what is served appears in paths. Deliberately absent: descriptions, enums, the paths that list
+//! groups, and the protobuf form of the v3 documents.
 
 mod gnostic;
 mod paths;
@@ -35,7 +35,7 @@ impl Dialect {
 /// group-versions are skipped.
 #[must_use]
 pub fn v3(group: &str, version: &str, kinds: &[&Kind]) -> Value {
-    let served = group_versions(kinds);
+    let served = BTreeSet::from([("", "v1"), (group, version)]);
     let own: Vec<&Kind> =
         kinds.iter().copied().filter(|k| k.group == group && k.version == version).collect();
     let (paths, names) = paths::all(&own, Dialect::V3);

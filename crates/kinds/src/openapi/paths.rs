@@ -1,8 +1,9 @@
 //! Paths and operations of every kind: what a client may call, with which query parameters.
 //!
-//! Invariant: derived from a kind's verbs and subresources alone. Deliberately absent: `/watch/` paths.
+//! Invariant: derived from a kind's verbs and subresources alone; what every operation of a path takes stands at the path
+//! itself. Deliberately absent: the paths that list groups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -34,6 +35,7 @@ const LIST: &[Parameter] = &[
     ("resourceVersion", "string"),
     ("resourceVersionMatch", "string"),
     ("sendInitialEvents", "boolean"),
+    ("shardSelector", "string"),
     ("timeoutSeconds", "integer"),
     ("watch", "boolean"),
 ];
@@ -54,7 +56,7 @@ struct Operation<'k> {
     method: &'static str,
     /// First word of the operation's id, e.g. `read`.
     verb: &'static str,
-    /// `x-kubernetes-action`.
+    /// `x-kubernetes-action`; empty where nothing is done to an object.
     action: &'static str,
     /// Rest of the id.
     subject: String,
@@ -70,17 +72,33 @@ struct Operation<'k> {
 
 /// All paths, and the names of the types they use.
 pub(super) fn all(kinds: &[&Kind], dialect: Dialect) -> (Map<String, Value>, BTreeSet<String>) {
-    let mut writer = Writer { dialect, paths: Map::new(), names: BTreeSet::new() };
+    let mut writer = Writer { dialect, paths: BTreeMap::new(), names: BTreeSet::new() };
     for kind in kinds {
+        writer.group_version(kind);
         writer.kind(kind);
+        if kind.verbs.contains(&"watch") {
+            writer.old_watches(kind);
+        }
     }
-    (writer.paths, writer.names)
+    let paths = writer.paths.iter().map(|(path, item)| (path.clone(), writer.item(path, item))).collect();
+    (paths, writer.names)
 }
 
-struct Writer {
+struct Writer<'k> {
     dialect: Dialect,
-    paths: Map<String, Value>,
+    paths: BTreeMap<String, Item<'k>>,
     names: BTreeSet<String>,
+}
+
+/// One path before it is written.
+struct Item<'k> {
+    tag: String,
+    operations: Vec<Operation<'k>>,
+}
+
+fn base(kind: &Kind) -> String {
+    let root = if kind.group.is_empty() { "/api" } else { "/apis" };
+    format!("{root}/{}", kind.api_version())
 }
 
 /// `CoreV1`, `RbacAuthorizationV1`.
@@ -110,13 +128,41 @@ fn meta(kind: &str) -> String {
     format!("{META}.{kind}")
 }
 
-impl Writer {
-    fn kind(&mut self, kind: &Kind) {
-        let base = if kind.group.is_empty() {
-            format!("/api/{}", kind.version)
-        } else {
-            format!("/apis/{}/{}", kind.group, kind.version)
-        };
+impl<'k> Writer<'k> {
+    /// The path that lists the resources of a kind's group and version.
+    fn group_version(&mut self, kind: &'k Kind) {
+        let path = format!("{}/", base(kind));
+        if !self.paths.contains_key(&path) {
+            let answer = Some(meta("APIResourceList"));
+            let subject = format!("{}APIResources", id_prefix(kind.group, kind.version));
+            let list = operation(("get", "get", ""), (kind.group, kind.version, ""), answer);
+            self.put(&path, kind, Operation { subject, ..list });
+        }
+    }
+
+    /// The paths that watch without a parameter that says so: deprecated, and served.
+    fn old_watches(&mut self, kind: &'k Kind) {
+        let (base, prefix) = (base(kind), id_prefix(kind.group, kind.version));
+        let (place, spaced) =
+            if kind.namespaced { ("/namespaces/{namespace}", "Namespaced") } else { ("", "") };
+        let list = format!("{base}/watch{place}/{}", kind.plural);
+        let mut watches = vec![
+            (format!("{list}/{{name}}"), "watch", format!("{prefix}{spaced}{}", kind.kind)),
+            (list, "watchlist", format!("{prefix}{spaced}{}List", kind.kind)),
+        ];
+        if kind.namespaced {
+            let subject = format!("{prefix}{}ListForAllNamespaces", kind.kind);
+            watches.push((format!("{base}/watch/{}", kind.plural), "watchlist", subject));
+        }
+        for (path, action, subject) in watches {
+            let gvk = (kind.group, kind.version, kind.kind);
+            let watch = operation(("get", "watch", action), gvk, Some(meta("WatchEvent")));
+            self.put(&path, kind, Operation { subject, parameters: LIST.to_vec(), ..watch });
+        }
+    }
+
+    fn kind(&mut self, kind: &'k Kind) {
+        let base = base(kind);
         let spaced = if kind.namespaced { "Namespaced" } else { "" };
         let list = if kind.namespaced {
             format!("{base}/namespaces/{{namespace}}/{}", kind.plural)
@@ -148,31 +194,36 @@ impl Writer {
         for sub in kind.subresources {
             let path = format!("{one}/{}", sub.name);
             for verb in sub.verbs {
-                let subject = format!("{prefix}{spaced}{}{}", kind.kind, capital(sub.name));
-                for operation in sub_operations(kind, sub, verb, &subject) {
-                    self.put(&path, kind, operation);
-                }
+                let subject = format!("{spaced}{}{}", kind.kind, capital(sub.name));
+                self.put(&path, kind, sub_operation(kind, sub, verb, &prefix, &subject));
             }
         }
     }
 
-    fn put(&mut self, path: &str, kind: &Kind, operation: Operation<'_>) {
+    fn put(&mut self, path: &str, kind: &Kind, operation: Operation<'k>) {
         for name in operation.answer.iter().chain(operation.body.iter().map(|(name, _)| name)) {
             self.names.insert(name.clone());
         }
-        if !self.paths.contains_key(path) {
-            let parameters = self.path_parameters(path);
-            self.paths.insert(path.to_owned(), json!({"parameters": parameters}));
-        }
-        let method = operation.method;
-        let value = match self.dialect {
-            Dialect::V2 => self.operation_v2(kind, operation),
-            Dialect::V3 => self.operation_v3(kind, operation),
-        };
-        self.paths[path][method] = value;
+        let new = || Item { tag: tag(kind.group, kind.version), operations: Vec::new() };
+        self.paths.entry(path.to_owned()).or_insert_with(new).operations.push(operation);
     }
 
-    fn path_parameters(&self, path: &str) -> Value {
+    /// A path with its operations; what all of them take is said once.
+    fn item(&self, path: &str, item: &Item<'_>) -> Value {
+        let takes = |p: &Parameter| item.operations.iter().all(|o| o.parameters.contains(p));
+        let first = item.operations.first().map_or(&[][..], |o| &o.parameters);
+        let common: Vec<Parameter> = first.iter().copied().filter(takes).collect();
+        let mut out = json!({"parameters": self.path_parameters(path, &common, item)});
+        for operation in &item.operations {
+            out[operation.method] = match self.dialect {
+                Dialect::V2 => self.operation_v2(&item.tag, operation, &common),
+                Dialect::V3 => self.operation_v3(&item.tag, operation, &common),
+            };
+        }
+        out
+    }
+
+    fn path_parameters(&self, path: &str, common: &[Parameter], item: &Item<'_>) -> Value {
         let named = ["name", "namespace"].into_iter().filter(|n| path.contains(&format!("{{{n}}}")));
         let mut out: Vec<Value> = named
             .map(|name| {
@@ -181,7 +232,9 @@ impl Writer {
                 parameter
             })
             .collect();
-        out.push(self.parameter("query", PRETTY));
+        let pretty = item.operations.iter().any(|o| !["", "connect"].contains(&o.action));
+        let query = common.iter().copied().chain(pretty.then_some(PRETTY));
+        out.extend(query.map(|parameter| self.parameter("query", parameter)));
         out.into()
     }
 
@@ -192,33 +245,40 @@ impl Writer {
         }
     }
 
-    fn common(&self, kind: &Kind, operation: &Operation<'_>) -> Value {
+    fn common(&self, tag: &str, operation: &Operation<'_>, common: &[Parameter]) -> Value {
         let (group, version, name) = operation.gvk;
-        let parameters: Vec<Value> =
-            operation.parameters.iter().map(|p| self.parameter("query", *p)).collect();
-        json!({
+        let own = operation.parameters.iter().filter(|p| !common.contains(p));
+        let parameters: Vec<Value> = own.map(|p| self.parameter("query", *p)).collect();
+        let mut out = json!({
             "operationId": format!("{}{}", operation.verb, operation.subject),
             "parameters": parameters,
-            "tags": [tag(kind.group, kind.version)],
-            "x-kubernetes-action": operation.action,
-            "x-kubernetes-group-version-kind": gvk(group, version, name),
-        })
+            "tags": [tag],
+        });
+        if !operation.action.is_empty() {
+            out["x-kubernetes-action"] = operation.action.into();
+            out["x-kubernetes-group-version-kind"] = gvk(group, version, name);
+        }
+        out
     }
 
     fn answer_schema(&self, operation: &Operation<'_>) -> Value {
         operation.answer.as_ref().map_or_else(|| json!({"type": "string"}), |n| self.dialect.reference(n))
     }
 
-    fn operation_v2(&self, kind: &Kind, operation: Operation<'_>) -> Value {
-        let mut out = self.common(kind, &operation);
-        let schema = self.answer_schema(&operation);
+    fn operation_v2(&self, tag: &str, operation: &Operation<'_>, common: &[Parameter]) -> Value {
+        let mut out = self.common(tag, operation, common);
+        let schema = self.answer_schema(operation);
         for code in operation.codes {
             out["responses"][code] = json!({"description": description(code), "schema": schema});
         }
         out["responses"]["401"] = json!({"description": "Unauthorized"});
         out["schemes"] = json!(["https"]);
-        out["consumes"] = if operation.action == "patch" { json!(PATCH_MEDIA) } else { json!(["*/*"]) };
-        out["produces"] = answer_media(&operation).into();
+        out["consumes"] = match operation.action {
+            "patch" => json!(PATCH_MEDIA),
+            "" => json!(MEDIA),
+            _ => json!(["*/*"]),
+        };
+        out["produces"] = answer_media(operation).into();
         if let (Some((body, required)), Some(parameters)) =
             (&operation.body, out["parameters"].as_array_mut())
         {
@@ -231,14 +291,14 @@ impl Writer {
         out
     }
 
-    fn operation_v3(&self, kind: &Kind, operation: Operation<'_>) -> Value {
-        let mut out = self.common(kind, &operation);
-        let schema = self.answer_schema(&operation);
+    fn operation_v3(&self, tag: &str, operation: &Operation<'_>, common: &[Parameter]) -> Value {
+        let mut out = self.common(tag, operation, common);
+        let schema = self.answer_schema(operation);
         let content = |media: &[&str], schema: &Value| -> Value {
             Value::Object(media.iter().map(|m| ((*m).to_owned(), json!({"schema": schema}))).collect())
         };
         for code in operation.codes {
-            let media = answer_media(&operation);
+            let media = answer_media(operation);
             out["responses"][code] =
                 json!({"description": description(code), "content": content(&media, &schema)});
         }
@@ -259,7 +319,7 @@ fn answer_media(operation: &Operation<'_>) -> Vec<&'static str> {
     match (&operation.answer, operation.action) {
         (None, "connect") => vec!["*/*"],
         (None, _) => vec!["text/plain"],
-        (Some(_), "list") => MEDIA.iter().chain(WATCH_MEDIA).copied().collect(),
+        (Some(_), "list" | "watch" | "watchlist") => MEDIA.iter().chain(WATCH_MEDIA).copied().collect(),
         (Some(_), _) => MEDIA.to_vec(),
     }
 }
@@ -351,20 +411,26 @@ fn object_operation<'k>(verb: &str, gvk: (&'k str, &'k str, &'k str), own: Optio
     }
 }
 
-fn sub_operations<'k>(kind: &'k Kind, sub: &'k Subresource, verb: &str, subject: &str) -> Vec<Operation<'k>> {
+fn sub_operation<'k>(
+    kind: &'k Kind,
+    sub: &'k Subresource,
+    verb: &str,
+    prefix: &str,
+    subject: &str,
+) -> Operation<'k> {
     let (group, version) = sub.group_version.unwrap_or((kind.group, kind.version));
     let gvk = (group, version, sub.kind);
     if CONNECT.contains(&sub.name) {
         let (method, verb) = match verb {
-            "create" => ("post", "connectPost"),
-            "update" => ("put", "connectPut"),
-            "patch" => ("patch", "connectPatch"),
-            "delete" => ("delete", "connectDelete"),
-            _ => ("get", "connectGet"),
+            "create" => ("post", "Post"),
+            "update" => ("put", "Put"),
+            "patch" => ("patch", "Patch"),
+            "delete" => ("delete", "Delete"),
+            _ => ("get", "Get"),
         };
-        let connect = operation((method, verb, "connect"), gvk, None);
-        return vec![Operation { subject: subject.to_owned(), ..connect }];
+        let connect = operation((method, "connect", "connect"), gvk, None);
+        return Operation { subject: format!("{prefix}{verb}{subject}"), ..connect };
     }
     let own = if sub.name == "log" { None } else { type_name(group, version, sub.kind) };
-    vec![Operation { subject: subject.to_owned(), ..object_operation(verb, gvk, own) }]
+    Operation { subject: format!("{prefix}{subject}"), ..object_operation(verb, gvk, own) }
 }

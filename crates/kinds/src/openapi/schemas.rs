@@ -151,8 +151,8 @@ impl Document<'_> {
                 self.pending.push(s.name().to_owned());
                 self.dialect.reference(s.name())
             }
-            Shape::List(item) => json!({"type": "array", "items": self.element(item)}),
-            Shape::Map(value) => json!({"type": "object", "additionalProperties": self.element(value)}),
+            Shape::List(item) => json!({"type": "array", "items": self.schema(item)}),
+            Shape::Map(value) => json!({"type": "object", "additionalProperties": self.schema(value)}),
             Shape::Scalar(scalar) => {
                 if let Some(name) = special_name(scalar) {
                     self.specials.insert(name.to_owned(), special_schema(scalar, self.dialect));
@@ -167,15 +167,6 @@ impl Document<'_> {
                     _ => json!({"type": "string"}),
                 }
             }
-        }
-    }
-
-    fn element(&mut self, ty: TypeRef<'_>) -> Value {
-        let schema = self.schema(ty);
-        match (self.dialect, ty.shape()) {
-            (Dialect::V3, Shape::Struct(_)) => json!({"allOf": [schema], "default": {}}),
-            (Dialect::V3, Shape::Scalar(Scalar::String)) => json!({"type": "string", "default": ""}),
-            _ => schema,
         }
     }
 }

@@ -27,7 +27,7 @@ fn v3_of_core() {
         containers,
         &json!({
             "type": "array",
-            "items": {"allOf": [{"$ref": "#/components/schemas/io.k8s.api.core.v1.Container"}], "default": {}},
+            "items": {"$ref": "#/components/schemas/io.k8s.api.core.v1.Container"},
             "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
             "x-kubernetes-patch-merge-key": "name", "x-kubernetes-patch-strategy": "merge",
         })
@@ -39,6 +39,37 @@ fn v3_of_core() {
     );
     assert_eq!(schemas["io.k8s.api.core.v1.PodSpec"]["required"], json!(["containers"]));
     assert!(doc["paths"].as_object().expect("paths").keys().all(|p| p.starts_with("/api/v1/")));
+}
+
+/// What each operation takes beyond its path, the path's own parameters, and the groups of what is in every group.
+#[test]
+fn what_a_path_takes_is_said_once() {
+    let doc = v3("events.k8s.io", "v1", KINDS);
+    let names = |at: &Value| -> Vec<String> {
+        at["parameters"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|p| p["name"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let everywhere = &doc["paths"]["/apis/events.k8s.io/v1/events"];
+    assert_eq!(names(&everywhere["get"]), [""; 0]);
+    assert!(names(everywhere).contains(&"shardSelector".to_owned()));
+    let one = &doc["paths"]["/apis/events.k8s.io/v1/watch/namespaces/{namespace}/events/{name}"];
+    assert_eq!(one["get"]["operationId"], "watchEventsV1NamespacedEvent");
+    assert_eq!(one["get"]["x-kubernetes-action"], "watch");
+    let resources = &doc["paths"]["/apis/events.k8s.io/v1/"];
+    assert_eq!(resources["get"]["operationId"], "getEventsV1APIResources");
+    assert_eq!(resources["get"].get("x-kubernetes-action"), None);
+    assert_eq!(names(resources), [""; 0]);
+    let options = &doc["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"];
+    assert_eq!(
+        options["x-kubernetes-group-version-kind"],
+        json!([gvk("", "v1", "DeleteOptions"), gvk("events.k8s.io", "v1", "DeleteOptions")])
+    );
+    let exec = &v3("", "v1", KINDS)["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"];
+    assert_eq!(exec["post"]["operationId"], "connectCoreV1PostNamespacedPodExec");
 }
 
 fn references(value: &Value, out: &mut Vec<String>) {

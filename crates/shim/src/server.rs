@@ -215,7 +215,7 @@ impl Shim {
             Request::Attach(id, stdin) => return self.attach(request, &id, stdin),
             Request::Reopen(id) => self.reopen(&id),
             Request::Remove(id) => {
-                self.containers.retain(|container| container.id != id || container.running());
+                self.forget(|container| container.id == id && !container.running());
                 Ok(0)
             }
             Request::KillExec(exec) => {
@@ -339,6 +339,15 @@ impl Shim {
         }
     }
 
+    /// Drops an ended container. A client that lags may still have an end of it, whose number is the next one's.
+    fn forget(&mut self, which: impl Fn(&Container) -> bool) {
+        let Some(index) = self.containers.iter().position(which) else { return };
+        let container = self.containers.swap_remove(index);
+        for end in container.clients.iter().flat_map(|client| client.ends.iter().flatten()) {
+            self.unwatch(end.as_raw_fd());
+        }
+    }
+
     pub(crate) fn by_id(&mut self, id: &str) -> Option<&mut Container> {
         self.containers.iter_mut().find(|container| container.id == id)
     }
@@ -390,7 +399,7 @@ impl Shim {
         container.finish(status);
         let (failed, state) = (container.failed.is_some(), container.state());
         if failed {
-            self.containers.retain(|container| container.key != key);
+            self.forget(|container| container.key == key);
         } else {
             for stream in 0..2 {
                 self.flush_clients(key, stream);

@@ -43,7 +43,7 @@ const TESTS: &[Test] = tests![
         daemon_restart, exit_during_downtime, restart_while_starting, dead_shim;
     lost: shim_and_sockets, sockets_only, records, damaged_records, silent_shim, silent_shim_stopped;
     streams: exec_collects, exec_times_out, exec_with_stdin, exec_terminal, attach_stdin_once, attach_leaves_nothing, attach_slowly,
-        attach_terminal;
+        attach_outlives_removal, attach_terminal;
     isolation: oom_killed, ipc_is_the_pods, process_namespaces, privileges, seccomp_filters, masked_and_read_only,
         mounts, volumes_of_an_image, links_do_not_escape, limits_and_stats, groups_made_at_once, log_rotation, connects_inside, sysctls_and_devices;
     boundary: directories_of_the_host, programs_of_the_host, execs_hold_nothing, system_mounts_are_no_links,

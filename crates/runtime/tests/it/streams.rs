@@ -106,18 +106,21 @@ pub async fn attach_stdin_once(kit: Kit) {
     assert_eq!(kit.text("c/0.log", "stdout"), "hello\n");
 }
 
+fn open_in(process: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
 pub async fn attach_leaves_nothing(kit: Kit) {
     let sandbox = kit.sandbox().await;
     let id = kit.start(&sandbox, container(&["sleep", "1000"])).await;
     let shim = kit.rt().sandboxes().await.unwrap()[0].pid.unwrap();
-    let open = || std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
-    let before = open();
+    let before = open_in(shim);
     for _ in 0..20 {
         drop(kit.rt().attach(&id, false).await.unwrap());
     }
-    kit.until(async || (open() == before).then_some(())).await;
+    kit.until(async || (open_in(shim) == before).then_some(())).await;
     kit.rt().remove_container(&id).await.unwrap();
-    kit.until(async || (open() < before).then_some(())).await;
+    kit.until(async || (open_in(shim) < before).then_some(())).await;
 }
 
 /// A client that does not read holds the container back; nothing is lost for it or the log.
@@ -142,6 +145,31 @@ pub async fn attach_slowly(kit: Kit) {
     let expect: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
     assert!(text == expect, "{} of {} bytes", text.len(), expect.len());
     assert!(kit.text("c/0.log", "stdout") == expect);
+}
+
+/// Who has not read to the end when the container is removed is in nobody's way: whoever gets the numbers of its
+/// descriptors is watched.
+pub async fn attach_outlives_removal(kit: Kit) {
+    let sandbox = kit.sandbox().await;
+    // Slightly more than the client's pipe holds, and little enough to end with nobody reading.
+    let mut spec = container(&["sh", "-c", "read go; seq 1 48000"]);
+    spec.stdin = true;
+    let id = kit.start(&sandbox, spec).await;
+    let mut session = kit.rt().attach(&id, true).await.unwrap();
+    session.stdin.take().unwrap().write_all(b"go\n").await.unwrap();
+    assert_eq!(kit.ended(&id).await.exit_code, 0);
+    kit.rt().remove_container(&id).await.unwrap();
+    // As the first, so that the numbers are given in the same order.
+    let mut spec = container(&["sleep", "1000"]);
+    spec.stdin = true;
+    let id = kit.start(&sandbox, spec).await;
+    let shim = kit.rt().sandboxes().await.unwrap()[0].pid.unwrap();
+    let before = open_in(shim);
+    for _ in 0..3 {
+        drop(kit.rt().attach(&id, true).await.unwrap());
+        kit.until(async || (open_in(shim) == before).then_some(())).await;
+    }
+    drop(session);
 }
 
 pub async fn attach_terminal(kit: Kit) {

@@ -56,6 +56,20 @@ pub(crate) fn is_empty(v: &Value) -> bool {
     }
 }
 
+/// As Go's `%v` prints a decoded value: `map[a:1 b:[x y]]`.
+pub(crate) fn as_go(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "<nil>".to_owned(),
+        Value::Array(items) => format!("[{}]", items.iter().map(as_go).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", as_go(v))).collect();
+            format!("map[{}]", pairs.join(" "))
+        }
+        scalar => scalar.to_string(),
+    }
+}
+
 /// Whether two values are equal when absent, null and empty collections count as the same (`equality.Semantic`).
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     let nothing =

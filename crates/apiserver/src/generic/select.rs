@@ -30,7 +30,9 @@ impl Selection {
         let mut deep = false;
         for term in &fields.terms {
             let field = term.field.as_str();
-            if field == "metadata.name" || (field == "metadata.namespace" && kind.namespaced) {
+            if field == "metadata.name"
+                || (field == "metadata.namespace" && (kind.namespaced || offered.is_empty()))
+            {
                 continue;
             }
             if !offered.contains(&field) {
@@ -84,5 +86,24 @@ fn refusal(field: &str, offered: &[&str]) -> String {
         format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
     } else {
         format!("field label not supported: {field}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Upstream's plain conversion knows the field of every kind, a kind's own conversion only what it lists.
+    #[test]
+    fn the_namespace_of_what_has_none() {
+        for (version, kind, want) in [
+            ("node.k8s.io/v1", "RuntimeClass", Ok(())),
+            ("v1", "Namespace", Err("field label not supported: metadata.namespace")),
+            ("v1", "Pod", Ok(())),
+        ] {
+            let kind = kinds::by_kind(version, kind).expect("a kind");
+            let got = Selection::parse(kind, "", "metadata.namespace=z").map(|_| ()).map_err(|s| s.message);
+            assert_eq!(got, want.map_err(|e: &str| e.to_owned()), "{}", kind.kind);
+        }
     }
 }

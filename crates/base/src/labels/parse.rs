@@ -157,7 +157,12 @@ impl<'a> Parser<'a> {
                     }
                     wants_value = true;
                 }
-                (Token::Close, _) => return Ok(found),
+                (Token::Close, _) => {
+                    if found.is_empty() {
+                        found.insert(String::new());
+                    }
+                    return Ok(found);
+                }
                 (_, literal) if wants_value => {
                     return fail(format!("found '{literal}', expected: ',', ')' or identifier"));
                 }

@@ -19,6 +19,7 @@ fn parses_and_prints() {
         ("a=", "a="),
         ("a=,b", "a=,b"),
         ("a in (,)", "a="),
+        ("a in ()", "a="),
         ("a in (x,)", "a in (,x)"),
         ("in in (in)", "in=in"),
         ("a>1,a<5", "a>1,a<5"),
@@ -38,10 +39,6 @@ fn refuses() {
         ("a in (x", "unable to parse requirement: found '', expected: ',' or ')'"),
         ("!", "unable to parse requirement: found '', expected: identifier"),
         ("a=b c", "found 'c', expected: ',' or 'end of string'"),
-        (
-            "a in ()",
-            "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty",
-        ),
     ] {
         assert_eq!(Selector::parse(text).map_err(|e| e.0), Err(want.to_owned()), "{text:?}");
     }

@@ -65,6 +65,9 @@ fn read_entry(entry: &Value) -> Option<Entry> {
         "Update" => false,
         _ => return None,
     };
+    if !["", "FieldsV1"].contains(&text("fieldsType").as_str()) {
+        return None;
+    }
     let set = match entry.get("fieldsV1") {
         Some(fields) => Set::from_fields(fields)?,
         None => Set::default(),

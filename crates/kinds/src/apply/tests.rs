@@ -104,6 +104,11 @@ fn updates_take_over_what_they_change() {
     let mut same = third.clone();
     track(Some(&third), &mut same, deployment(), &by("d", "2025-01-01T00:00:00Z"));
     assert_eq!(same, third, "no change, no owner");
+    let mut strange = third.clone();
+    strange["metadata"]["managedFields"] = json!([{"manager": "z", "operation": "Apply", "apiVersion": "apps/v1",
+        "fieldsType": "Foo", "fieldsV1": {}}]);
+    track(Some(&third), &mut strange, deployment(), &by("d", T2));
+    assert_eq!(strange, third, "owners that cannot be read change nothing");
     let mut reset = third.clone();
     reset["metadata"]["managedFields"] = json!([{}]);
     track(Some(&third), &mut reset, deployment(), &by("d", T2));

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::set::{Set, shown};
 use crate::schema::{FieldRef, ListType, Scalar, Shape, StructRef, TypeRef};
+use crate::value::as_go as plain;
 
 static NULL: Value = Value::Null;
 static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
@@ -425,20 +426,6 @@ fn as_go(value: &Value) -> String {
         }
         Value::Object(_) => format!("&{{{}}}", plain(value)),
         scalar => format!("&value.valueUnstructured{{Value:{scalar}}}"),
-    }
-}
-
-/// Go's `%v`.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "<nil>".to_owned(),
-        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", plain(v))).collect();
-            format!("map[{}]", pairs.join(" "))
-        }
-        scalar => scalar.to_string(),
     }
 }
 

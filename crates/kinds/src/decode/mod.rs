@@ -26,9 +26,12 @@ pub struct Decoded {
 /// A body that cannot be an object of the type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Not JSON (or YAML), in the words of Go's `json`.
+    /// Not JSON, in the words of Go's `json`.
     #[error("{0}")]
     Syntax(String),
+    /// Not YAML.
+    #[error("yaml: {0}")]
+    Yaml(String),
     /// JSON of the wrong type, in the words of Go's `json`: `json: cannot unmarshal string into Go struct field
     /// ContainerPort.spec.containers.ports.containerPort of type int32`.
     #[error("{0}")]
@@ -52,6 +55,10 @@ impl DecodeError {
             Self::Syntax(why) => format!(
                 "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse \
                  error: {why} ({})",
+                summary(body)
+            ),
+            Self::Yaml(_) => format!(
+                "the object provided is unrecognized (must be of type {kind}): {self} ({})",
                 summary(body)
             ),
             Self::Type(_) | Self::Depth => cannot_handle(version, kind, &self.to_string()),

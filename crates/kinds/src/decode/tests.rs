@@ -273,4 +273,14 @@ fn yaml_bodies() {
     let doubled = yaml_to_json("spec:\n  nodeName: a\n  nodeName: b\n").expect("YAML");
     assert_eq!(decode(&doubled, pod()).expect("decodes").value["spec"]["nodeName"], "b");
     assert!(yaml_to_json("a: [").is_err());
+    let refused = yaml_to_json("a: b: c").expect_err("no YAML");
+    assert_eq!(
+        refused.message("v1", "Pod", b"a: b: c"),
+        "the object provided is unrecognized (must be of type Pod): yaml: mapping values are not allowed in this \
+         context (613a20623a2063)"
+    );
+    let below = yaml_to_json("x: 1\na: b: c").expect_err("no YAML");
+    assert_eq!(below.to_string(), "yaml: line 2: mapping values are not allowed in this context");
+    let several = yaml_to_json("a: 1\n---\na: 2\n").expect("its first document");
+    assert_eq!(several, br#"{"a":1}"#);
 }

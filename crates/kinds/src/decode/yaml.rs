@@ -1,7 +1,7 @@
 //! YAML bodies as JSON bytes.
 //!
-//! Invariant: one document, in YAML 1.1's reading of booleans and octals, as `sigs.k8s.io/yaml` reads it. Deliberately
-//! absent: several documents in one body, which no API request has.
+//! Invariant: the first document of a body, in YAML 1.1's reading of booleans and octals, as `sigs.k8s.io/yaml` reads it.
+//! Deliberately absent: the documents after it, which nobody asked for.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -99,11 +99,31 @@ pub(super) fn to_json(text: &str) -> Result<Vec<u8>, DecodeError> {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         legacy_octal_numbers: true,
     };
-    let Document(node) = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|e| DecodeError::Syntax(format!("yaml: {e}")))?;
+    let node = match serde_saphyr::from_str_with_options(text, options.clone()) {
+        Ok(Document(node)) => node,
+        Err(error) => match error.without_snippet() {
+            serde_saphyr::Error::MultipleDocuments { .. } => first(text, options)?,
+            other => return Err(refused(other)),
+        },
+    };
     let mut out = Vec::with_capacity(text.len());
     write(&node, &mut out);
     Ok(out)
+}
+
+/// The first of several documents.
+fn first(text: &str, options: serde_saphyr::Options) -> Result<Node<'static>, DecodeError> {
+    let all: Vec<Document> = serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|error| refused(error.without_snippet()))?;
+    Ok(all.into_iter().next().map_or(Node::Null, |Document(node)| node))
+}
+
+/// Where, if not in the first line, and why.
+fn refused(error: &serde_saphyr::Error) -> DecodeError {
+    let text = error.to_string();
+    let Some(at) = error.location() else { return DecodeError::Yaml(text) };
+    let why = text.trim_end_matches(&format!(" at line {}, column {}", at.line(), at.column()));
+    DecodeError::Yaml(if at.line() > 1 { format!("line {}: {why}", at.line()) } else { why.to_owned() })
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::PatchError;
 use super::order::{identity, partition, positions, same, weave};
 use crate::schema::{PatchStrategy, Shape, TypeRef};
+use crate::value::as_go;
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -86,11 +87,25 @@ pub(super) fn merge_map(
 
 fn unknown_directive(directive: &Value, patch: &Object) -> PatchError {
     let directive = directive.as_str().map_or_else(|| directive.to_string(), str::to_owned);
-    PatchError::Internal(format!("unknown patch type [{directive}] in map: {}", Value::Object(patch.clone())))
+    let patch = as_go(&Value::Object(patch.clone()));
+    PatchError::Internal(format!("unknown patch type [{directive}] in map: {patch}"))
 }
 
 fn no_merge_key(item: &Value, key: &str) -> PatchError {
-    PatchError::Internal(format!("map: {item} does not contain declared merge key: {key}"))
+    PatchError::Internal(format!("map: {} does not contain declared merge key: {key}", as_go(item)))
+}
+
+fn no_list(value: &Value) -> PatchError {
+    let what = match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    PatchError::Internal(format!("expected a []interface {{}}, but received a {what}"))
 }
 
 fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), PatchError> {
@@ -115,12 +130,12 @@ fn apply_orders(
     let directives: Vec<String> = patch.keys().filter(|k| k.starts_with(ORDER_PREFIX)).cloned().collect();
     for directive in directives {
         let field = directive[ORDER_PREFIX.len()..].to_owned();
-        let bad = || PatchError::Malformed("invalid patch format of setElementOrder list".to_owned());
-        let Some(Value::Array(order)) = patch.remove(&directive) else { return Err(bad()) };
+        let order = patch.remove(&directive).unwrap_or_default();
+        let Value::Array(order) = order else { return Err(no_list(&order)) };
         let list = |v: Value| match v {
             Value::Array(items) => Ok(Some(items)),
             Value::Null => Ok(None),
-            _ => Err(bad()),
+            other => Err(no_list(&other)),
         };
         let old = original.get(&field).cloned().map_or(Ok(None), list)?;
         let deleted = patch.get(&field) == Some(&Value::Null);
@@ -169,9 +184,9 @@ fn check_order(items: &[Value], order: &[Value], key: Option<&str>) -> Result<()
         if !rest.any(|o| same(o, item, key)) {
             return Err(PatchError::Internal(format!(
                 "The order in patch list:\n{}\n doesn't match {} list:\n{}\n",
-                Value::from(items),
+                as_go(&Value::from(items)),
                 ORDER_PREFIX.trim_end_matches('/'),
-                Value::from(order)
+                as_go(&Value::from(order))
             )));
         }
     }
@@ -204,7 +219,8 @@ fn merge_list(
         return Ok(merge_scalars(old, new, deletes));
     }
     if objects != old.len() + new.len() {
-        return Err(PatchError::Internal("list element types are not identical".to_owned()));
+        let lists = as_go(&Value::from(vec![old, new]));
+        return Err(PatchError::Internal(format!("list element types are not identical: {lists}")));
     }
     let item_type = meta.ty.and_then(TypeRef::element);
     let Some(key) = meta.key else {

@@ -19,6 +19,7 @@ pub(super) fn prepare_create(pod: &mut Value) {
             "status": "False",
             "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastProbeTime": null,
             "lastTransitionTime": now,
         }]);
     }
@@ -168,7 +169,9 @@ pub(super) fn field(pod: &Value, field: &str) -> String {
     };
     match field {
         "spec.hostNetwork" => crate::value::is_true(&pod["spec"]["hostNetwork"]).to_string(),
-        "status.podIP" | "status.podIPs" => ip(),
+        "status.podIP" => ip(),
+        // Offered, and never filled in.
+        "status.podIPs" => String::new(),
         _ => match field.split_once('.') {
             Some((part, name)) => text(&pod[part][name]).to_owned(),
             None => String::new(),

@@ -121,6 +121,8 @@ fn scalar(
             return Ok(());
         }
         (Scalar::Time | Scalar::MicroTime, Value::String(text)) => time(text, &mut message)?,
+        // The zero time, which as a map's value is printed.
+        (Scalar::Time | Scalar::MicroTime, Value::Null) => {}
         (Scalar::Quantity, Value::String(text)) => put_bytes(1, text.as_bytes(), &mut message),
         (Scalar::IntOrString, Value::Number(n)) => {
             put_number(1, 0, &mut message);

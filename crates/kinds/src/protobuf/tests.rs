@@ -92,7 +92,7 @@ fn special_forms() {
     );
     round_trip(
         ("policy", "v1", "PodDisruptionBudget"),
-        json!({"spec": {"minAvailable": "50%"}, "status": {"disruptedPods": {"p": "2024-01-02T03:04:05Z"}}}),
+        json!({"spec": {"minAvailable": "50%"}, "status": {"disruptedPods": {"p": "2024-01-02T03:04:05Z", "q": null}}}),
     );
     round_trip(
         ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration"),

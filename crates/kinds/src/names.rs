@@ -217,32 +217,36 @@ pub fn check_labels(errors: &mut ErrorList, path: &Path, labels: &serde_json::Va
 
 /// A label selector (`ValidateLabelSelector`); nothing is fine.
 pub fn check_label_selector(errors: &mut ErrorList, path: &Path, selector: &serde_json::Value) {
-    use crate::value::{items, size, text};
+    use crate::value::{items, text};
     check_labels(errors, &path.child("matchLabels"), &selector["matchLabels"]);
     for (i, term) in items(&selector["matchExpressions"]).iter().enumerate() {
         let path = path.child("matchExpressions").index(i);
         let values = path.child("values");
-        match text(&term["operator"]) {
-            "In" | "NotIn" => {
-                if size(&term["values"]) == 0 {
-                    errors.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
-                }
-            }
-            "Exists" | "DoesNotExist" => {
-                if size(&term["values"]) > 0 {
-                    errors.forbidden(
-                        &values,
-                        "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                    );
-                }
-            }
-            other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+        if !check_operator(errors, &path, term) {
+            let other = text(&term["operator"]);
+            errors.invalid(&path.child("operator"), other, "not a valid selector operator");
         }
         check_label_key(errors, &path.child("key"), text(&term["key"]));
         for (j, value) in items(&term["values"]).iter().enumerate() {
             check(errors, &values.index(j), text(value), base::labels::value_errors(text(value)));
         }
     }
+}
+
+/// Whether a requirement's operator has the values it needs and no others. Says whether the operator is known.
+pub fn check_operator(errors: &mut ErrorList, path: &Path, term: &serde_json::Value) -> bool {
+    let (values, count) = (path.child("values"), crate::value::size(&term["values"]));
+    match crate::value::text(&term["operator"]) {
+        "In" | "NotIn" if count == 0 => {
+            errors.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
+        }
+        "Exists" | "DoesNotExist" if count > 0 => {
+            errors.forbidden(&values, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => return false,
+    }
+    true
 }
 
 #[cfg(test)]

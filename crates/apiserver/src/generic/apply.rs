@@ -115,6 +115,14 @@ pub(crate) fn track(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value) -> Resu
     Ok(())
 }
 
+/// The same for an object that is answered to a subresource, of a type that is not the addressed kind's.
+pub(crate) fn track_new(ctx: &Ctx<'_>, gvk: (&str, &str, &str), new: &mut Value) -> Result<(), Status> {
+    let ty = body::schema_named(gvk.0, gvk.1, gvk.2)?;
+    let (api_version, time) = (body::api_version(gvk.0, gvk.1), ctx.server.now().rfc3339());
+    rules::track(None, new, ty, &write(ctx, &api_version, &time));
+    Ok(())
+}
+
 fn write<'a>(ctx: &'a Ctx<'_>, api_version: &'a str, time: &'a str) -> Write<'a> {
     let subresource = ctx.sub.map_or("", |s| s.name);
     let reset: &[&str] = match subresource {

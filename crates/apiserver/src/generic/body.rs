@@ -33,7 +33,8 @@ pub(crate) fn schema_named(group: &str, version: &str, kind: &str) -> Result<Typ
         .ok_or_else(|| Status::internal(format!("no schema for {group}/{version} {kind}")))
 }
 
-fn api_version(group: &str, version: &str) -> String {
+/// `group/version`, or `version` of the core group.
+pub(crate) fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
@@ -104,20 +105,45 @@ pub(crate) fn default(kind: &Kind, value: &mut Value) {
     kind.strategy.default(value);
 }
 
+/// Types that are read as another: evictions were once of a version that is not served any more.
+const READ_AS: &[[&str; 3]] = &[["policy/v1beta1", "Eviction", "policy/v1"]];
+
 fn check_type(said_version: &str, said_kind: &str, gv: &str, kind: &str) -> Result<(), Status> {
-    if !said_kind.is_empty() && said_kind != kind {
-        let version = gv.rsplit('/').next().unwrap_or(gv);
-        let why = format!("converting ({said_version}).{said_kind} to ({gv}).{kind}: unknown conversion");
-        if said_version == gv || said_version.is_empty() {
-            return Err(Status::bad_request(decode::cannot_handle(version, kind, &why)));
-        }
+    let said_version = if said_version.is_empty() { gv } else { said_version };
+    let said_kind = if said_kind.is_empty() { kind } else { said_kind };
+    if (said_version, said_kind) == (gv, kind) || READ_AS.contains(&[said_version, said_kind, gv]) {
+        return Ok(());
     }
-    if !said_version.is_empty() && said_version != gv {
+    if said_kind == kind && is_known(said_version, kind) {
         return Err(Status::bad_request(format!(
             "the API version in the data ({said_version}) does not match the expected API version ({gv})"
         )));
     }
-    Ok(())
+    let why = mismatch((said_version, said_kind), (gv, kind));
+    let short = short(said_version);
+    Err(Status::bad_request(format!("{said_kind} in version {short:?} cannot be handled as a {kind}: {why}")))
+}
+
+/// Why an object of one type is none of another, each `group/version` and kind, as upstream's scheme says it.
+pub(crate) fn mismatch(said: (&str, &str), wanted: (&str, &str)) -> String {
+    let (version, kind) = said;
+    if !is_known(version, kind) {
+        return format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        );
+    }
+    let group = wanted.0.split_once('/').map_or("core", |(group, _)| group);
+    let package = group.split('.').next().unwrap_or(group);
+    format!("converting ({}.{kind}) to ({package}.{}): unknown conversion", short(version), wanted.1)
+}
+
+fn is_known(api_version: &str, kind: &str) -> bool {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    schema::root(group, version, kind).is_some()
+}
+
+fn short(api_version: &str) -> &str {
+    api_version.rsplit('/').next().unwrap_or(api_version)
 }
 
 /// Makes name and namespace agree with the path. On create a name comes from the body.
@@ -151,4 +177,49 @@ pub(crate) fn locate(ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types() {
+        let scheme = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
+        for (said, wanted, want) in [
+            (["", ""], ["v1", "Pod"], String::new()),
+            (["policy/v1beta1", "Eviction"], ["policy/v1", "Eviction"], String::new()),
+            (
+                ["v9", ""],
+                ["v1", "Pod"],
+                format!(
+                    "Pod in version \"v9\" cannot be handled as a Pod: no kind \"Pod\" is registered for version \
+                     \"v9\" {scheme}"
+                ),
+            ),
+            (
+                ["", "Wrong"],
+                ["batch/v1", "Job"],
+                format!(
+                    "Wrong in version \"v1\" cannot be handled as a Job: no kind \"Wrong\" is registered for version \
+                     \"batch/v1\" {scheme}"
+                ),
+            ),
+            (
+                ["v1", "ConfigMap"],
+                ["v1", "Pod"],
+                "ConfigMap in version \"v1\" cannot be handled as a Pod: converting (v1.ConfigMap) to (core.Pod): \
+                 unknown conversion"
+                    .into(),
+            ),
+            (
+                ["events.k8s.io/v1", "Event"],
+                ["v1", "Event"],
+                "the API version in the data (events.k8s.io/v1) does not match the expected API version (v1)".into(),
+            ),
+        ] {
+            let have = check_type(said[0], said[1], wanted[0], wanted[1]).err().map(|e| e.message);
+            assert_eq!(have.unwrap_or_default(), want, "{said:?}");
+        }
+    }
 }

@@ -64,17 +64,10 @@ fn same_type(ctx: &Ctx<'_>, value: &Value) -> Result<(), String> {
     let (version, kind) = (ctx.kind.api_version(), ctx.kind.kind);
     let (said_version, said_kind) =
         (said("apiVersion").unwrap_or_else(|| version.clone()), said("kind").unwrap_or_else(|| kind.into()));
-    if kinds::by_kind(&said_version, &said_kind).is_none() {
-        return Err(format!(
-            "no kind {said_kind:?} is registered for version {said_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        ));
+    if (said_version.as_str(), said_kind.as_str()) == (version.as_str(), kind) {
+        return Ok(());
     }
-    if (said_version.as_str(), said_kind.as_str()) != (version.as_str(), kind) {
-        let package = ctx.kind.group.split('.').next().filter(|g| !g.is_empty()).unwrap_or("core");
-        let short = said_version.rsplit('/').next().unwrap_or_default();
-        return Err(format!("converting ({short}.{said_kind}) to ({package}.{kind}): unknown conversion"));
-    }
-    Ok(())
+    Err(body::mismatch((&said_version, &said_kind), (&version, kind)))
 }
 
 /// The media types of patches that are served.

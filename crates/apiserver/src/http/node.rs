@@ -121,11 +121,11 @@ fn container(pod: &Value, asked: &str, default_annotation: bool) -> Result<Strin
 }
 
 const LOG_PARAMS: &[&str] =
-    &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+    &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"];
 
 async fn log(server: &Arc<Server>, info: &Info, params: &Params) -> Result<Reply, Status> {
     let pod = pod(server, info)?;
-    check_log(params)?;
+    check_log(&info.name, params)?;
     let container = container(&pod, params.get("container").unwrap_or_default(), false)?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     if node.is_empty() {
@@ -150,8 +150,8 @@ async fn log(server: &Arc<Server>, info: &Info, params: &Params) -> Result<Reply
     Ok(reply)
 }
 
-/// `ValidatePodLogOptions`.
-fn check_log(params: &Params) -> Result<(), Status> {
+/// The options of a Pod's log. `stream` is behind a gate that is off.
+fn check_log(pod: &str, params: &Params) -> Result<(), Status> {
     let mut errors = ErrorList::default();
     for (key, minimum, why) in [
         ("tailLines", 0, "must be greater than or equal to 0"),
@@ -163,17 +163,19 @@ fn check_log(params: &Params) -> Result<(), Status> {
             Ok(n) if n < minimum => errors.invalid(&Path::new(key), n, why),
             Ok(_) => {}
             Err(_) => {
-                let why = format!(
-                    "unable to decode query parameter {key}: strconv.ParseInt: parsing {text:?}: invalid syntax"
-                );
-                return Err(Status::bad_request(why));
+                return Err(Status::bad_request(format!(
+                    "strconv.ParseInt: parsing {text:?}: invalid syntax"
+                )));
             }
         }
     }
     if params.get("sinceSeconds").is_some() && params.get("sinceTime").is_some() {
         errors.forbidden(&Path::root(), "at most one of `sinceTime` or `sinceSeconds` may be specified");
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", "", &errors)) }
+    if params.get("stream").is_some() {
+        errors.forbidden(&Path::new("stream"), "may not be specified");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", pod, &errors)) }
 }
 
 /// exec, attach, portforward: the handshake is the node's, the bytes after it are nobody's business here.
@@ -191,11 +193,13 @@ async fn stream(
         (format!("/portForward/{namespace}/{name}"), query(params, |key| key == "port" || key == "ports"))
     } else {
         let container = container(&pod, params.get("container").unwrap_or_default(), true)?;
-        check_streams(params, what)?;
         (format!("/{what}/{namespace}/{name}/{container}"), remote_query(params, what))
     };
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+    }
+    if what != "portforward" {
+        check_streams(params, what)?;
     }
     if !wants_upgrade(request.headers()) {
         return Err(Status::bad_request("Upgrade request required"));

@@ -13,10 +13,7 @@ pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let mut eviction = body::decode_as(ctx, body, ("policy", "v1", "Eviction"))?;
     let said = object::meta(&eviction, "name");
     if !said.is_empty() && said != ctx.name {
-        return Err(Status::bad_request(format!(
-            "name in URL does not match name in Eviction object: {:?} != {said:?}",
-            ctx.name
-        )));
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let current = ctx.current()?;
     admission::create(ctx, &mut eviction).await?;

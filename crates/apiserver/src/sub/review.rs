@@ -5,16 +5,18 @@
 use std::collections::BTreeMap;
 
 use client::{Identity, Status};
-use kinds::{ErrorList, Path};
+use kinds::review::{About, access_errors};
 use serde_json::{Value, json};
 
 use crate::authz::{self, Attributes};
 use crate::generic::body::{self, Body};
-use crate::generic::{Answer, Ctx};
+use crate::generic::{Answer, Ctx, apply};
 use crate::{authn, object};
 
 fn decode(ctx: &Ctx<'_>, body: Body) -> Result<Value, Status> {
-    body::object(ctx, body)
+    let mut review = body::object(ctx, body)?;
+    apply::track(ctx, None, &mut review)?;
+    Ok(review)
 }
 
 fn answer(mut review: Value, status: Value) -> Answer {
@@ -52,36 +54,31 @@ pub(super) fn self_subject(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> 
 /// SelfSubjectAccessReview.
 pub(super) fn self_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let review = decode(ctx, body)?;
-    access(ctx, review, ctx.who)
+    check(ctx, &review, About::Caller)?;
+    Ok(access(ctx, review, ctx.who))
 }
 
 /// SubjectAccessReview.
 pub(super) fn subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let review = decode(ctx, body)?;
-    let who = subject(ctx, &review)?;
-    access(ctx, review, &who)
+    check(ctx, &review, About::Anybody)?;
+    let who = subject(&review);
+    Ok(access(ctx, review, &who))
 }
 
 /// LocalSubjectAccessReview: only about its own namespace.
 pub(super) fn local_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let mut review = decode(ctx, body)?;
     body::locate(ctx, &mut review)?;
-    let who = subject(ctx, &review)?;
-    let mut errors = ErrorList::default();
-    let asked = review["spec"]["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
-    if asked != ctx.namespace {
-        let path = Path::new("spec.resourceAttributes.namespace");
-        errors.invalid(&path, asked, "must match metadata.namespace");
-    }
-    if review["spec"]["nonResourceAttributes"].is_object() {
-        let given = review["spec"]["nonResourceAttributes"].clone();
-        let path = Path::new("spec.nonResourceAttributes");
-        errors.invalid(&path, given, "disallowed on this kind of request");
-    }
-    if !errors.is_empty() {
-        return Err(ctx.invalid("", &errors));
-    }
-    access(ctx, review, &who)
+    check(ctx, &review, About::Here)?;
+    let who = subject(&review);
+    Ok(access(ctx, review, &who))
+}
+
+/// Refuses what contradicts itself; upstream names no kind in this error.
+fn check(ctx: &Ctx<'_>, review: &Value, about: About) -> Result<(), Status> {
+    let errors = access_errors(review, about);
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(ctx.kind.group, "", "", &errors)) }
 }
 
 /// SelfSubjectRulesReview: the table's rules, as far as they are the caller's. What a node may do to what its Pods
@@ -100,41 +97,21 @@ pub(super) fn self_subject_rules(ctx: &Ctx<'_>, body: Body) -> Result<Answer, St
 }
 
 /// The identity a review asks about.
-fn subject(ctx: &Ctx<'_>, review: &Value) -> Result<Identity, Status> {
+fn subject(review: &Value) -> Identity {
     let spec = &review["spec"];
     let extra: BTreeMap<String, Vec<String>> =
         spec["extra"].as_object().into_iter().flatten().map(|(k, v)| (k.clone(), texts(v))).collect();
-    let who = Identity {
+    Identity {
         name: spec["user"].as_str().unwrap_or_default().into(),
         uid: spec["uid"].as_str().unwrap_or_default().into(),
         groups: texts(&spec["groups"]),
         extra,
-    };
-    if who.name.is_empty() && who.groups.is_empty() {
-        let mut errors = ErrorList::default();
-        errors.invalid(&Path::new("spec.user"), "", "at least one of user or group must be specified");
-        return Err(ctx.invalid("", &errors));
     }
-    Ok(who)
 }
 
-fn access(ctx: &Ctx<'_>, review: Value, who: &Identity) -> Result<Answer, Status> {
+fn access(ctx: &Ctx<'_>, review: Value, who: &Identity) -> Answer {
     let spec = &review["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    if resource.is_object() == path.is_object() {
-        let mut errors = ErrorList::default();
-        let (value, field) = match resource.is_object() {
-            true => (path.clone(), "spec.nonResourceAttributes"),
-            false => (Value::Null, "spec.resourceAttributes"),
-        };
-        let why = if resource.is_object() {
-            "cannot be specified in combination with resourceAttributes"
-        } else {
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        };
-        errors.invalid(&Path::new(field), value, why);
-        return Err(ctx.invalid("", &errors));
-    }
     let text = |v: &'_ Value, field: &str| v[field].as_str().unwrap_or_default().to_owned();
     let selector = field_selector(&resource["fieldSelector"]);
     let [verb, group, kind, sub, namespace, name] =
@@ -160,7 +137,7 @@ fn access(ctx: &Ctx<'_>, review: Value, who: &Identity) -> Result<Answer, Status
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();
     }
-    Ok(answer(review, status))
+    answer(review, status)
 }
 
 fn field_selector(attributes: &Value) -> String {

@@ -5,10 +5,11 @@ use kinds::{ErrorList, Path};
 use serde_json::{Value, json};
 
 use crate::generic::body::{self, Body};
-use crate::generic::{Answer, Ctx};
+use crate::generic::{Answer, Ctx, apply};
 use crate::token::{Claims, ISSUER, Private, Reference};
 use crate::{admission, authn, object};
 
+const REQUEST: (&str, &str, &str) = ("authentication.k8s.io", "v1", "TokenRequest");
 const MINIMUM: i64 = 600;
 const DEFAULT: i64 = 3600;
 /// What the token volume of every Pod asks for; clients of before rotation get a year, and a warning after this.
@@ -17,7 +18,7 @@ const YEAR: i64 = 365 * 24 * 3600;
 
 /// Issues a token for the account named in the path.
 pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let mut request = body::decode_as(ctx, body, ("authentication.k8s.io", "v1", "TokenRequest"))?;
+    let mut request = body::decode_as(ctx, body, REQUEST)?;
     let account = object::parse(ctx.kind, &ctx.current()?.value);
     let said = object::meta(&request, "name");
     if !said.is_empty() && said != ctx.name {
@@ -27,6 +28,8 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
         return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &ctx.name, &errors));
     }
     let wanted = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
+    request["spec"]["expirationSeconds"] = wanted.into();
+    apply::track_new(ctx, REQUEST, &mut request)?;
     validate(wanted)?;
     admission::create(ctx, &mut request).await?;
     let audiences = audiences(&request);
@@ -61,7 +64,9 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
     meta.insert("uid".into(), object::meta(&account, "uid").into());
     meta.insert("creationTimestamp".into(), object::now().rfc3339().into());
     request["spec"]["audiences"] = json!(audiences);
-    request["spec"]["expirationSeconds"] = wanted.into();
+    if !request["spec"]["boundObjectRef"].is_object() {
+        request["spec"]["boundObjectRef"] = Value::Null;
+    }
     request["status"] = json!({"token": token, "expirationTimestamp": expiration});
     Ok(Answer::Value { code: 201, value: request })
 }

@@ -86,9 +86,16 @@ async fn logs() {
         (
             "two/log?container=a&limitBytes=0",
             422,
-            "PodLogOptions \"\" is invalid: limitBytes: Invalid value: 0: must be greater than 0",
+            "PodLogOptions \"two\" is invalid: limitBytes: Invalid value: 0: must be greater than 0",
         ),
+        (
+            "two/log?container=a&stream=Stdout",
+            422,
+            "PodLogOptions \"two\" is invalid: stream: Forbidden: may not be specified",
+        ),
+        ("two/log?container=a&tailLines=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
         ("waiting/log", 204, ""),
+        ("waiting/exec?command=ls", 400, "pod waiting does not have a host assigned"),
         ("none/log", 404, "pods \"none\" not found"),
         ("two/exec?container=a&command=ls&stdout=true", 400, "Upgrade request required"),
     ];

@@ -56,7 +56,8 @@ async fn one_object_and_its_mistakes() {
         ),
         (
             said(api.create("configmaps/default", json!({"kind": "ConfigMap", "apiVersion": "v2"})).await),
-            "400 BadRequest the API version in the data (v2) does not match the expected API version (v1)",
+            "400 BadRequest ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is \
+             registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
         ),
         (
             said(api.create("configmaps/default", versioned).await),

@@ -25,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use embedded::{Config, Embedded};
-pub use mounts::{MountPoint, mount_points, mount_points_below};
+pub use mounts::{MountPoint, mount_of, mount_points, mount_points_below};
 pub use rootfs::mount_layers;
 pub use trash::Trash;
 pub use types::*;

@@ -116,6 +116,7 @@ mod tests {
             at: at.into(),
             root: root.into(),
             device: device.to_owned(),
+            ..MountPoint::default()
         };
         let table = [
             (mount("8:1", "/", "/"), false),
@@ -123,6 +124,8 @@ mod tests {
             (mount("8:32", "/", "/var/lib/minke/images"), false),
             (mount("8:16", "/pods", "/var/lib/minke/pods"), true),
             (mount("0:60", "/", "/var/lib/minke/pods/U/volumes/empty-dir/m"), true),
+            (mount("8:16", "/pods/U/volumes/empty-dir/v", "/var/lib/minke/pods/U/volumes/empty-dir/v"), true),
+            (mount("0:62", "/", "/var/lib/minke/pods/U/volumes/empty-dir/v/of-a-container"), true),
             (mount("0:61", "/", "/var/lib/minke/sandboxes/S/containers/C/root"), true),
             (mount("8:48", "/", "/var/lib/minke/log"), false),
             (mount("8:48", "/", "/var/lib/minke/pods-of-mine"), false),

@@ -1,6 +1,7 @@
 //! Volumes and environment.
 
 use std::io::{BufRead as _, BufReader};
+use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
 use super::isolate::isolated;
@@ -201,4 +202,109 @@ fn those_of_an_image_are_written_in_a_read_only_root() {
         cluster.wait("jsonpath={.status.phase}=Succeeded", "pod/kept");
         assert_eq!(cluster.kubectl(&["logs", "kept"]), "root\nwritten\n1\nx\nrefused\n");
     });
+}
+
+const TRAVELLING: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: travels}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: shelf, emptyDir: {}}]
+  initContainers:
+    - name: mounts
+      image: busybox:1.36
+      restartPolicy: Always
+      securityContext: {privileged: true}
+      command: [sh, -c, "mkdir /out/disk && mount -t tmpfs none /out/disk && echo arrived > /out/disk/f; exec sleep 3000"]
+      startupProbe: {exec: {command: [test, -s, /out/disk/f]}, periodSeconds: 1}
+      volumeMounts: [{name: shelf, mountPath: /out, mountPropagation: Bidirectional}]
+  containers:
+    - name: sees
+      image: busybox:1.36
+      command: [sh, -c, "cat /in/disk/f; until test -e /in/late/f; do sleep 0.1; done; cat /in/late/f; exec sleep 3000"]
+      volumeMounts: [{name: shelf, mountPath: /in, mountPropagation: HostToContainer}]
+"#;
+
+/// A Pod with a directory of the host, from which or also to which mounts shall travel.
+fn with_host_path(name: &str, path: &str, propagation: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  volumes: [{{name: host, hostPath: {{path: {path}}}}}]
+  containers:
+    - name: c
+      image: busybox:1.36
+      securityContext: {{privileged: true}}
+      command: [sleep, "3000"]
+      volumeMounts: [{{name: host, mountPath: /host, mountPropagation: {propagation}}}]
+"#
+    )
+}
+
+/// What is mounted for Pods, as the host sees it.
+fn of_pods(cluster: &Cluster) -> Vec<String> {
+    let below = format!(" {}/", cluster.data().join("pods").display());
+    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("the table of mounts");
+    let lines = table.lines().filter(|line| line.contains(&below) && line.contains("empty-dir"));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn mounts_travel_where_nothing_is_shared() {
+    isolated("volumes::mounts_travel_where_nothing_is_shared", || {
+        let mut cluster = Cluster::up(&[]);
+        let logs = |cluster: &Cluster| cluster.kubectl(&["logs", "travels", "-c", "sees"]);
+        cluster.apply(TRAVELLING);
+        cluster.wait("condition=Ready", "pod/travels");
+        assert_eq!(
+            of_pods(&cluster).len(),
+            2,
+            "the volume and what is mounted in it: {:?}",
+            of_pods(&cluster)
+        );
+        cluster.kill();
+        cluster.start();
+        let late = "mkdir /out/late && mount -t tmpfs none /out/late && echo late > /out/late/f";
+        cluster.kubectl(&["exec", "travels", "-c", "mounts", "--", "sh", "-c", late]);
+        until("the late file", || logs(&cluster) == "arrived\nlate\n");
+        assert_eq!(of_pods(&cluster).len(), 3, "{:?}", of_pods(&cluster));
+        cluster.kubectl(&["delete", "pod", "travels", "--timeout=60s"]);
+        until("the end of the mounts", || of_pods(&cluster).is_empty());
+
+        let host = cluster.dir.path().join("host");
+        std::fs::create_dir(&host).expect("a directory");
+        let host = host.to_str().expect("UTF-8");
+        let waiting = "{.status.containerStatuses[0].state.waiting";
+        for (name, propagation, what) in
+            [("both", "Bidirectional", "shared"), ("from", "HostToContainer", "shared or slave")]
+        {
+            cluster.apply(&with_host_path(name, host, propagation));
+            let pod = format!("pod/{name}");
+            cluster.wait(&format!("jsonpath={waiting}.reason}}=CreateContainerError"), &pod);
+            let said = cluster.kubectl(&["get", &pod, "-o", &format!("jsonpath={waiting}.message}}")]);
+            assert_eq!(said, format!("path {host:?} is mounted on \"/run\" but it is not a {what} mount"));
+        }
+        super::isolate::sh(&format!("mount --bind {host} {host} && mount --make-shared {host}"));
+        cluster.wait("condition=Ready", "pod/both");
+
+        cluster.apply(TRAVELLING);
+        cluster.wait("condition=Ready", "pod/travels");
+        assert_eq!(of_pods(&cluster).len(), 2, "{:?}", of_pods(&cluster));
+        let data = cluster.data();
+        let down = cluster.minke(&["down", "--data-dir", data.to_str().expect("UTF-8")]).status();
+        assert!(down.expect("minke").success() && cluster.ended());
+        assert_eq!(of_pods(&cluster), Vec::<String>::new());
+    });
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

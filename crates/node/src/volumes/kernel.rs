@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use runtime::Trash;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, unmount,
+};
 
 /// Makes a volume's directory, its parents with 0750; whether it is new.
 pub(super) fn make_dirs(dir: &Path, mode: u32) -> Result<bool, String> {
@@ -33,6 +35,24 @@ pub(super) fn make_dirs(dir: &Path, mode: u32) -> Result<bool, String> {
 pub(super) fn is_mounted(dir: &Path) -> bool {
     let canonical = fs::canonicalize(dir);
     canonical.is_ok_and(|dir| mounts_below(&dir).is_ok_and(|all| all.contains(&dir)))
+}
+
+/// Lets mounts travel to and from a volume's directory: unless it is on a shared mount, it becomes one of its own, which
+/// [`remove_with_mounts`] takes away.
+pub(super) fn share(dir: &Path) -> Result<(), String> {
+    let fail = |e: io::Error| format!("share {}: {e}", dir.display());
+    let canonical = fs::canonicalize(dir).map_err(fail)?;
+    let table = runtime::mount_points().map_err(fail)?;
+    let found = runtime::mount_of(&table, &canonical);
+    if found.is_some_and(|mount| mount.shared) {
+        return Ok(());
+    }
+    if found.is_none_or(|mount| mount.at != canonical) {
+        mount_bind_recursive(&canonical, &canonical).map_err(|e| fail(e.into()))?;
+        // A copy of a slave is one.
+        mount_change(&canonical, MountPropagationFlags::PRIVATE).map_err(|e| fail(e.into()))?;
+    }
+    mount_change(&canonical, MountPropagationFlags::SHARED).map_err(|e| fail(e.into()))
 }
 
 /// Mounts memory there unless something is mounted already; whether it did. `size` 0 leaves the kernel's default.

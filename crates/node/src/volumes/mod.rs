@@ -158,6 +158,15 @@ impl Volumes {
             let root = paths.get(&mount.name).ok_or_else(|| {
                 format!("cannot find volume {:?} to mount into container {:?}", mount.name, container.name)
             })?;
+            let propagation = match mount.mount_propagation.as_deref() {
+                Some("HostToContainer") => Propagation::HostToContainer,
+                Some("Bidirectional") => Propagation::Bidirectional,
+                _ => Propagation::Private,
+            };
+            // What is the host's is as the host has it.
+            if propagation != Propagation::Private && root.starts_with(self.pod_dir(pod)) {
+                kernel::share(root)?;
+            }
             let source = match subpath::wanted(mount, env)? {
                 None => root.clone(),
                 Some(path) => subpath::bind(&self.pod_dir(pod), root, &path, mount, &container.name, index)?,
@@ -169,11 +178,7 @@ impl Volumes {
                 read_only: read_only || is_for_reading(pod, &mount.name),
                 recursive_read_only: read_only
                     && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")),
-                propagation: match mount.mount_propagation.as_deref() {
-                    Some("HostToContainer") => Propagation::HostToContainer,
-                    Some("Bidirectional") => Propagation::Bidirectional,
-                    _ => Propagation::Private,
-                },
+                propagation,
             })
         };
         container.volume_mounts.iter().flatten().enumerate().map(one).collect()

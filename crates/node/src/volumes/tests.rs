@@ -487,6 +487,12 @@ fn sub_paths() {
         let read_only = read_only.unwrap().remove(0);
         assert!(read_only.read_only && read_only.recursive_read_only);
         assert_eq!((read_only.propagation, &read_only.source), (Propagation::HostToContainer, root));
+        let below = || runtime::mount_points_below(root).unwrap();
+        let shared = || below().iter().map(|mount| mount.shared).collect::<Vec<_>>();
+        assert_eq!(shared(), [true], "the root is private, so the volume became a mount");
+        let both = mounts(json!({"mountPropagation": "Bidirectional", "subPath": "a"})).unwrap().remove(0);
+        mount(Some("none"), &both.source.join("b"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        assert_eq!(shared(), [true, true], "what is mounted in a part is mounted in the whole");
         w.volumes.teardown("u-1").await.unwrap();
         assert!(!w.temp.path().join("u-1/volume-subpaths").exists() && Path::new("/etc/passwd").exists());
     });

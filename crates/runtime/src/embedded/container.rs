@@ -16,7 +16,8 @@ use crate::cgroup::Handles;
 use crate::plan::{self, Bundle};
 use crate::users::{self, Identity};
 use crate::{
-    ContainerSpec, ContainerState, NamespaceMode, Resources, RuntimeError, caps, rootfs, seccomp, signal, sys,
+    ContainerSpec, ContainerState, Mount, NamespaceMode, Propagation, Resources, RuntimeError, caps, mounts,
+    rootfs, seccomp, signal, sys,
 };
 
 /// How long a killed process may take to disappear.
@@ -43,6 +44,7 @@ pub(super) async fn create(
     blocking(move || {
         // A bad profile is known before there is anything to start.
         seccomp::filter(&with.spec)?;
+        check_propagation(&with.spec)?;
         record::make_dir(&with.dir.join("work"))?;
         make_public_dir(&with.dir.join("upper"))?;
         record::save(&with.dir.join("spec.json"), &with.spec)?;
@@ -75,6 +77,25 @@ fn check(spec: &ContainerSpec) -> Result<(), RuntimeError> {
     let unknown = caps::unknown(spec.add_capabilities.iter().chain(&spec.drop_capabilities));
     if !unknown.is_empty() {
         tracing::warn!(container = spec.name, names = unknown.join(", "), "unknown capabilities are ignored");
+    }
+    Ok(())
+}
+
+/// What cannot let mounts through is refused, rather than mounted without.
+fn check_propagation(spec: &ContainerSpec) -> Result<(), RuntimeError> {
+    let wanting = |mount: &&Mount| mount.propagation != Propagation::Private;
+    let all: Vec<&Mount> = spec.mounts.iter().filter(wanting).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let table = mounts::mount_points().map_err(|error| failed("read", Path::new("mountinfo"), &error))?;
+    for mount in all {
+        // Canonical, because the kernel's table is.
+        let source = std::fs::canonicalize(&mount.source);
+        let source = source.map_err(|error| failed("resolve", &mount.source, &error))?;
+        if let Some(why) = mounts::refusal(&table, &source, mount.propagation) {
+            return Err(RuntimeError::State(why));
+        }
     }
     Ok(())
 }

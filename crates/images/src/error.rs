@@ -17,6 +17,9 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// The program ends before the work began.
+    #[error("the image store is shutting down: {0}")]
+    Cancelled(String),
     /// The store was written by a newer program.
     #[error("image store {}: format {found} is newer than this program understands ({known}); use the newer program or another data directory", path.display())]
     Newer {

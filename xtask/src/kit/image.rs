@@ -57,7 +57,14 @@ pub fn busybox() -> Result<Image> {
         0o644,
         b"root:x:0:\nusers:x:100:\nnogroup:x:65534:\n",
     )?;
-    let layer = tar.into_inner()?;
+    of_layer(tar.into_inner()?)
+}
+
+/// The image whose only layer is `layer`, configured as the busybox image.
+///
+/// # Errors
+/// If the config cannot be written as JSON.
+pub fn of_layer(layer: Vec<u8>) -> Result<Image> {
     let config = serde_json::to_vec(&json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",

@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kinds::Kind;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use store::Entry;
+use store::{Entry, Op};
 
 /// The wall clock.
 pub(crate) fn now() -> Timestamp {
@@ -219,6 +219,21 @@ pub(crate) fn is_deleting(obj: &Value) -> bool {
     obj["metadata"]["deletionTimestamp"].is_string()
 }
 
+/// Writes `bytes`, the stored form of `obj`: what is about to free something may spend the store's reserve.
+pub(crate) fn put(kind: &Kind, obj: &Value, bytes: Bytes) -> Op {
+    if ends(kind, obj) { Op::Ending(bytes) } else { Op::Put(bytes) }
+}
+
+/// Whether an object is on its way out: being deleted, or a Pod that has ended or is being evicted.
+fn ends(kind: &Kind, obj: &Value) -> bool {
+    let ended = || matches!(obj["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let evicted = || {
+        let mut conditions = obj["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|c| c["type"] == "DisruptionTarget" && c["status"] == "True")
+    };
+    is_deleting(obj) || (kind.bucket == "pods" && (ended() || evicted()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +241,23 @@ mod tests {
     fn entry(revision: u64, value: &str) -> Entry {
         let key = "configmaps/a/b".into();
         Entry { key, revision, value: Bytes::from(value.to_owned()), protobuf: std::sync::OnceLock::new() }
+    }
+
+    #[test]
+    fn what_may_spend_the_reserve() {
+        let target = json!([{"type": "DisruptionTarget", "status": "True"}]);
+        for (kind, object, want) in [
+            ("Pod", json!({"metadata": {"finalizers": ["a"]}, "status": {"phase": "Running"}}), false),
+            ("Pod", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), true),
+            ("Pod", json!({"metadata": {}, "status": {"phase": "Failed"}}), true),
+            ("Pod", json!({"metadata": {}, "status": {"conditions": target}}), true),
+            ("ConfigMap", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), true),
+            ("Namespace", json!({"metadata": {}, "status": {"phase": "Failed"}}), false),
+        ] {
+            let kind = kinds::by_kind("v1", kind).unwrap();
+            let op = put(kind, &object, stored(kind, &object));
+            assert_eq!(op.may_spend_reserve(), want, "{object}");
+        }
     }
 
     #[test]

@@ -334,8 +334,11 @@ impl Pki {
             }
         }
         let pair = self.issue(leaf)?;
-        write(&key_path, &pair.key_pem)?;
-        write(&cert_path, &pair.cert_pem)?;
+        let kept = write(&key_path, &pair.key_pem).and_then(|()| write(&cert_path, &pair.cert_pem));
+        if let Err(error) = kept {
+            // It is as good as one that is kept; on a full disk people must still get in.
+            tracing::warn!(%error, "the certificate of {} is not kept", leaf.common_name);
+        }
         Ok(pair)
     }
 

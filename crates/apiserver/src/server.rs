@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use base::Timestamp;
 use client::{Identity, Objects, Snapshots, Status};
@@ -18,6 +19,12 @@ use crate::nature::{Nature, Real};
 use crate::pki::{Pki, PkiError};
 use crate::token::Tokens;
 use crate::{bootstrap, http};
+
+/// What a full disk asks of people.
+pub(crate) const FREE_SPACE: &str = "free space on the disk that holds the data directory";
+
+/// A store's writer that is silent for so long is not ready.
+const WRITER_ANSWERS: Duration = Duration::from_secs(10);
 
 /// What a server is made of.
 #[derive(Clone)]
@@ -168,6 +175,16 @@ impl Server {
             .store
             .range(&store::RangeQuery { prefix: "namespaces/", limit: Some(1), ..Default::default() })
             .is_ok()
+    }
+
+    /// Whether the store writes, or why not.
+    pub(crate) async fn store_writes(&self) -> Result<(), String> {
+        match tokio::time::timeout(WRITER_ANSWERS, self.config.store.probe()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error @ store::StoreError::Full(_))) => Err(format!("{error}: {FREE_SPACE}")),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("its writer has not answered for {} s", WRITER_ANSWERS.as_secs())),
+        }
     }
 
     pub(crate) fn audit(&self, record: &Record<'_>) {

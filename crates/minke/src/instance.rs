@@ -19,7 +19,7 @@ use rustix::fs::FlockOperation;
 
 use crate::config;
 
-pub use files::{make_private_dir, remove_tree, write_atomic};
+pub use files::{keep_atomic, make_private_dir, remove_tree, write_atomic};
 pub use holder::{Holder, holder, seen_holder};
 
 use files::{read_number, read_word};
@@ -171,7 +171,7 @@ impl Instance {
             _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
         })?;
         if wanted.port() == 0 {
-            write_atomic(&kept, &format!("{}\n", listener.local_addr()?.port()))?;
+            keep_atomic(&kept, &format!("{}\n", listener.local_addr()?.port()))?;
         }
         Ok(listener)
     }

@@ -37,6 +37,10 @@ pub fn write(path: &Path, ours: &str) -> Result<()> {
     let path = resolve(path)?;
     let ours = parse(ours)?.context("an empty kubeconfig")?;
     make_private_dir(path.parent().context("a file has a directory")?)?;
+    // Not even the lock's file is made for nothing: the disk may be full.
+    if read(&path)?.is_some_and(|found| merge(Some(found.clone()), &ours) == found) {
+        return Ok(());
+    }
     let _lock = Lock::take(&path)?;
     let found = read(&path)?;
     let merged = merge(found.clone(), &ours);

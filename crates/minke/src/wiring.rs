@@ -330,7 +330,7 @@ async fn start_node(
         ..Identity::default()
     };
     let root = cgroup_root(instance, config);
-    crate::instance::write_atomic(&instance.dir.join("cgroup-root"), &root)?;
+    crate::instance::keep_atomic(&instance.dir.join("cgroup-root"), &root)?;
     let node_ip = ground.net.host_ip();
     let listener = endpoint(instance)?;
     let own_ports = own_ports(&ground, api, listener.local_addr()?);

@@ -116,6 +116,10 @@ impl Store for LaggingStore {
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
         self.inner.compact(before).await
     }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.inner.probe().await
+    }
 }
 
 /// A cursor that holds back what the view does not show yet.

@@ -83,4 +83,8 @@ impl Store for SteadyStore {
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
         block_on(self.0.compact(before))
     }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        block_on(self.0.probe())
+    }
 }

@@ -57,9 +57,19 @@ pub enum Expect {
 pub enum Op {
     /// Stores this JSON; it begins with `{"metadata":{` and holds no `resourceVersion`.
     Put(Bytes),
+    /// Like [`Op::Put`], of an object on its way to removal: like a deletion it may spend the engine's reserve when the
+    /// disk is full.
+    Ending(Bytes),
     /// Removes the key. The event's `entry` carries the last value with the deletion's revision spliced in; if
     /// `Some`, that value is this JSON (the final state, e.g. with finalizers emptied) instead of the stored one.
     Delete(Option<Bytes>),
+}
+
+impl Op {
+    /// Whether it frees something, now or in the end: then it works on a full disk as long as the engine's reserve lasts.
+    pub fn may_spend_reserve(&self) -> bool {
+        matches!(self, Self::Ending(_) | Self::Delete(_))
+    }
 }
 
 /// One compare-and-set.
@@ -168,6 +178,9 @@ pub trait Store: Send + Sync + 'static {
     /// `before` on. The current state stays whole; disk space is freed in small steps afterwards. Engines also
     /// compact by themselves, by age and size.
     async fn compact(&self, before: Revision) -> Result<(), StoreError>;
+    /// Whether writes work, asked of what writes them: the error is that of the last write, if it failed for want of
+    /// room or of a working disk and would still fail.
+    async fn probe(&self) -> Result<(), StoreError>;
 }
 
 /// A cursor into a bucket's ring of events. It never blocks a writer; if it falls off the ring it ends with

@@ -77,7 +77,7 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Statu
             // What the deletion itself changes (finalizers that it drops) is never stored: watchers see what was.
             Step::Remove if !is_marked(&old, &new) => Op::Delete(None),
             Step::Remove => Op::Delete(Some(object::stored(kind, &new))),
-            _ => Op::Put(object::stored(kind, &new)),
+            _ => Op::Ending(object::stored(kind, &new)),
         };
         let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
         match ctx.server.store().commit(write).await {

@@ -97,7 +97,7 @@ impl Ctx<'_> {
             StoreError::Invalid(why) => Status::internal(why),
             StoreError::Full(why) => {
                 tracing::error!(why, operation, resource = self.kind.plural, "the disk is full");
-                Status::internal(format_args!("{why}: free space on the disk that holds the data directory"))
+                Status::internal(format_args!("{why}: {}", crate::server::FREE_SPACE))
             }
             StoreError::Unavailable(why) => {
                 tracing::error!(why, operation, resource = self.kind.plural, "store");

@@ -88,7 +88,7 @@ pub(crate) async fn commit(
             return Ok(Some(Answer::Object { code: 200, kind: ctx.kind, entry: current.clone() }));
         }
         _ if ctx.params.dry_run => return Ok(Some(Answer::Value { code: 200, value: new })),
-        Outcome::Put(bytes) => Op::Put(bytes),
+        Outcome::Put(bytes) => object::put(ctx.kind, &new, bytes),
         Outcome::Remove => Op::Delete(None),
     };
     let removed = matches!(op, Op::Delete(_)).then_some(new);

@@ -91,6 +91,9 @@ async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Re
     if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
         return respond::error(&form, &Status::method_not_supported());
     }
+    if let Some(reply) = unversioned::health(server, &info.path, &params).await {
+        return reply;
+    }
     unversioned::serve(server, &info.path, &params, request.method(), headers, form)
         .unwrap_or_else(|| respond::text(StatusCode::NOT_FOUND, "404 page not found\n"))
 }

@@ -43,10 +43,6 @@ pub(crate) fn serve(
     }
     // Everything but discovery is JSON or text whatever the client accepts.
     let body = match parts.as_slice() {
-        [which @ ("healthz" | "livez" | "readyz")] => return health(server, which, None, params),
-        [which @ ("healthz" | "livez" | "readyz"), one @ ..] => {
-            return health(server, which, Some(&one.join("/")), params);
-        }
         ["version"] => version(),
         ["api" | "apis", ..] => return discovery_of(&parts, headers, form),
         ["openapi", "v2"] => return Some(openapi_v2(headers)),
@@ -145,19 +141,30 @@ fn version() -> Value {
     })
 }
 
-/// The checks behind `/healthz` and its kin: name, and whether it holds.
-fn checks(server: &Arc<Server>, which: &str) -> Vec<(&'static str, bool)> {
-    let mut checks = vec![("ping", true), ("log", true), ("store", server.store_is_well())];
-    if which == "readyz" {
-        checks.push(("poststarthook/bootstrap", server.is_bootstrapped()));
-        checks.push(("shutdown", !*server.closing().borrow()));
+/// Whether a check holds, or why not.
+type Check = (&'static str, Result<(), String>);
+
+/// The checks behind `/healthz` and its kin. Only readiness asks whether writes work: a full disk is no reason to end a
+/// process that still serves reads and deletions.
+async fn checks(server: &Arc<Server>, which: &str) -> Vec<Check> {
+    let withheld = |well: bool| if well { Ok(()) } else { Err("reason withheld".to_owned()) };
+    let ready = which == "readyz";
+    let store = if ready { server.store_writes().await } else { withheld(server.store_is_well()) };
+    let mut checks = vec![("ping", Ok(())), ("log", Ok(())), ("store", store)];
+    if ready {
+        checks.push(("poststarthook/bootstrap", withheld(server.is_bootstrapped())));
+        checks.push(("shutdown", withheld(!*server.closing().borrow())));
     }
     checks
 }
 
-fn health(server: &Arc<Server>, which: &str, one: Option<&str>, params: &Params) -> Option<Reply> {
-    let mut checks = checks(server, which);
-    if let Some(one) = one {
+/// Answers `/healthz` and its kin, whole or one check of them; `None`: the path is none of these.
+pub(crate) async fn health(server: &Arc<Server>, path: &str, params: &Params) -> Option<Reply> {
+    let mut parts = path.split('/').filter(|p| !p.is_empty());
+    let which = parts.next().filter(|which| matches!(*which, "healthz" | "livez" | "readyz"))?;
+    let one = parts.collect::<Vec<_>>().join("/");
+    let mut checks = checks(server, which).await;
+    if !one.is_empty() {
         checks.retain(|(name, _)| *name == one);
         if checks.is_empty() {
             return None;
@@ -166,14 +173,17 @@ fn health(server: &Arc<Server>, which: &str, one: Option<&str>, params: &Params)
     let excluded: Vec<&str> =
         params.all.iter().filter(|(k, _)| k == "exclude").map(|(_, v)| v.as_str()).collect();
     checks.retain(|(name, _)| !excluded.contains(name));
-    let well = checks.iter().all(|(_, ok)| *ok);
+    let well = checks.iter().all(|(_, found)| found.is_ok());
     let verbose = params.get("verbose").is_some();
     if well && !verbose {
         return Some(respond::text(StatusCode::OK, "ok"));
     }
     let mut out = String::new();
-    for (name, ok) in &checks {
-        let line = if *ok { format!("[+]{name} ok") } else { format!("[-]{name} failed: reason withheld") };
+    for (name, found) in &checks {
+        let line = match found {
+            Ok(()) => format!("[+]{name} ok"),
+            Err(why) => format!("[-]{name} failed: {why}"),
+        };
         writeln!(out, "{line}").expect("a String takes everything");
     }
     let end = if well { "passed" } else { "failed" };

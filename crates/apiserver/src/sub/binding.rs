@@ -132,8 +132,8 @@ pub(super) async fn amend(
         if bytes == object::without_revision(&current) {
             return Ok(());
         }
-        let write =
-            Write { key: key.clone(), expect: Expect::Revision(current.revision), op: Op::Put(bytes) };
+        let op = object::put(kind, &obj, bytes);
+        let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
         match ctx.server.store().commit(write).await {
             Ok(_) => return Ok(()),
             Err(StoreError::Conflict { .. }) => {}

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -41,6 +41,17 @@ pub fn read_number(path: &Path, radix: u32) -> Result<Option<u32>> {
     let Some(text) = read_word(path)? else { return Ok(None) };
     let number = u32::from_str_radix(&text, radix);
     number.map(Some).with_context(|| format!("{} holds no number", path.display()))
+}
+
+/// As [`write_atomic`], but a file that says the same already is left as it is: on a full disk that is what lets an
+/// instance start again.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn keep_atomic(path: &Path, text: &str) -> Result<()> {
+    let private = |found: fs::Metadata| found.permissions().mode() & 0o077 == 0;
+    let same = fs::read(path).is_ok_and(|found| found == text.as_bytes());
+    if same && fs::metadata(path).is_ok_and(private) { Ok(()) } else { write_atomic(path, text) }
 }
 
 /// Writes a small file so that it is there whole or not at all, readable by its owner only.
@@ -88,11 +99,17 @@ mod tests {
 
     #[test]
     fn private_files() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node-name");
         write_atomic(&path, "n1\n").unwrap();
         assert_eq!(read_word(&path).unwrap().as_deref(), Some("n1"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap());
+        let before = inode();
+        keep_atomic(&path, "n1\n").unwrap();
+        assert_eq!(inode(), before, "written again");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        keep_atomic(&path, "n1\n").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(read_number(&path, 16).unwrap_err().to_string().contains("holds no number"));
         assert_eq!(read_number(&dir.path().join("none"), 16).unwrap(), None);

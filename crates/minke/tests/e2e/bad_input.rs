@@ -112,6 +112,9 @@ fn a_full_disk() {
         let shown = data.to_str().expect("UTF-8");
         super::isolate::sh(&format!("mount -t tmpfs -o size=24m,mode=700 tmpfs {shown}"));
         cluster.start();
+        cluster.kubectl(&["create", "namespace", "kept"]);
+        cluster.kubectl(&["create", "configmap", "inside", "--namespace=kept"]);
+        cluster.kubectl(&["create", "configmap", "first"]);
         // Fails at the end of the space, and that is what is wanted.
         super::isolate::sh(&format!("cat /dev/zero > {shown}/filler 2>/dev/null || true"));
         let big = cluster.dir.path().join("big");
@@ -129,10 +132,60 @@ fn a_full_disk() {
         let (name, said) = refused.expect("the disk is full");
         assert!(said.contains("full"), "{said}");
         assert!(!cluster.try_kubectl(&["get", "configmap", &name]).status.success(), "half-written");
+        // What a failed write gave back is taken too, until not even a small one succeeds.
+        let said = (0..50).find_map(|n| {
+            super::isolate::sh(&format!("cat /dev/zero >> {shown}/filler 2>/dev/null || true"));
+            cluster.try_kubectl(&["create", "configmap", &format!("small{n}")]);
+            let ready = cluster.try_kubectl(&["get", "--raw", "/readyz"]);
+            (!ready.status.success()).then(|| String::from_utf8_lossy(&ready.stderr).into_owned())
+        });
+        let said = said.expect("readiness never failed");
+        assert!(said.contains("[-]store failed: ") && said.contains("free space on the disk"), "{said}");
+        assert_eq!(cluster.kubectl(&["get", "--raw", "/livez"]), "ok");
+        cluster.kubectl(&["delete", "configmap", "first", "--wait"]);
+        cluster.kubectl(&["delete", "namespace", "kept", "--wait", "--timeout=60s"]);
+        cluster.kill();
+        cluster.start();
+        let refused = cluster.try_kubectl(&["create", "configmap", &name, &from]);
+        assert!(!refused.status.success(), "the disk is full");
         std::fs::remove_file(data.join("filler")).expect("the filler");
+        assert_eq!(cluster.kubectl(&["get", "--raw", "/readyz"]), "ok");
         cluster.kubectl(&["create", "configmap", &name, &from]);
         cluster.kill();
         cluster.start();
         cluster.kubectl(&["get", "configmap", &name]);
+    });
+}
+
+#[test]
+fn a_full_disk_under_pods() {
+    isolated("bad_input::a_full_disk_under_pods", || {
+        let mut cluster = Cluster::new(&[]);
+        let data = cluster.data();
+        std::fs::create_dir(&data).expect("a directory");
+        let shown = data.to_str().expect("UTF-8");
+        super::isolate::sh(&format!("mount -t tmpfs -o size=96m,mode=700 tmpfs {shown}"));
+        cluster.start();
+        let pod = |name: &str| {
+            format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{terminationGracePeriodSeconds: 1, containers: [{{name: c, image: 'busybox:1.36', command: [sleep, '1000']}}]}}\n"
+            )
+        };
+        for name in ["a", "b"] {
+            cluster.apply(&pod(name));
+            cluster.wait("condition=Ready", &format!("pod/{name}"));
+        }
+        super::isolate::sh(&format!("cat /dev/zero > {shown}/filler 2>/dev/null || true"));
+        assert_eq!(cluster.kubectl(&["exec", "a", "--", "echo", "inside"]), "inside\n");
+        cluster.kubectl(&["delete", "pod", "a", "--wait", "--timeout=60s"]);
+        cluster.kill();
+        cluster.start();
+        assert_eq!(cluster.kubectl(&["exec", "b", "--", "echo", "inside"]), "inside\n");
+        cluster.kubectl(&["delete", "pod", "b", "--wait", "--timeout=60s"]);
+        std::fs::remove_file(data.join("filler")).expect("the filler");
+        assert_eq!(cluster.kubectl(&["get", "--raw", "/readyz"]), "ok");
+        // The node may say disk pressure for a while yet.
+        cluster.apply(&pod("c").replace("spec: {", "spec: {tolerations: [{operator: Exists}], "));
+        cluster.wait("condition=Ready", "pod/c");
     });
 }

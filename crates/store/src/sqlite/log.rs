@@ -82,6 +82,15 @@ pub enum OpenError {
     Thread(#[source] std::io::Error),
 }
 
+impl OpenError {
+    /// Whether a disk without room can be the cause.
+    pub(super) fn may_want_room(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DiskFull, SystemIoFailure};
+        matches!(self, Self::Engine { source, .. }
+            if matches!(source.sqlite_error_code(), Some(CannotOpen | DiskFull | SystemIoFailure)))
+    }
+}
+
 /// What [`Log::load`] finds, in this order.
 pub(super) enum Loaded {
     Floors(Floors),
@@ -212,6 +221,18 @@ impl Log {
             }
         }
         transaction.commit()
+    }
+
+    /// How many bytes of the database are free for new rows.
+    pub(super) fn free_bytes(&self) -> rusqlite::Result<u64> {
+        let number =
+            |name: &str| self.connection.query_row(name, (), |row| row.get::<_, i64>(0)).map(unsigned);
+        Ok(number("PRAGMA freelist_count")?.saturating_mul(number("PRAGMA page_size")?))
+    }
+
+    /// Carries over what it can while keeping the write-ahead log's file: the next writes take no more room for it.
+    pub(super) fn recycle(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))
     }
 
     /// Carries the write-ahead log over into the database, so that its space can be used again.

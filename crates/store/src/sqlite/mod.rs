@@ -7,6 +7,7 @@
 
 mod log;
 mod queue;
+mod reserve;
 mod writer;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use crate::{Entry, Op, Page, RangeQuery, Revision, Store, StoreError, Watcher, W
 use log::Log;
 pub use log::OpenError;
 use queue::{Command, Queue};
+use reserve::Reserve;
 use writer::{Garbage, Writer};
 
 /// How much the store keeps and when it tidies up. The defaults suit a node.
@@ -38,6 +40,8 @@ pub struct Options {
     pub garbage_rows: usize,
     /// The write-ahead log is carried over into the database after this many pages of 4 KiB.
     pub checkpoint_pages: u32,
+    /// So many bytes are kept in a file beside the database for writes that free something on a full disk; 0 is none.
+    pub reserve_bytes: u64,
 }
 
 impl Default for Options {
@@ -48,6 +52,7 @@ impl Default for Options {
             retain_events: 10_000,
             garbage_rows: 1000,
             checkpoint_pages: 1000,
+            reserve_bytes: 4 << 20,
         }
     }
 }
@@ -83,7 +88,16 @@ impl SqliteStore {
             Limits { age: options.retain_age, bytes: options.retain_bytes, events: options.retain_events };
         let view = Arc::new(View::new(limits));
         let garbage = Arc::new(Garbage::default());
-        let log = Log::open(path, options.checkpoint_pages)?;
+        let mut reserve = Reserve::of(path, options.reserve_bytes);
+        let log = match Log::open(path, options.checkpoint_pages) {
+            // Even to open a database takes room, for the side files that a clean end removed.
+            Err(error) if error.may_want_room() && reserve.give_up() => {
+                tracing::warn!(%error, "once more, with the reserve given up");
+                Log::open(path, options.checkpoint_pages)?
+            }
+            other => other?,
+        };
+        reserve.refill();
         log.load(|loaded| match loaded {
             log::Loaded::Floors(floors) => view.restore_floors(floors.all, &floors.buckets),
             log::Loaded::Events(events) => garbage.add(&view.publish(events, Instant::now())),
@@ -91,7 +105,7 @@ impl SqliteStore {
             log::Loaded::Newest(revision) => view.advance(revision),
         })?;
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(log, view.clone(), queue.clone(), garbage.clone(), &options);
+        let writer = Writer::new((log, reserve), view.clone(), queue.clone(), garbage.clone(), &options);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
@@ -146,7 +160,7 @@ fn check(write: &Write) -> Result<(), StoreError> {
         return Err(StoreError::Invalid("a key begins with its bucket"));
     }
     match &write.op {
-        Op::Put(value) | Op::Delete(Some(value)) if !splice::is_canonical(value) => {
+        Op::Put(value) | Op::Ending(value) | Op::Delete(Some(value)) if !splice::is_canonical(value) => {
             Err(StoreError::Invalid("a value begins with metadata and holds no resourceVersion"))
         }
         _ => Ok(()),
@@ -194,6 +208,12 @@ impl Store for SqliteStore {
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
         self.queue.push(|room| Command::Compact { before, answer, _room: room }).await?;
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer ended".to_owned())))
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.push(|room| Command::Probe { answer, _room: room }).await?;
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer ended".to_owned())))
     }
 }

@@ -20,6 +20,7 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 #[derive(Debug)]
 pub(super) enum Command {
     Write { write: Write, answer: Answer<Arc<Entry>>, _room: OwnedSemaphorePermit },
+    Probe { answer: Answer<()>, _room: OwnedSemaphorePermit },
     Compact { before: Revision, answer: Answer<()>, _room: OwnedSemaphorePermit },
 }
 

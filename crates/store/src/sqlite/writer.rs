@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::Options;
 use super::log::{self, Log, Row};
 use super::queue::{Answer, Command, Queue};
+use super::reserve::Reserve;
 use crate::envelope::{Record, seal};
 use crate::view::{View, bucket_of};
 use crate::{Entry, Event, Expect, Op, Revision, StoreError, Write};
@@ -63,6 +64,7 @@ impl Garbage {
 /// See the module.
 pub(super) struct Writer {
     log: Log,
+    reserve: Reserve,
     view: Arc<View>,
     queue: Arc<Queue>,
     garbage: Arc<Garbage>,
@@ -74,6 +76,8 @@ pub(super) struct Writer {
     given: Revision,
     /// A failed transaction may have left rows after the newest published revision.
     failed: bool,
+    /// Why the last transaction failed, if it did.
+    unwell: Option<Failure>,
 }
 
 type Decision = Result<Arc<Entry>, StoreError>;
@@ -85,12 +89,20 @@ struct Group {
     events: Vec<Event>,
     /// What the keys written in this group will be.
     state: HashMap<Arc<str>, Option<Arc<Entry>>>,
-    answers: Vec<(Answer<Arc<Entry>>, Decision)>,
 }
+
+/// A group and what becomes of each write in it, in their order.
+struct Decided {
+    group: Group,
+    decisions: Vec<Decision>,
+}
+
+/// Writes and who waits for them.
+type Writes = Vec<(Write, Answer<Arc<Entry>>)>;
 
 impl Writer {
     pub(super) fn new(
-        log: Log,
+        (log, reserve): (Log, Reserve),
         view: Arc<View>,
         queue: Arc<Queue>,
         garbage: Arc<Garbage>,
@@ -99,6 +111,7 @@ impl Writer {
         Self {
             given: view.revision(),
             log,
+            reserve,
             view,
             queue,
             garbage,
@@ -107,27 +120,32 @@ impl Writer {
             expire_at: Some(Instant::now()),
             expire_pause: options.retain_age.min(EXPIRE_PAUSE),
             failed: false,
+            unwell: None,
         }
     }
 
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         while let Some(commands) = self.queue.take(self.wake_at()) {
-            let mut group = Group::default();
-            let mut compactions = Vec::new();
+            let mut writes = Vec::new();
+            let (mut compactions, mut probes) = (Vec::new(), Vec::new());
             for command in commands {
                 match command {
-                    Command::Write { write, answer, _room } => {
-                        let decision = self.decide(&mut group, write);
-                        group.answers.push((answer, decision));
-                    }
+                    Command::Write { write, answer, _room } => writes.push((write, answer)),
+                    Command::Probe { answer, _room } => probes.push(answer),
                     Command::Compact { before, answer, _room } => compactions.push((before, answer)),
                 }
             }
-            self.commit(group);
+            self.perform(writes);
             for (before, answer) in compactions {
                 // A caller that no longer waits is not an error.
                 let _ = answer.send(self.compact(before));
+            }
+            if !probes.is_empty() {
+                let well = self.probe();
+                for answer in probes {
+                    let _ = answer.send(well.as_ref().map_err(Failure::to_error).copied());
+                }
             }
             self.tidy();
         }
@@ -141,7 +159,7 @@ impl Writer {
     }
 
     /// Whether the write's expectation holds, and if so, adds it to the group.
-    fn decide(&mut self, group: &mut Group, write: Write) -> Decision {
+    fn decide(&mut self, group: &mut Group, write: &Write) -> Decision {
         let current = match group.state.get(&write.key) {
             Some(current) => current.clone(),
             None => self.view.get(&write.key),
@@ -156,7 +174,7 @@ impl Writer {
         }
         let revision = self.given + 1;
         let (entry, envelope, deleted) = match (&write.op, &current) {
-            (Op::Put(value), _) => {
+            (Op::Put(value) | Op::Ending(value), _) => {
                 let key = current.as_ref().map_or(&write.key, |entry| &entry.key);
                 (log::entry(key, revision, value), seal(Record::Put(value)), false)
             }
@@ -173,29 +191,78 @@ impl Writer {
         Ok(entry)
     }
 
-    /// Makes the group durable, then visible, then answers.
-    fn commit(&mut self, group: Group) {
-        let published = self.view.revision();
-        let mut failure = None;
-        if !group.rows.is_empty() {
-            match self.log.append(&group.rows, self.failed.then_some(published)) {
-                Ok(()) => {
-                    self.failed = false;
-                    let now = Instant::now();
-                    self.garbage.add(&self.view.publish(group.events, now));
-                    self.expire_at.get_or_insert(now + self.expire_pause);
-                }
-                Err(error) => failure = Some(self.failed_to("write", &error)),
-            }
+    /// Performs writes in one transaction and answers. When the disk is full, those that free something are performed
+    /// all the same, out of the reserve, decided anew without the others.
+    fn perform(&mut self, mut writes: Writes) {
+        if let Some(failure) = self.out_of_room() {
+            writes = refuse_what_frees_nothing(writes, &failure);
         }
-        for (answer, decision) in group.answers {
-            let decision = match &failure {
-                Some(Failure { full: true, message }) => Err(StoreError::Full(message.clone())),
-                Some(Failure { message, .. }) => Err(StoreError::Unavailable(message.clone())),
-                None => decision,
-            };
+        let mut decided = self.decide_all(&writes);
+        let mut done = self.commit(&mut decided.group);
+        while let Err(failure) = &done
+            && failure.full
+            && writes.iter().any(|(write, _)| write.op.may_spend_reserve())
+            && self.reserve.give_up()
+        {
+            writes = refuse_what_frees_nothing(writes, failure);
+            decided = self.decide_all(&writes);
+            done = self.commit(&mut decided.group);
+        }
+        for ((_, answer), decision) in writes.into_iter().zip(decided.decisions) {
             // A caller that no longer waits is not an error.
-            let _ = answer.send(decision);
+            let _ = answer.send(done.as_ref().map_err(Failure::to_error).and(decision));
+        }
+    }
+
+    fn decide_all(&mut self, writes: &Writes) -> Decided {
+        let mut group = Group::default();
+        let decisions = writes.iter().map(|(write, _)| self.decide(&mut group, write)).collect();
+        Decided { group, decisions }
+    }
+
+    /// Why only writes that free something are taken now: the disk was full, and a part of the reserve is spent. Room
+    /// inside the database is as good as the reserve.
+    fn out_of_room(&mut self) -> Option<Failure> {
+        let failure = self.unwell.as_ref().filter(|failure| failure.full && self.reserve.is_spent())?;
+        let inside = self.log.free_bytes().is_ok_and(|bytes| bytes >= self.reserve.bytes());
+        (!self.reserve.refill() && !inside).then(|| failure.clone())
+    }
+
+    /// Makes the group durable, then visible.
+    fn commit(&mut self, group: &mut Group) -> Result<(), Failure> {
+        if group.rows.is_empty() {
+            return Ok(());
+        }
+        let published = self.view.revision();
+        if let Err(error) = self.log.append(&group.rows, self.failed.then_some(published)) {
+            return Err(self.failed_to("write", &error));
+        }
+        self.failed = false;
+        if !self.reserve.is_spent() {
+            self.unwell = None;
+        } else if let Err(error) = self.log.recycle() {
+            tracing::debug!(%error, "the write-ahead log grows on");
+        }
+        let now = Instant::now();
+        self.garbage.add(&self.view.publish(std::mem::take(&mut group.events), now));
+        self.expire_at.get_or_insert(now + self.expire_pause);
+        Ok(())
+    }
+
+    /// Whether writes work. After a failure it is tried out, so that this turns well without anybody's write.
+    fn probe(&mut self) -> Result<(), Failure> {
+        if self.unwell.is_none() {
+            return Ok(());
+        }
+        if let Some(failure) = self.out_of_room() {
+            return Err(failure);
+        }
+        match self.log.sweep(&[("", self.view.floor(""))], &[]) {
+            Ok(()) => {
+                self.unwell = None;
+                Ok(())
+            }
+            Err(error) => Err(self.failed_to("write", &error)),
         }
     }
 
@@ -237,9 +304,8 @@ impl Writer {
         match self.log.sweep(&floors, &rows) {
             Ok(()) => self.garbage.remove_front(step.len()),
             Err(error) => {
-                // What waits stays; the next expiry or compaction tries again.
-                self.sweeping = false;
-                self.failed_to("compact", &error);
+                // What waits stays; the next expiry or compaction tries again, at once if the reserve gives room.
+                self.sweeping = self.failed_to("compact", &error).full && self.reserve.give_up();
             }
         }
     }
@@ -253,13 +319,33 @@ impl Writer {
             tracing::warn!(%error, "the store cannot checkpoint either");
         }
         let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-        Failure { full, message: format!("cannot {what}, nothing was changed: {error}") }
+        let failure = Failure { full, message: format!("cannot {what}, nothing was changed: {error}") };
+        self.unwell = Some(failure.clone());
+        failure
     }
 }
 
+/// Answers those writes and returns the others.
+fn refuse_what_frees_nothing(writes: Writes, failure: &Failure) -> Writes {
+    let (left, refused): (Writes, Writes) =
+        writes.into_iter().partition(|(write, _)| write.op.may_spend_reserve());
+    for (_, answer) in refused {
+        let _ = answer.send(Err(failure.to_error()));
+    }
+    left
+}
+
 /// Why the engine did not do something.
+#[derive(Debug, Clone)]
 struct Failure {
     /// The disk has no room.
     full: bool,
     message: String,
+}
+
+impl Failure {
+    fn to_error(&self) -> StoreError {
+        let message = self.message.clone();
+        if self.full { StoreError::Full(message) } else { StoreError::Unavailable(message) }
+    }
 }

@@ -140,6 +140,7 @@ async fn full_disk(dir: &Path) {
         assert_eq!(store.get("pods/a/x").unwrap().revision, last.revision);
         assert_eq!(store.revision(), last.revision);
         limit_file_size(u64::MAX);
+        store.probe().await.unwrap();
         let again = store.commit(put("pods/a/x", number, Expect::Revision(last.revision))).await.unwrap();
         assert!(again.revision > last.revision + 1, "the failed write's revision is used again");
         last = again;

@@ -97,7 +97,7 @@ impl Model {
             Expect::Revision(expected) => current.is_some_and(|(revision, _)| revision == expected),
         };
         let (number, deleted) = match write.op {
-            Op::Put(_) => (number, false),
+            Op::Put(_) | Op::Ending(_) => (number, false),
             Op::Delete(Some(_)) => (number, true),
             Op::Delete(None) => (current?.1, true),
         };

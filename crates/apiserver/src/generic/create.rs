@@ -80,7 +80,7 @@ fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
     }
     meta.insert("uid".into(), base::names::uid(ctx.server.random()).into());
     meta.insert("creationTimestamp".into(), ctx.server.now().rfc3339().into());
-    meta.remove("generation");
+    // Kinds that count no generations keep what they are given.
     if has_generation {
         meta.insert("generation".into(), 1.into());
     }

@@ -125,6 +125,10 @@ fn wrong_types_in_gos_words() {
                 .to_owned(),
         ),
         (
+            json!({"metadata": {"creationTimestamp": "2020-01-01T00:01:00Zx"}}),
+            "parsing time \"2020-01-01T00:01:00Zx\": extra text: \"x\"".to_owned(),
+        ),
+        (
             json!({"spec": {"containers": [{"livenessProbe": {"httpGet": {"port": true}}}]}}),
             "json: cannot unmarshal bool into Go value of type int32".to_owned(),
         ),
@@ -134,11 +138,15 @@ fn wrong_types_in_gos_words() {
         assert_eq!(error.to_string(), want, "{input}");
     }
     let secret = root("", "v1", "Secret").expect("Secret");
-    let error = normalise(json!({"data": {"a": "$$"}}), secret).expect_err("not base64");
-    assert_eq!(
-        error.message("v1", "Secret", b""),
-        "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte 0"
-    );
+    for (text, at) in [("$$", 0), ("v", 0), ("AAECx", 4), ("dg", 0), ("AAECdg=", 7)] {
+        let error = normalise(json!({"data": {"a": text}}), secret).expect_err("not base64");
+        assert_eq!(
+            error.message("v1", "Secret", b""),
+            format!(
+                "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data at input byte {at}"
+            )
+        );
+    }
 }
 
 #[test]

@@ -364,7 +364,9 @@ impl<'s> Walk<'s> {
                 let at = match error {
                     base64::DecodeError::InvalidByte(at, _)
                     | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-                    _ => clean.len(),
+                    // Go names the start of a group of four that is cut short, or the place of the missing padding.
+                    _ if clean.ends_with('=') => clean.len(),
+                    _ => clean.len() / 4 * 4,
                 };
                 self.fail(|| format!("illegal base64 data at input byte {at}"))
             }
@@ -415,6 +417,9 @@ fn go_time_error(text: &str, scalar: Scalar) -> String {
             break;
         }
         rest = &rest[shape.len()..];
+    }
+    if let Some(extra) = rest.strip_prefix('Z').filter(|extra| wanted == "Z07:00" && !extra.is_empty()) {
+        return format!("parsing time {text:?}: extra text: {extra:?}");
     }
     format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}")
 }

@@ -87,6 +87,11 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// An archive as people know it: what [`spooled`] made has only a name that says nothing.
+fn shown(archive: &Path) -> String {
+    if archive.starts_with("/proc") { "standard input".to_owned() } else { archive.display().to_string() }
+}
+
 /// Standard input as a file in the data dir that has no name, so that nothing of it can stay.
 fn spooled(data_dir: &Path) -> Result<File> {
     instance::make_private_dir(data_dir)?;
@@ -143,7 +148,7 @@ pub async fn handle(
 ) -> Result<Vec<String>> {
     match request {
         Request::ImageImport { path } => {
-            let imported = images.import(&path).await.with_context(|| path.display().to_string())?;
+            let imported = images.import(&path).await.with_context(|| shown(&path))?;
             Ok(imported.iter().map(|i| format!("{} {}", i.tags.first().unwrap_or(&i.id), i.id)).collect())
         }
         Request::ImagePull { reference } => {

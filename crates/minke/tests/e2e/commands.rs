@@ -98,6 +98,40 @@ fn images_with_and_without_a_daemon() {
 }
 
 #[test]
+fn images_from_standard_input() {
+    isolated("commands::images_from_standard_input", || {
+        let busybox = xtask::kit::image::busybox().expect("busybox-static");
+        let mut cluster = super::cluster::Cluster::new(&[]);
+        let (tar, bad) = (cluster.dir.path().join("tool.tar"), cluster.dir.path().join("bad.tar"));
+        xtask::kit::image::save(&busybox, &["tool:1"], &tar).expect("an archive");
+        fs::write(&bad, [1_u8; 5000]).expect("a file");
+        let data = cluster.data();
+        let image = |cluster: &super::cluster::Cluster, args: &[&str], input: &std::path::Path| {
+            let mut all = vec!["image", "--data-dir", data.to_str().expect("UTF-8")];
+            all.extend(args);
+            let input = fs::File::open(input).expect("the input");
+            let out = cluster.minke(&all).stdin(input).output().expect("minke");
+            let said = [out.stdout, out.stderr].concat();
+            (out.status.success(), String::from_utf8_lossy(&said).into_owned())
+        };
+        for daemon in [false, true] {
+            if daemon {
+                cluster.start();
+            }
+            let (good, said) = image(&cluster, &["import", "-"], &bad);
+            assert!(!good && said.contains("standard input"), "{daemon}: {said}");
+            let (good, said) = image(&cluster, &["import", "-"], &tar);
+            assert!(good && said.contains("tool:1"), "{daemon}: {said}");
+            let (good, said) = image(&cluster, &["rm", "tool:1"], &tar);
+            assert!(good, "{daemon}: {said}");
+            let left = fs::read_dir(&data).expect("the data dir").flatten();
+            let left = left.filter(|e| e.file_name().to_string_lossy().starts_with("import-")).count();
+            assert_eq!(left, 0, "{daemon}: the spooled archive is left");
+        }
+    });
+}
+
+#[test]
 fn a_registry_wants_credentials() {
     isolated("commands::a_registry_wants_credentials", || {
         let registry = xtask::kit::registry::Registry::start_for_minke().expect("docker-registry");

@@ -186,20 +186,30 @@ fn shims_group(runtime: &Embedded) -> String {
     format!("{}/shims", runtime.config.cgroup_root.trim_end_matches('/'))
 }
 
-/// The processes in the shims' group by the name that each was started with.
+/// The shims in their group by the name that each was started with.
 fn living_shims(runtime: &Embedded) -> BTreeMap<String, i32> {
-    let name = |pid: i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let word = line.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+    let pids = runtime.shared.cgroups.processes(&shims_group(runtime));
+    // What ended meanwhile has neither.
+    let read = |pid: i32, file: &str| std::fs::read(format!("/proc/{pid}/{file}")).ok();
+    shims_among(pids.into_iter().filter_map(|pid| Some((pid, read(pid, "status")?, read(pid, "cmdline")?))))
+}
+
+/// Of processes with their `status` and `cmdline`: those that no other one of them made. A shim's children (the pause
+/// process, what prepares a start) may be in its group and have its arguments.
+fn shims_among(processes: impl Iterator<Item = (i32, Vec<u8>, Vec<u8>)>) -> BTreeMap<String, i32> {
+    let parent = |status: &[u8]| -> Option<i32> {
+        let status = String::from_utf8_lossy(status);
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).and_then(|pid| pid.trim().parse().ok())
+    };
+    let name = |cmdline: &[u8]| {
+        let word = cmdline.split(|byte| *byte == 0).nth(1).unwrap_or_default();
         String::from_utf8_lossy(word).into_owned()
     };
-    runtime
-        .shared
-        .cgroups
-        .processes(&shims_group(runtime))
-        .into_iter()
-        .filter(|pid| *pid > 0)
-        .map(|pid| (name(pid), pid))
+    let all: Vec<_> = processes.map(|(pid, status, line)| (pid, parent(&status), name(&line))).collect();
+    let pids: Vec<i32> = all.iter().map(|(pid, ..)| *pid).collect();
+    all.into_iter()
+        .filter(|(_, parent, _)| parent.is_none_or(|parent| !pids.contains(&parent)))
+        .map(|(pid, _, name)| (name, pid))
         .collect()
 }
 
@@ -235,5 +245,21 @@ fn end_strangers(runtime: &Embedded, shims: &BTreeMap<String, i32>) {
         if let Err(error) = std::fs::remove_file(&socket) {
             tracing::warn!(path = %socket.display(), %error, "a socket of nobody stays");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shims_children_are_no_shims() {
+        let process = |pid: i32, parent: i32, name: &str| {
+            let status = format!("Name:\tx\nPPid:\t{parent}\nUid:\t0\n");
+            (pid, status.into_bytes(), format!("minke-shim\0{name}\0").into_bytes())
+        };
+        let all = [process(7, 1, "a"), process(8, 7, "a"), process(5, 9, "b"), process(9, 2, "b")];
+        let want = [("a".to_owned(), 7), ("b".to_owned(), 9)];
+        assert_eq!(shims_among(all.into_iter()), BTreeMap::from(want));
     }
 }

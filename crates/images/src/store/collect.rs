@@ -128,7 +128,7 @@ impl Images {
             Err(error) => return Err(Error::io("lock", &path, error)),
         }
         let unneeded = self.unneeded()?;
-        let used = mounted(&unneeded);
+        let used = mounted(&unneeded)?;
         let free: Vec<&String> = unneeded.iter().filter(|name| !used.contains(*name)).collect();
         let layers = self.root.join("layers");
         let mut away = Vec::new();
@@ -140,7 +140,11 @@ impl Images {
             away.push((name.clone(), from, to));
         }
         // Nobody can begin to use them any more; somebody may just have.
-        let late = mounted(&away.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>());
+        let names: Vec<String> = away.iter().map(|(name, ..)| name.clone()).collect();
+        let late = mounted(&names).unwrap_or_else(|error| {
+            tracing::warn!(%error, "layers that may be mounted stay");
+            names.into_iter().collect()
+        });
         for (name, from, to) in away {
             if late.contains(&name) {
                 fs::rename(&to, &from).map_err(|error| Error::io("move back", &from, error))?;
@@ -170,21 +174,29 @@ impl Images {
 }
 
 /// Those of the layers that are mounted anywhere, in whatever mount namespace: containers outlive who started them.
-fn mounted(layers: &[String]) -> HashSet<String> {
+fn mounted(layers: &[String]) -> Result<HashSet<String>, Error> {
     let mut found = HashSet::new();
     if layers.is_empty() {
-        return found;
+        return Ok(found);
     }
     let mut seen = HashSet::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        // Processes and threads that are gone meanwhile, and what is no process, have neither.
-        let Ok(namespace) = fs::read_link(process.path().join("ns/mnt")) else { continue };
-        if !seen.insert(namespace) {
+    for process in fs::read_dir("/proc").map_err(|error| Error::io("read", "/proc", error))? {
+        let process = process.map_err(|error| Error::io("read", "/proc", error))?.path();
+        // What is no process has none, nor has one that is gone meanwhile.
+        let Ok(namespace) = fs::read_link(process.join("ns/mnt")) else { continue };
+        if seen.contains(&namespace) {
             continue;
         }
-        let mounts = fs::read(process.path().join("mountinfo")).unwrap_or_default();
+        let file = process.join("mountinfo");
+        let mounts = match fs::read(&file) {
+            Ok(mounts) => mounts,
+            // It ended just now; others of its namespace are still looked at.
+            Err(_) if fs::read_link(process.join("ns/mnt")).is_err() => continue,
+            Err(error) => return Err(Error::io("read", &file, error)),
+        };
+        seen.insert(namespace);
         let mounts = String::from_utf8_lossy(&mounts);
         found.extend(layers.iter().filter(|layer| mounts.contains(layer.as_str())).cloned());
     }
-    found
+    Ok(found)
 }

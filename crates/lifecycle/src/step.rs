@@ -96,10 +96,8 @@ impl Run<'_> {
             return None;
         }
         let (name, now) = (retry_name(key), self.now);
+        self.mem.asked.retain(|_, asked| now.secs_since(asked.last) <= FORGOTTEN);
         let asked = self.mem.asked.entry(name.clone()).or_default();
-        if now.secs_since(asked.last) > FORGOTTEN {
-            asked.times = 0;
-        }
         if let Some(excess) = asked.times.checked_sub(OFTEN) {
             let pause = (FIRST_PAUSE << excess.min(8)).min(LONGEST_PAUSE);
             let due = asked.last.plus(Duration::from_millis(pause));

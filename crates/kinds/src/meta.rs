@@ -17,6 +17,25 @@ use crate::value::{entries, int, is_set, is_true, items, keep, text};
 /// Sum of the sizes of annotation keys and values, in bytes.
 pub const MAX_ANNOTATIONS: usize = 256 * 1024;
 
+/// The fields of metadata in upstream's order (`ObjectMeta`).
+pub const FIELDS: &[&str] = &[
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
 /// The fields of an owner reference as Go writes them.
 const OWNER_FIELDS: &[&str] = &["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
 

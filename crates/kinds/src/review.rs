@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::field::{ErrorList, GoField, Path, go_form, in_order};
 use crate::kind::{Kind, Strategy};
-use crate::names;
 use crate::value::{is_set, items, size, text};
+use crate::{meta, names};
 
 /// Who a token belongs to.
 pub static TOKEN_REVIEW: Kind =
@@ -59,31 +59,9 @@ impl Strategy for Review {}
 
 /// `NonResourceAttributes` inside upstream.
 const PATH_FORM: &[GoField] = &[GoField::text("path", "Path"), GoField::text("verb", "Verb")];
-/// The fields of metadata as Go writes them, then those of an entry of `managedFields`.
-const META_ORDER: &[&str] = &[
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-    "manager",
-    "operation",
-    "apiVersion",
-    "time",
-    "fieldsType",
-    "fieldsV1",
-    "subresource",
-];
+/// The fields of an entry of `managedFields` as Go writes them.
+const ENTRY_ORDER: &[&str] =
+    &["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
 
 /// About whom an access review asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +166,7 @@ fn metadata(errors: &mut ErrorList, meta: &Value, about: About) {
     };
     let said = |(key, value): (&String, &Value)| !free.contains(&key.as_str()) && is_set(value);
     if meta.as_object().is_some_and(|m| m.iter().any(said)) {
-        errors.invalid_as(&Path::new("metadata"), in_order(meta, META_ORDER), why);
+        errors.invalid_as(&Path::new("metadata"), in_order(meta, &[meta::FIELDS, ENTRY_ORDER].concat()), why);
     }
 }
 

@@ -9,22 +9,6 @@ use crate::pod::resources::quantity;
 use crate::value::{is_empty, is_set, items, text};
 use crate::{meta, names};
 
-/// What is not set in a template's metadata, in the order of the struct.
-const NOT_IN_TEMPLATES: &[&str] = &[
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-];
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 /// An ephemeral volume.
@@ -62,7 +46,8 @@ pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path, source: &Value) {
 fn metadata(errors: &mut ErrorList, path: &Path, metadata: &Value) {
     meta::annotations(errors, &metadata["annotations"], &path.child("annotations"));
     names::check_labels(errors, &path.child("labels"), &metadata["labels"]);
-    for field in NOT_IN_TEMPLATES {
+    // A template has labels and annotations only.
+    for field in meta::FIELDS.iter().filter(|field| !matches!(**field, "labels" | "annotations")) {
         if !is_empty(&metadata[*field]) {
             errors.forbidden(&path.child(field), "cannot be set");
         }

@@ -244,13 +244,16 @@ impl Cgroups {
         Ok(found)
     }
 
-    /// Moves a process that is not a container's (a shim) into a group without limits.
+    /// Moves a process that is not a container's (a shim) into a group without limits; one that has ended needs none.
     pub(crate) fn adopt(&self, path: &str, pid: i32) -> Result<(), RuntimeError> {
         self.make(path)?;
         let relative = self.relative(path)?;
         for tree in self.trees() {
             let file = tree.join(relative).join("cgroup.procs");
-            fs::write(&file, pid.to_string()).map_err(|error| failed("join", &file, &error))?;
+            match fs::write(&file, pid.to_string()) {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+                written => written.map_err(|error| failed("join", &file, &error))?,
+            }
         }
         Ok(())
     }

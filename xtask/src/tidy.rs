@@ -1,5 +1,5 @@
-//! Rules that the compiler does not know: which crate may import which, licences, banned crates, file headers, file
-//! sizes. Facts come from `cargo metadata` and the sources.
+//! Rules that the compiler does not know: which crate may import which, which lints pure crates obey, licences, banned
+//! crates, file headers, file sizes. Facts come from `cargo metadata` and the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,6 +35,9 @@ const TOP: &[&str] = &["minke", "sim"];
 /// Crates without I/O, clock or randomness, and what they may therefore never depend on.
 const PURE: &[&str] = &["base", "kinds", "scheduler", "lifecycle"];
 const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "rustix", "libc", "nix", "hyper", "rusqlite"];
+
+/// What clippy forbids in pure crates (clocks, files, threads); each of them links to it as its `clippy.toml`.
+const PURE_LINTS: &str = "clippy.pure.toml";
 
 /// Crates that must not appear anywhere, with the reason.
 const BANNED: &[(&str, &str)] = &[
@@ -92,6 +95,7 @@ pub fn check() -> Result<()> {
             found.extend(foreign(name, package));
         }
     }
+    found.extend(pure_lints(&root())?);
     for file in sources(&root())? {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         found.extend(source(file.strip_prefix(root()).unwrap_or(&file), &text));
@@ -100,6 +104,24 @@ pub fn check() -> Result<()> {
         bail!("{}", found.join("\n"));
     }
     Ok(())
+}
+
+/// Pure crates must be linted as such, and by everything that the other crates are linted by.
+fn pure_lints(root: &Path) -> Result<Vec<String>> {
+    let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| path.display().to_string());
+    let (common, pure) = (read(root.join("clippy.toml"))?, read(root.join(PURE_LINTS))?);
+    let mut found: Vec<String> = common
+        .lines()
+        .filter(|line| !pure.lines().any(|l| l == *line))
+        .map(|line| format!("{PURE_LINTS} lacks {line:?} of clippy.toml"))
+        .collect();
+    for name in PURE {
+        let own = root.join("crates").join(name).join("clippy.toml");
+        if fs::read_to_string(&own).ok().as_ref() != Some(&pure) {
+            found.push(format!("{name} is pure: crates/{name}/clippy.toml must link to {PURE_LINTS}"));
+        }
+    }
+    Ok(found)
 }
 
 fn edges(name: &str, package: &Value, ours: &BTreeSet<&str>) -> Vec<String> {

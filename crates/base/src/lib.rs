@@ -8,6 +8,7 @@ pub mod duration;
 pub mod fields;
 pub mod labels;
 pub mod names;
+pub mod platform;
 pub mod quantity;
 pub mod time;
 

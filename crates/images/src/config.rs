@@ -47,14 +47,7 @@ pub struct Platform {
 
 impl Default for Platform {
     fn default() -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            "powerpc64" => "ppc64le",
-            other => other,
-        };
-        Self { os: "linux".into(), architecture: architecture.into() }
+        Self { os: "linux".into(), architecture: base::platform::ARCHITECTURE.into() }
     }
 }
 

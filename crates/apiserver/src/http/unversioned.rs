@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock, Mutex};
 
+use base::platform;
 use bytes::Bytes;
 use client::Status;
 use http::header::{self, HeaderValue};
@@ -137,7 +138,7 @@ fn version() -> Value {
         "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36",
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
         "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "", "compiler": "rustc", "platform": concat!("linux/", "amd64"),
+        "goVersion": "", "compiler": "rustc", "platform": format!("{}/{}", platform::OS, platform::ARCHITECTURE),
     })
 }
 

@@ -28,6 +28,7 @@ fn replay(text: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the scenarios are files, and the test may write them anew")]
 fn scenarios() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cases");
     let mut wrong = Vec::new();

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use base::platform::ARCHITECTURE;
 use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
@@ -36,24 +37,15 @@ pub struct Known {
     pub images: Vec<(Vec<String>, u64)>,
 }
 
-/// Go's names of architectures.
-fn arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
 /// The labels that every node has.
 #[must_use]
 pub fn labels(name: &str) -> Value {
     json!({
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": arch(),
+        "kubernetes.io/arch": ARCHITECTURE,
         "beta.kubernetes.io/os": "linux",
-        "beta.kubernetes.io/arch": arch(),
+        "beta.kubernetes.io/arch": ARCHITECTURE,
     })
 }
 
@@ -79,7 +71,7 @@ pub fn status(now: i64, facts: &Facts, known: &Known, last: Option<&Value>) -> V
             "kubeletVersion": known.version,
             "kubeProxyVersion": "",
             "operatingSystem": "linux",
-            "architecture": arch(),
+            "architecture": ARCHITECTURE,
         },
         "images": images(known),
     })

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::field::ErrorList;
+pub use schema::meta::NameRule;
 
 /// Everything the generic request path needs to know about one kind.
 #[derive(Debug)]
@@ -143,17 +144,6 @@ pub enum Endpoint<'a> {
     Main,
     /// `/NAME`, e.g. `status`, `ephemeralcontainers`, `resize`, `finalize`.
     Sub(&'a str),
-}
-
-/// How a name is checked on create.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameRule {
-    /// RFC 1123 subdomain, at most 253.
-    Subdomain,
-    /// RFC 1123 label, at most 63.
-    Label,
-    /// A path segment.
-    PathSegment,
 }
 
 /// A column of a Table.

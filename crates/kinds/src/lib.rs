@@ -1,40 +1,33 @@
-//! Everything about each API kind: schema, defaults, validation, table columns, update strategy, reconcile.
+//! Everything about each API kind: defaults, validation, table columns, update strategy, reconcile.
 //!
 //! Invariants: pure (no clock, no I/O, no randomness: they are arguments); one static table of kinds is the only list.
-//! Deliberately absent: storage, HTTP, what several kinds do together (admission).
+//! Deliberately absent: storage, HTTP, what several kinds do together (admission), and
+//! what names no kind (`schema`).
 
-pub mod apply;
 pub mod binding;
-pub mod columns;
 pub mod configmap;
-pub mod decode;
 pub mod event;
-pub mod field;
 pub mod job;
 pub mod kind;
 pub mod lease;
 pub mod meta;
-pub mod names;
 pub mod namespace;
 pub mod node;
 pub mod openapi;
-pub mod patch;
 pub mod plan;
 pub mod pod;
 pub mod pod_security;
 pub mod podtemplate;
-pub mod protobuf;
 pub mod review;
 pub mod runtimeclass;
-pub mod schema;
 pub mod secret;
 pub mod serviceaccount;
-pub mod status;
 #[cfg(test)]
 mod tests;
-mod value;
 pub mod view;
 
+use ::schema::value;
+pub use ::schema::{apply, columns, decode, field, names, patch, protobuf, status, types as schema};
 pub use field::{ErrorList, ErrorType, FieldError, Path};
 pub use kind::{Column, Endpoint, Kind, NameRule, Strategy, Subresource};
 pub use status::Status;

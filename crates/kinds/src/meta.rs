@@ -1,62 +1,25 @@
-//! `ObjectMeta`: what every object's metadata must satisfy (`k8s.io/apimachinery/pkg/api/validation`), and the order in
-//! which its errors and those of the kind come.
+//! In which order the errors of an object's metadata and those of its kind are told.
 //!
 //! Invariant: pure. The request path checks the metadata of every kind, and nearly every kind checks it once more by
-//! itself, with a rule about finalizers added; an error found twice is one in the message but two causes.
-//! Absent: setting uid, timestamps, names and generations, which needs a clock and randomness.
+//! itself, with a rule about finalizers added. Absent: the rules of metadata themselves (`schema::meta`).
 
-use std::collections::HashSet;
+pub use schema::meta::{
+    FIELDS, MAX_ANNOTATIONS, annotations, change, field_manager, finalizer_domain, keep_system_fields,
+    name_errors, resource_version_required, wipe_system_fields,
+};
+use schema::meta::{Form, changed, of_any_kind};
+use serde_json::Value;
 
-use serde_json::{Value, json};
+use crate::field::ErrorList;
+use crate::kind::{Endpoint, Kind};
 
-use crate::field::{ErrorList, ErrorType, FieldError, Path, in_order};
-use crate::kind::{Endpoint, Kind, NameRule};
-use crate::names;
-use crate::value::{entries, int, is_set, is_true, items, keep, text};
+fn form(kind: &Kind) -> Form {
+    Form { namespaced: kind.namespaced, name: kind.strategy.name_rule() }
+}
 
-/// Sum of the sizes of annotation keys and values, in bytes.
-pub const MAX_ANNOTATIONS: usize = 256 * 1024;
-
-/// The fields of metadata in upstream's order (`ObjectMeta`).
-pub const FIELDS: &[&str] = &[
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "finalizers",
-    "managedFields",
-];
-
-/// The fields of an owner reference as Go writes them.
-const OWNER_FIELDS: &[&str] = &["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
-
-/// Finalizers without a domain.
-const STANDARD_FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
-
-/// The complaints about a name; `prefix` if a suffix will follow (generateName).
-#[must_use]
-pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
-    let masked;
-    let name = if prefix && name.len() > 1 && name.ends_with('-') {
-        masked = format!("{}a", &name[..name.len() - 1]);
-        &masked
-    } else {
-        name
-    };
-    match rule {
-        NameRule::Subdomain => base::names::dns1123_subdomain(name),
-        NameRule::Label => base::names::dns1123_label(name),
-        NameRule::PathSegment => base::names::path_segment(name),
-    }
+/// What a kind checks in its object's metadata (`ValidateObjectMeta` of the core group).
+pub(crate) fn whole(obj: &Value, kind: &Kind) -> ErrorList {
+    schema::meta::whole(obj, form(kind))
 }
 
 /// All errors of a new object, in the order in which upstream tells them; name generation has run.
@@ -64,7 +27,7 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
 pub fn create_errors(obj: &Value, kind: &Kind) -> ErrorList {
     let mut errors = if kind.strategy.checks_metadata() { whole(obj, kind) } else { ErrorList::default() };
     errors.extend(kind.strategy.validate(obj));
-    if errors.is_empty() { of_any_kind(obj, kind) } else { errors }
+    if errors.is_empty() { of_any_kind(obj, form(kind)) } else { errors }
 }
 
 /// All errors of a change. The caller has filled in what clients may leave out ([`keep_system_fields`]) and the
@@ -79,318 +42,11 @@ pub fn update_errors(new: &Value, old: &Value, kind: &Kind, endpoint: Endpoint<'
     errors
 }
 
-/// What a kind checks in its object's metadata (`ValidateObjectMeta` of the core group).
-pub(crate) fn whole(obj: &Value, kind: &Kind) -> ErrorList {
-    let mut errors = of_any_kind(obj, kind);
-    finalizer_domains(&mut errors, obj);
-    errors
-}
-
-/// What a kind checks in a change of metadata (`ValidateObjectMetaUpdate` of the core group).
-pub(crate) fn change(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = changed(new, old);
-    finalizer_domains(&mut errors, new);
-    errors
-}
-
-/// The metadata of a new object of any kind.
-fn of_any_kind(obj: &Value, kind: &Kind) -> ErrorList {
-    let mut errors = ErrorList::default();
-    let meta = &obj["metadata"];
-    let path = Path::new("metadata");
-    let rule = kind.strategy.name_rule();
-    let generate = text(&meta["generateName"]);
-    if !generate.is_empty() {
-        names::check(&mut errors, &path.child("generateName"), generate, name_errors(rule, generate, true));
-    }
-    let name = text(&meta["name"]);
-    if name.is_empty() {
-        errors.required(&path.child("name"), "name or generateName is required");
-    } else {
-        names::check(&mut errors, &path.child("name"), name, name_errors(rule, name, false));
-    }
-    let namespace = text(&meta["namespace"]);
-    match (kind.namespaced, namespace) {
-        (true, "") => errors.required(&path.child("namespace"), ""),
-        (true, ns) => names::check_label(&mut errors, &path.child("namespace"), ns),
-        (false, "") => {}
-        (false, _) => errors.forbidden(&path.child("namespace"), "not allowed on this type"),
-    }
-    if int(&meta["generation"]) < 0 {
-        errors.invalid(
-            &path.child("generation"),
-            meta["generation"].clone(),
-            "must be greater than or equal to 0",
-        );
-    }
-    names::check_labels(&mut errors, &path.child("labels"), &meta["labels"]);
-    annotations(&mut errors, &meta["annotations"], &path.child("annotations"));
-    owners(&mut errors, &meta["ownerReferences"], &path.child("ownerReferences"));
-    finalizers(&mut errors, &meta["finalizers"], &path.child("finalizers"));
-    managed_fields(&mut errors, &meta["managedFields"], &path.child("managedFields"));
-    errors
-}
-
-/// A change of the metadata of any kind.
-fn changed(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::default();
-    let (new, old) = (&new["metadata"], &old["metadata"]);
-    let path = Path::new("metadata");
-    if is_set(&old["deletionTimestamp"]) {
-        no_new_finalizers(&mut errors, new, old, &path.child("finalizers"));
-    }
-    if text(&new["resourceVersion"]).is_empty() {
-        errors.invalid(&path.child("resourceVersion"), "", "must be specified for an update");
-    }
-    if int(&new["generation"]) < int(&old["generation"]) {
-        errors.invalid(&path.child("generation"), new["generation"].clone(), "must not be decremented");
-    }
-    for field in
-        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]
-    {
-        let unset = |v: &Value| v.is_null() || text(v).is_empty() && v.is_string();
-        if new[field] != old[field] && !(unset(&new[field]) && unset(&old[field])) {
-            errors.invalid(&path.child(field), new[field].clone(), "field is immutable");
-        }
-    }
-    names::check_labels(&mut errors, &path.child("labels"), &new["labels"]);
-    annotations(&mut errors, &new["annotations"], &path.child("annotations"));
-    owners(&mut errors, &new["ownerReferences"], &path.child("ownerReferences"));
-    managed_fields(&mut errors, &new["managedFields"], &path.child("managedFields"));
-    errors
-}
-
-/// The error of an update without resourceVersion where the kind wants one.
-#[must_use]
-pub fn resource_version_required() -> ErrorList {
-    let mut errors = ErrorList::default();
-    errors.invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
-    errors
-}
-
-/// Takes from the stored object what an update may leave out or cannot change: uid if absent, generation,
-/// creationTimestamp, and deletion fields once they are set (`rest.BeforeUpdate`).
-pub fn keep_system_fields(new: &mut Value, old: &Value) {
-    let (Some(meta), old) = (new.get_mut("metadata"), &old["metadata"]) else { return };
-    if text(&meta["uid"]).is_empty() {
-        keep(meta, old, "uid");
-    }
-    keep(meta, old, "generation");
-    keep(meta, old, "creationTimestamp");
-    if is_set(&old["deletionTimestamp"]) {
-        keep(meta, old, "deletionTimestamp");
-    }
-    if is_set(&old["deletionGracePeriodSeconds"]) && !is_set(&meta["deletionGracePeriodSeconds"]) {
-        keep(meta, old, "deletionGracePeriodSeconds");
-    }
-}
-
-/// Removes what a client may not bring along on create (`rest.WipeObjectMetaSystemFields`).
-pub fn wipe_system_fields(obj: &mut Value) {
-    if let Some(meta) = obj.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in
-            ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
-        {
-            meta.remove(field);
-        }
-    }
-}
-
-fn managed_fields(errors: &mut ErrorList, entries: &Value, path: &Path) {
-    for (i, entry) in items(entries).iter().enumerate() {
-        let path = path.index(i);
-        let operation = text(&entry["operation"]);
-        if !matches!(operation, "Apply" | "Update") {
-            errors.invalid(&path.child("operation"), operation, "must be `Apply` or `Update`");
-        }
-        if !matches!(text(&entry["fieldsType"]), "" | "FieldsV1") {
-            errors.invalid(&path.child("fieldsType"), entry["fieldsType"].clone(), "must be `FieldsV1`");
-        }
-        errors.extend(field_manager(text(&entry["manager"]), &path.child("manager")));
-        if text(&entry["subresource"]).len() > 256 {
-            errors.too_long(&path.child("subresource"), 256);
-        }
-    }
-}
-
-/// The errors of a field manager's name.
-#[must_use]
-pub fn field_manager(name: &str, path: &Path) -> ErrorList {
-    let mut errors = ErrorList::default();
-    if name.len() > 128 {
-        errors.too_long(path, 128);
-    }
-    for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
-        let code = format!("U+{:04X}", u32::from(c));
-        errors.invalid(path, name, format!("invalid character {code} (at position {at})"));
-    }
-    errors
-}
-
-/// The errors of annotations (`ValidateAnnotations`), which templates have too.
-pub fn annotations(errors: &mut ErrorList, annotations: &Value, path: &Path) {
-    let mut size = 0;
-    for (key, value) in entries(annotations) {
-        names::check(errors, path, key, base::labels::qualified_name_errors(&key.to_lowercase()));
-        size += key.len() + text(value).len();
-    }
-    if size > MAX_ANNOTATIONS {
-        errors.too_long(path, MAX_ANNOTATIONS);
-    }
-}
-
-fn owners(errors: &mut ErrorList, owners: &Value, path: &Path) {
-    let mut controller: Option<String> = None;
-    for owner in items(owners) {
-        let (api, kind) = (text(&owner["apiVersion"]), text(&owner["kind"]));
-        if api.is_empty() || api.ends_with('/') {
-            errors.invalid(&path.child("apiVersion"), api, "version must not be empty");
-        }
-        for field in ["kind", "name", "uid"] {
-            if text(&owner[field]).is_empty() {
-                errors.invalid(&path.child(field), "", "must not be empty");
-            }
-        }
-        if (api, kind) == ("v1", "Event") {
-            let shown = in_order(owner, OWNER_FIELDS);
-            errors.invalid_as(path, shown, "/v1, Kind=Event is disallowed from being an owner");
-        }
-        if is_true(&owner["controller"]) {
-            let this = format!("{kind}/{}", text(&owner["name"]));
-            match &controller {
-                Some(first) => errors.invalid_as(
-                    path,
-                    in_order(owners, OWNER_FIELDS),
-                    format!(
-                        "Only one reference can have Controller set to true. Found \"true\" in references for \
-                         {first} and {this}"
-                    ),
-                ),
-                None => controller = Some(this),
-            }
-        }
-    }
-}
-
-fn finalizers(errors: &mut ErrorList, list: &Value, path: &Path) {
-    let all: Vec<&str> = items(list).iter().map(text).collect();
-    for name in &all {
-        names::check_qualified(errors, path, name);
-    }
-    if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
-        errors.invalid(path, list.clone(), "finalizer orphan and foregroundDeletion cannot be both set");
-    }
-}
-
-fn finalizer_domains(errors: &mut ErrorList, obj: &Value) {
-    let path = Path::new("metadata.finalizers");
-    for (i, name) in items(&obj["metadata"]["finalizers"]).iter().enumerate() {
-        if let Some(error) = finalizer_domain(text(name), &path.index(i)) {
-            errors.push(error);
-        }
-    }
-}
-
-/// The error of a finalizer that has no domain and is not one of the standard ones.
-pub(crate) fn finalizer_domain(name: &str, path: &Path) -> Option<FieldError> {
-    let bad = !name.contains('/') && !STANDARD_FINALIZERS.contains(&name);
-    bad.then(|| {
-        let detail = "name is neither a standard finalizer name nor is it fully qualified";
-        FieldError::new(ErrorType::Invalid, path, json!(name), detail)
-    })
-}
-
-fn no_new_finalizers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path) {
-    let had: HashSet<&str> = items(&old["finalizers"]).iter().map(text).collect();
-    let mut extra: Vec<&str> =
-        items(&new["finalizers"]).iter().map(text).filter(|f| !had.contains(f)).collect();
-    extra.sort_unstable();
-    extra.dedup();
-    if !extra.is_empty() {
-        let list: Vec<String> = extra.iter().map(|f| crate::field::quote(f)).collect();
-        let detail = format!(
-            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-            list.join(", ")
-        );
-        errors.forbidden(path, detail);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-
-    fn create(meta: Value) -> String {
-        create_errors(&json!({ "metadata": meta }), &crate::configmap::KIND).to_string()
-    }
-
-    #[test]
-    fn new_objects() {
-        let ok =
-            json!({"name": "a.b", "namespace": "default", "labels": {"a/b": "c"}, "finalizers": ["x.y/z"]});
-        assert_eq!(create(ok), "[]");
-        for (meta, want) in [
-            (json!({"namespace": "n"}), "metadata.name: Required value: name or generateName is required"),
-            (json!({"name": "a"}), "metadata.namespace: Required value"),
-            (
-                json!({"name": "a", "namespace": "n", "labels": {"k": "-"}}),
-                "metadata.labels: Invalid value: \"-\": a valid label must be an empty string",
-            ),
-            (
-                json!({"name": "a", "namespace": "n", "annotations": {"k": "v".repeat(MAX_ANNOTATIONS)}}),
-                "metadata.annotations: Too long: may not be more than 262144 bytes",
-            ),
-            (
-                json!({"name": "a", "namespace": "n", "finalizers": ["orphan", "foregroundDeletion"]}),
-                "metadata.finalizers: Invalid value: [\"orphan\",\"foregroundDeletion\"]: finalizer orphan",
-            ),
-            (
-                json!({"name": "a", "namespace": "n", "finalizers": ["mine"]}),
-                "metadata.finalizers[0]: Invalid value: \"mine\": name is neither a standard finalizer name",
-            ),
-            (
-                json!({"name": "a", "namespace": "n", "ownerReferences": [
-                    {"apiVersion": "v1", "kind": "A", "name": "x", "uid": "1", "controller": true},
-                    {"apiVersion": "v1", "kind": "B", "name": "y", "uid": "2", "controller": true}]}),
-                "metadata.ownerReferences: Invalid value: [{\"apiVersion\":\"v1\",\"kind\":\"A\",\"name\":\"x\",\
-                 \"uid\":\"1\",\"controller\":true},",
-            ),
-            (
-                json!({"name": "x", "generateName": "A-", "namespace": "n"}),
-                "metadata.generateName: Invalid value: \"A-\": a lowercase RFC 1123 subdomain",
-            ),
-        ] {
-            let got = create(meta);
-            assert!(got.starts_with(want), "{got}\nwanted {want}");
-        }
-        assert!(name_errors(NameRule::Label, "ok-", true).is_empty());
-        assert!(!name_errors(NameRule::Label, "ok-", false).is_empty());
-        let cluster = json!({"metadata": {"name": "a", "namespace": "n"}});
-        assert_eq!(
-            create_errors(&cluster, &crate::node::KIND).to_string(),
-            "metadata.namespace: Forbidden: not allowed on this type"
-        );
-    }
-
-    #[test]
-    fn changes() {
-        let old = json!({"metadata": {"name": "a", "namespace": "n", "uid": "1", "resourceVersion": "5",
-            "creationTimestamp": "2024-01-01T00:00:00Z", "deletionTimestamp": "2024-01-02T00:00:00Z",
-            "deletionGracePeriodSeconds": 0, "finalizers": ["a/b"]}});
-        let mut new =
-            json!({"metadata": {"name": "a", "namespace": "n", "resourceVersion": "5", "generation": 9}});
-        keep_system_fields(&mut new, &old);
-        let errors = |new: &Value| update_errors(new, &old, &crate::serviceaccount::KIND, Endpoint::Main);
-        assert_eq!(errors(&new).to_string(), "[]");
-        new["metadata"]["finalizers"] = json!(["a/b", "c/d"]);
-        new["metadata"]["uid"] = json!("2");
-        assert_eq!(
-            errors(&new).to_string(),
-            "[metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found \
-             new finalizers []string{\"c/d\"}, metadata.uid: Invalid value: \"2\": field is immutable]"
-        );
-        assert_eq!(errors(&new).len(), 4, "each is found by the request path and by the kind");
-    }
 
     #[test]
     fn metadata_comes_first_and_hides_nothing() {

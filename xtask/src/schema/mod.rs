@@ -1,4 +1,4 @@
-//! `cargo xtask schema`: derives `crates/kinds/src/schema/table.txt`, the structure of every built-in API type.
+//! `cargo xtask schema`: derives `crates/schema/src/types/table.txt`, the structure of every built-in API type.
 //!
 //! Sources, all of v1.36: `swagger.json` (types, lists, merge keys) and `proto/` (field numbers) of
 //! `../shared/kubernetes-v1.36`, and the reflection data in kubectl (pointers, `omitempty`). Invariant: only facts, no
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::kit::packages;
 use crate::shell::root;
 
-const TABLE: &str = "crates/kinds/src/schema/table.txt";
+const TABLE: &str = "crates/schema/src/types/table.txt";
 const SOURCE: &str = "../shared/kubernetes-v1.36";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const APIEXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";

@@ -1,83 +1,48 @@
-//! OpenAPI documents, made on demand from the schema table and the table of kinds.
+//! The OpenAPI documents of the kinds that are served.
 //!
-//! Invariant: only what is served appears in paths. Deliberately absent: descriptions, enums, the paths that list
-//! groups, and the protobuf form of the v3 documents.
+//! Invariant: what is shown of a kind is its row. Deliberately absent: how documents are written (`schema::openapi`).
 
-mod gnostic;
-mod paths;
-mod schemas;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
-use serde_json::{Map, Value, json};
-
-pub use gnostic::v2_protobuf;
+pub use schema::openapi::v2_protobuf;
+use schema::openapi::{self, Resource, Subresource};
+use serde_json::Value;
 
 use crate::kind::Kind;
-
-/// Which OpenAPI a document is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    V2,
-    V3,
-}
-
-impl Dialect {
-    fn reference(self, name: &str) -> Value {
-        let place = if self == Dialect::V2 { "definitions" } else { "components/schemas" };
-        json!({"$ref": format!("#/{place}/{name}")})
-    }
-}
 
 /// The OpenAPI v3 document of one group-version (`/openapi/v3/apis/apps/v1`, core `/openapi/v3/api/v1`); kinds of other
 /// group-versions are skipped.
 #[must_use]
 pub fn v3(group: &str, version: &str, kinds: &[&Kind]) -> Value {
-    let served = BTreeSet::from([("", "v1"), (group, version)]);
-    let own: Vec<&Kind> =
-        kinds.iter().copied().filter(|k| k.group == group && k.version == version).collect();
-    let (paths, names) = paths::all(&own, Dialect::V3);
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.36"},
-        "paths": paths,
-        "components": {
-            "schemas": schemas::all(names, Dialect::V3, &served),
-            "securitySchemes": {"BearerToken": bearer_token()},
-        },
-        "security": [{"BearerToken": []}],
-    })
+    openapi::v3(group, version, &resources(kinds))
 }
 
 /// The Swagger 2.0 document of everything served (`/openapi/v2`).
 #[must_use]
 pub fn v2(kinds: &[&Kind]) -> Value {
-    let served = group_versions(kinds);
-    let (paths, names) = paths::all(kinds, Dialect::V2);
-    json!({
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.36"},
-        "paths": paths,
-        "definitions": schemas::all(names, Dialect::V2, &served),
-        "securityDefinitions": {"BearerToken": bearer_token()},
-        "security": [{"BearerToken": []}],
-    })
+    openapi::v2(&resources(kinds))
 }
 
-fn bearer_token() -> Value {
-    json!({"type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer Token authentication"})
+fn resources<'k>(kinds: &[&'k Kind]) -> Vec<Resource<'k>> {
+    kinds.iter().map(|kind| resource(kind)).collect()
 }
 
-fn group_versions<'k>(kinds: &[&'k Kind]) -> BTreeSet<(&'k str, &'k str)> {
-    kinds.iter().map(|k| (k.group, k.version)).collect()
-}
-
-fn gvk(group: &str, version: &str, kind: &str) -> Value {
-    json!({"group": group, "version": version, "kind": kind})
-}
-
-fn object(entries: impl IntoIterator<Item = (String, Value)>) -> Map<String, Value> {
-    entries.into_iter().collect()
+fn resource(kind: &Kind) -> Resource<'_> {
+    let subresources = kind.subresources.iter().map(|sub| Subresource {
+        name: sub.name,
+        kind: sub.kind,
+        group_version: sub.group_version,
+        verbs: sub.verbs.to_vec(),
+    });
+    Resource {
+        group: kind.group,
+        version: kind.version,
+        kind: kind.kind,
+        plural: kind.plural,
+        namespaced: kind.namespaced,
+        verbs: kind.verbs.to_vec(),
+        delete_returns_object: kind.delete_returns_object,
+        subresources: subresources.collect(),
+    }
 }

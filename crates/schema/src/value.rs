@@ -6,37 +6,37 @@
 use serde_json::{Map, Value};
 
 /// The text, or empty.
-pub(crate) fn text(v: &Value) -> &str {
+pub fn text(v: &Value) -> &str {
     v.as_str().unwrap_or_default()
 }
 
 /// The number, or 0.
-pub(crate) fn int(v: &Value) -> i64 {
+pub fn int(v: &Value) -> i64 {
     v.as_i64().unwrap_or_default()
 }
 
 /// Whether it is `true`.
-pub(crate) fn is_true(v: &Value) -> bool {
+pub fn is_true(v: &Value) -> bool {
     v.as_bool().unwrap_or_default()
 }
 
 /// Whether there is anything.
-pub(crate) fn is_set(v: &Value) -> bool {
+pub fn is_set(v: &Value) -> bool {
     !v.is_null()
 }
 
 /// The items of a list, or none.
-pub(crate) fn items(v: &Value) -> &[Value] {
+pub fn items(v: &Value) -> &[Value] {
     v.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The entries of a map, or none.
-pub(crate) fn entries(v: &Value) -> impl Iterator<Item = (&str, &Value)> {
+pub fn entries(v: &Value) -> impl Iterator<Item = (&str, &Value)> {
     v.as_object().into_iter().flatten().map(|(k, v)| (k.as_str(), v))
 }
 
 /// Number of items or entries.
-pub(crate) fn size(v: &Value) -> usize {
+pub fn size(v: &Value) -> usize {
     match v {
         Value::Array(list) => list.len(),
         Value::Object(map) => map.len(),
@@ -45,7 +45,7 @@ pub(crate) fn size(v: &Value) -> usize {
 }
 
 /// Whether nothing, or nothing in it: Go's `omitempty`.
-pub(crate) fn is_empty(v: &Value) -> bool {
+pub fn is_empty(v: &Value) -> bool {
     match v {
         Value::Null => true,
         Value::Bool(b) => !b,
@@ -57,7 +57,7 @@ pub(crate) fn is_empty(v: &Value) -> bool {
 }
 
 /// As Go's `%v` prints a decoded value: `map[a:1 b:[x y]]`.
-pub(crate) fn as_go(value: &Value) -> String {
+pub fn as_go(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "<nil>".to_owned(),
@@ -71,7 +71,7 @@ pub(crate) fn as_go(value: &Value) -> String {
 }
 
 /// Whether two values are equal when absent, null and empty collections count as the same (`equality.Semantic`).
-pub(crate) fn same(a: &Value, b: &Value) -> bool {
+pub fn same(a: &Value, b: &Value) -> bool {
     let nothing =
         |v: &Value| v.is_null() || (matches!(v, Value::Array(_) | Value::Object(_)) && size(v) == 0);
     match (a, b) {
@@ -85,7 +85,7 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// The map at `key`, made if absent; an object only.
-pub(crate) fn child<'a>(v: &'a mut Value, key: &str) -> &'a mut Value {
+pub fn child<'a>(v: &'a mut Value, key: &str) -> &'a mut Value {
     if !v.is_object() {
         *v = Value::Object(Map::new());
     }
@@ -97,17 +97,17 @@ pub(crate) fn child<'a>(v: &'a mut Value, key: &str) -> &'a mut Value {
 }
 
 /// The value at `key` if it is there and not null.
-pub(crate) fn get_mut<'a>(v: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+pub fn get_mut<'a>(v: &'a mut Value, key: &str) -> Option<&'a mut Value> {
     v.as_object_mut()?.get_mut(key).filter(|v| !v.is_null())
 }
 
 /// The items of the list at `key`.
-pub(crate) fn items_mut<'a>(v: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
+pub fn items_mut<'a>(v: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
     v.as_object_mut().and_then(|m| m.get_mut(key)).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 /// Sets `key` if it is absent, null or the empty text.
-pub(crate) fn default_to(v: &mut Value, key: &str, to: impl Into<Value>) {
+pub fn default_to(v: &mut Value, key: &str, to: impl Into<Value>) {
     if let Some(map) = v.as_object_mut() {
         let slot = map.entry(key).or_insert(Value::Null);
         if slot.is_null() || slot.as_str() == Some("") {
@@ -117,7 +117,7 @@ pub(crate) fn default_to(v: &mut Value, key: &str, to: impl Into<Value>) {
 }
 
 /// Sets `key` if it is absent or null: where the empty text is a value of its own.
-pub(crate) fn default_missing(v: &mut Value, key: &str, to: impl Into<Value>) {
+pub fn default_missing(v: &mut Value, key: &str, to: impl Into<Value>) {
     if !is_set(&v[key])
         && let Some(map) = v.as_object_mut()
     {
@@ -126,7 +126,7 @@ pub(crate) fn default_missing(v: &mut Value, key: &str, to: impl Into<Value>) {
 }
 
 /// Sets `key` if it is absent, null or 0.
-pub(crate) fn default_number(v: &mut Value, key: &str, to: i64) {
+pub fn default_number(v: &mut Value, key: &str, to: i64) {
     if let Some(map) = v.as_object_mut() {
         let slot = map.entry(key).or_insert(Value::Null);
         if slot.is_null() || slot.as_i64() == Some(0) {
@@ -136,7 +136,7 @@ pub(crate) fn default_number(v: &mut Value, key: &str, to: i64) {
 }
 
 /// Copies `key` from `old`, or removes it where `old` has none.
-pub(crate) fn keep(new: &mut Value, old: &Value, key: &str) {
+pub fn keep(new: &mut Value, old: &Value, key: &str) {
     if let Some(map) = new.as_object_mut() {
         match old.get(key) {
             Some(v) => drop(map.insert(key.to_owned(), v.clone())),
@@ -146,7 +146,7 @@ pub(crate) fn keep(new: &mut Value, old: &Value, key: &str) {
 }
 
 /// Removes `key`.
-pub(crate) fn remove(v: &mut Value, key: &str) {
+pub fn remove(v: &mut Value, key: &str) {
     if let Some(map) = v.as_object_mut() {
         map.remove(key);
     }

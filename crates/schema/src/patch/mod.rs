@@ -12,7 +12,7 @@ mod tests;
 use serde_json::{Map, Value};
 
 use crate::decode::json::{self, Node};
-use crate::schema::TypeRef;
+use crate::types::TypeRef;
 
 /// A patched value.
 #[derive(Debug, Clone, PartialEq)]

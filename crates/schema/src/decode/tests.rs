@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::schema::root;
+use crate::types::root;
 
 fn pod() -> TypeRef<'static> {
     root("", "v1", "Pod").expect("Pod")

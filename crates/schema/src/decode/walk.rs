@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::json::{Node, number};
 use super::{DecodeError, Decoded, MAX_PROBLEMS};
-use crate::schema::{FieldRef, Scalar, Shape, StructRef, TypeRef};
+use crate::types::{FieldRef, Scalar, Shape, StructRef, TypeRef};
 
 /// Go's `StdEncoding`: padding is needed, stray bits in the last symbol are ignored.
 const STANDARD: GeneralPurpose = GeneralPurpose::new(

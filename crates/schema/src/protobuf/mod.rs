@@ -11,7 +11,7 @@ pub(crate) mod wire;
 
 use serde_json::Value;
 
-use crate::schema::TypeRef;
+use crate::types::TypeRef;
 use wire::{Wire, put_bytes};
 
 /// The media type.

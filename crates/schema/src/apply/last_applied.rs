@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::set::Set;
 use super::typed::{self, Difference, Place};
-use crate::schema::TypeRef;
+use crate::types::TypeRef;
 
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const MANAGER: &str = "kubectl";

@@ -12,7 +12,7 @@ mod yaml;
 
 use serde_json::Value;
 
-use crate::schema::TypeRef;
+use crate::types::TypeRef;
 
 /// A decoded body.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::schema::root;
+use crate::types::root;
 
 fn bytes(patch: &Value) -> Vec<u8> {
     patch.to_string().into_bytes()

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::wire::{error, put_bytes, put_number, put_tag};
 use super::{PROPS, ProtoError, WRAPPED_LISTS};
-use crate::schema::{FieldRef, Scalar, Shape, StructRef, TypeRef};
+use crate::types::{FieldRef, Scalar, Shape, StructRef, TypeRef};
 
 type Entry<'a> = (&'a [u16], FieldRef<'a>, &'a Value);
 

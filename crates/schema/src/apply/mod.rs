@@ -12,8 +12,8 @@ mod typed;
 
 use serde_json::{Map, Value};
 
-use crate::schema::TypeRef;
 use crate::status::Cause;
+use crate::types::TypeRef;
 use managed::Entry;
 use set::Set;
 use typed::{Difference, Place};

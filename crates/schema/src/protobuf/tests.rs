@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::decode::normalise;
-use crate::schema::root;
+use crate::types::root;
 
 #[track_caller]
 fn round_trip(gvk: (&str, &str, &str), value: Value) {

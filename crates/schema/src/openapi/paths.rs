@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, gvk};
-use crate::kind::{Kind, Subresource};
-use crate::schema::{self, TypeRef};
+use super::{Dialect, Resource, Subresource, gvk};
+use crate::types::{self, TypeRef};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const MEDIA: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
@@ -71,7 +70,7 @@ struct Operation<'k> {
 }
 
 /// All paths, and the names of the types they use.
-pub(super) fn all(kinds: &[&Kind], dialect: Dialect) -> (Map<String, Value>, BTreeSet<String>) {
+pub(super) fn all(kinds: &[Resource<'_>], dialect: Dialect) -> (Map<String, Value>, BTreeSet<String>) {
     let mut writer = Writer { dialect, paths: BTreeMap::new(), names: BTreeSet::new() };
     for kind in kinds {
         writer.group_version(kind);
@@ -96,9 +95,10 @@ struct Item<'k> {
     operations: Vec<Operation<'k>>,
 }
 
-fn base(kind: &Kind) -> String {
+fn base(kind: &Resource<'_>) -> String {
     let root = if kind.group.is_empty() { "/api" } else { "/apis" };
-    format!("{root}/{}", kind.api_version())
+    let inner = if kind.group.is_empty() { "" } else { "/" };
+    format!("{root}/{}{inner}{}", kind.group, kind.version)
 }
 
 /// `CoreV1`, `RbacAuthorizationV1`.
@@ -121,7 +121,7 @@ fn capital(word: &str) -> String {
 }
 
 fn type_name(group: &str, version: &str, kind: &str) -> Option<String> {
-    schema::root(group, version, kind).map(TypeRef::name).map(str::to_owned)
+    types::root(group, version, kind).map(TypeRef::name).map(str::to_owned)
 }
 
 fn meta(kind: &str) -> String {
@@ -130,7 +130,7 @@ fn meta(kind: &str) -> String {
 
 impl<'k> Writer<'k> {
     /// The path that lists the resources of a kind's group and version.
-    fn group_version(&mut self, kind: &'k Kind) {
+    fn group_version(&mut self, kind: &'k Resource<'k>) {
         let path = format!("{}/", base(kind));
         if !self.paths.contains_key(&path) {
             let answer = Some(meta("APIResourceList"));
@@ -141,7 +141,7 @@ impl<'k> Writer<'k> {
     }
 
     /// The paths that watch without a parameter that says so: deprecated, and served.
-    fn old_watches(&mut self, kind: &'k Kind) {
+    fn old_watches(&mut self, kind: &'k Resource<'k>) {
         let (base, prefix) = (base(kind), id_prefix(kind.group, kind.version));
         let (place, spaced) =
             if kind.namespaced { ("/namespaces/{namespace}", "Namespaced") } else { ("", "") };
@@ -161,7 +161,7 @@ impl<'k> Writer<'k> {
         }
     }
 
-    fn kind(&mut self, kind: &'k Kind) {
+    fn kind(&mut self, kind: &'k Resource<'k>) {
         let base = base(kind);
         let spaced = if kind.namespaced { "Namespaced" } else { "" };
         let list = if kind.namespaced {
@@ -171,7 +171,7 @@ impl<'k> Writer<'k> {
         };
         let one = format!("{list}/{{name}}");
         let prefix = id_prefix(kind.group, kind.version);
-        for verb in kind.verbs {
+        for verb in &kind.verbs {
             let subject = format!("{prefix}{spaced}{}", kind.kind);
             let place = match *verb {
                 "list" | "create" | "deletecollection" => &list,
@@ -191,16 +191,16 @@ impl<'k> Writer<'k> {
             };
             self.put(place, kind, main_operation(kind, verb, subject));
         }
-        for sub in kind.subresources {
+        for sub in &kind.subresources {
             let path = format!("{one}/{}", sub.name);
-            for verb in sub.verbs {
+            for verb in &sub.verbs {
                 let subject = format!("{spaced}{}{}", kind.kind, capital(sub.name));
                 self.put(&path, kind, sub_operation(kind, sub, verb, &prefix, &subject));
             }
         }
     }
 
-    fn put(&mut self, path: &str, kind: &Kind, operation: Operation<'k>) {
+    fn put(&mut self, path: &str, kind: &Resource<'_>, operation: Operation<'k>) {
         for name in operation.answer.iter().chain(operation.body.iter().map(|(name, _)| name)) {
             self.names.insert(name.clone());
         }
@@ -332,7 +332,7 @@ fn description(code: &str) -> &'static str {
     }
 }
 
-fn main_operation<'k>(kind: &'k Kind, verb: &str, subject: String) -> Operation<'k> {
+fn main_operation<'k>(kind: &'k Resource<'k>, verb: &str, subject: String) -> Operation<'k> {
     let gvk = (kind.group, kind.version, kind.kind);
     let own = type_name(kind.group, kind.version, kind.kind);
     let status = Some(meta("Status"));
@@ -412,8 +412,8 @@ fn object_operation<'k>(verb: &str, gvk: (&'k str, &'k str, &'k str), own: Optio
 }
 
 fn sub_operation<'k>(
-    kind: &'k Kind,
-    sub: &'k Subresource,
+    kind: &'k Resource<'k>,
+    sub: &'k Subresource<'k>,
     verb: &str,
     prefix: &str,
     subject: &str,
@@ -433,4 +433,20 @@ fn sub_operation<'k>(
     }
     let own = if sub.name == "log" { None } else { type_name(group, version, sub.kind) };
     Operation { subject: format!("{prefix}{subject}"), ..object_operation(verb, gvk, own) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_groups() {
+        for (group, prefix, tag_name) in [
+            ("", "CoreV1", "core_v1"),
+            ("apps", "AppsV1", "apps_v1"),
+            ("rbac.authorization.k8s.io", "RbacAuthorizationV1", "rbacAuthorization_v1"),
+        ] {
+            assert_eq!((id_prefix(group, "v1").as_str(), tag(group, "v1").as_str()), (prefix, tag_name));
+        }
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::PatchError;
 use super::order::{identity, partition, positions, same, weave};
-use crate::schema::{PatchStrategy, Shape, TypeRef};
+use crate::types::{PatchStrategy, Shape, TypeRef};
 use crate::value::as_go;
 
 const DIRECTIVE: &str = "$patch";

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::wire::{Wire, error, field, text, varint};
 use super::{PROPS, ProtoError, WRAPPED_LISTS};
 use crate::decode::MAX_DEPTH;
-use crate::schema::{FieldRef, Scalar, Shape, StructRef, TypeRef};
+use crate::types::{FieldRef, Scalar, Shape, StructRef, TypeRef};
 
 /// Reads an object's fields.
 pub(super) fn object(bytes: &[u8], ty: StructRef<'_>, depth: usize) -> Result<Value, ProtoError> {

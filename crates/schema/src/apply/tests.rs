@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::decode::normalise;
-use crate::schema::root;
+use crate::types::root;
 
 fn deployment() -> TypeRef<'static> {
     root("apps", "v1", "Deployment").expect("Deployment")

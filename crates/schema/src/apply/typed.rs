@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::set::{Set, shown};
-use crate::schema::{FieldRef, ListType, Scalar, Shape, StructRef, TypeRef};
+use crate::types::{FieldRef, ListType, Scalar, Shape, StructRef, TypeRef};
 use crate::value::as_go as plain;
 
 static NULL: Value = Value::Null;

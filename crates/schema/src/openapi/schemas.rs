@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, gvk, object};
-use crate::schema::{self, FieldRef, ListType, Scalar, Shape, StructRef, TypeRef};
+use crate::types::{self, FieldRef, ListType, Scalar, Shape, StructRef, TypeRef};
 
 const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 
@@ -67,7 +67,7 @@ pub(super) fn all(
             out.insert(name, json!({"type": "object"}));
             continue;
         }
-        let Some(ty) = schema::by_name(&name).and_then(TypeRef::as_struct) else { continue };
+        let Some(ty) = types::by_name(&name).and_then(TypeRef::as_struct) else { continue };
         let mut doc = Document { dialect, pending: &mut pending, specials: BTreeMap::new() };
         let value = doc.object(ty, served);
         out.extend(doc.specials);

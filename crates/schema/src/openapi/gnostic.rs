@@ -266,6 +266,7 @@ fn any(value: &Value, number: u16, out: &mut Vec<u8>) {
 mod tests {
     use serde_json::json;
 
+    use super::super::Resource;
     use super::*;
     use crate::protobuf::wire::{Wire, field};
 
@@ -293,7 +294,17 @@ mod tests {
 
     #[test]
     fn all_that_is_served() {
-        let json = super::super::v2(crate::KINDS);
+        let pods = Resource {
+            group: "",
+            version: "v1",
+            kind: "Pod",
+            plural: "pods",
+            namespaced: true,
+            verbs: vec!["get", "list", "patch", "watch"],
+            delete_returns_object: true,
+            subresources: Vec::new(),
+        };
+        let json = super::super::v2(&[pods]);
         let bytes = v2_protobuf(&json);
         assert_eq!(texts_at(&bytes, &[1]), ["2.0"]);
         let keys = |v: &Value| entries(v).map(|(k, _)| k.clone()).collect::<Vec<_>>();

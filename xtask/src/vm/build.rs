@@ -209,6 +209,7 @@ fn with_libraries(program: &str, root: &Path) -> Result<()> {
 const CASES: &[(&str, &str)] = &[
     ("limits.yaml", include_str!("limits.yaml")),
     ("oom.yaml", include_str!("oom.yaml")),
+    ("frozen.yaml", include_str!("frozen.yaml")),
     ("static.yaml", include_str!("static.yaml")),
     ("world.yaml", include_str!("world.yaml")),
 ];

@@ -113,7 +113,7 @@ fn exists(
     now: i64,
 ) -> Result<(), String> {
     let gone = || "service account token has been invalidated".to_owned();
-    let kind = kinds::by_resource("", "v1", plural).ok_or_else(gone)?;
+    let kind = kinds::built_in().by_resource("", "v1", plural).ok_or_else(gone)?;
     let entry = server.store().get(&object::key(kind, namespace, &reference.name)).ok_or_else(gone)?;
     let obj = object::parse(kind, &entry.value);
     if object::meta(&obj, "uid") != reference.uid {

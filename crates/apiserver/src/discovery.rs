@@ -1,36 +1,12 @@
-//! Discovery, plain and aggregated, derived from the table of kinds.
+//! Discovery, plain and aggregated, derived from the catalogue of kinds.
 //!
-//! Invariant: what is listed is what is served. Absent: aggregated API servers, custom resources.
+//! Invariant: what is listed is what is served. Absent: aggregated API servers.
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
 
-use kinds::{KINDS, Kind, Subresource};
+use kinds::{Catalogue, Kind, Subresource};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
-
-/// Groups (without the core group) in the table's order, each with its versions.
-pub(crate) fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
-    let mut out: Vec<(&str, Vec<&str>)> = Vec::new();
-    for kind in KINDS.iter().filter(|k| !k.group.is_empty()) {
-        match out.iter_mut().find(|(group, _)| *group == kind.group) {
-            Some((_, versions)) if versions.contains(&kind.version) => {}
-            Some((_, versions)) => versions.push(kind.version),
-            None => out.push((kind.group, vec![kind.version])),
-        }
-    }
-    out
-}
-
-/// Whether a group and version is served.
-pub(crate) fn is_served(group: &str, version: &str) -> bool {
-    KINDS.iter().any(|k| k.group == group && k.version == version)
-}
-
-fn of(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
-    let (group, version) = (group.to_owned(), version.to_owned());
-    KINDS.iter().copied().filter(move |k| k.group == group && k.version == version)
-}
 
 /// `/api`.
 pub(crate) fn api_versions(server_address: &str) -> Value {
@@ -42,9 +18,15 @@ pub(crate) fn api_versions(server_address: &str) -> Value {
 }
 
 /// `/apis`.
-pub(crate) fn group_list() -> Value {
-    let groups: Vec<Value> = groups().iter().map(|(group, versions)| group_body(group, versions)).collect();
+pub(crate) fn group_list(catalogue: &Catalogue) -> Value {
+    let groups: Vec<Value> =
+        named(catalogue).iter().map(|(group, versions)| group_body(group, versions)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// The groups without the core group.
+pub(crate) fn named(catalogue: &Catalogue) -> Vec<(&str, Vec<&str>)> {
+    catalogue.groups().into_iter().filter(|(group, _)| !group.is_empty()).collect()
 }
 
 fn group_body(group: &str, versions: &[&str]) -> Value {
@@ -54,8 +36,8 @@ fn group_body(group: &str, versions: &[&str]) -> Value {
 }
 
 /// `/apis/GROUP`.
-pub(crate) fn group(name: &str) -> Option<Value> {
-    let (group, versions) = groups().into_iter().find(|(g, _)| *g == name)?;
+pub(crate) fn group(catalogue: &Catalogue, name: &str) -> Option<Value> {
+    let (group, versions) = named(catalogue).into_iter().find(|(g, _)| *g == name)?;
     let mut body = group_body(group, &versions);
     body["kind"] = "APIGroup".into();
     body["apiVersion"] = "v1".into();
@@ -63,10 +45,10 @@ pub(crate) fn group(name: &str) -> Option<Value> {
 }
 
 /// `/api/v1`, `/apis/GROUP/VERSION`.
-pub(crate) fn resource_list(group: &str, version: &str) -> Option<Value> {
-    is_served(group, version).then(|| {
+pub(crate) fn resource_list(catalogue: &Catalogue, group: &str, version: &str) -> Option<Value> {
+    catalogue.serves(group, version).then(|| {
         let gv = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        let resources: Vec<Value> = of(group, version).flat_map(rows).collect();
+        let resources: Vec<Value> = catalogue.of(group, version).flat_map(|kind| rows(kind)).collect();
         let mut body = json!({"kind": "APIResourceList", "groupVersion": gv, "resources": resources});
         if !group.is_empty() {
             body["apiVersion"] = "v1".into();
@@ -75,7 +57,7 @@ pub(crate) fn resource_list(group: &str, version: &str) -> Option<Value> {
     })
 }
 
-fn rows(kind: &'static Kind) -> Vec<Value> {
+fn rows(kind: &Kind) -> Vec<Value> {
     let mut main = json!({
         "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
         "verbs": kind.verbs,
@@ -109,19 +91,16 @@ pub(crate) struct Aggregated {
     pub(crate) etag: String,
 }
 
-/// `/api` in aggregated form.
-pub(crate) static CORE: LazyLock<Aggregated> = LazyLock::new(|| aggregated(vec![("", vec!["v1"])]));
-/// `/apis` in aggregated form.
-pub(crate) static GROUPS: LazyLock<Aggregated> = LazyLock::new(|| aggregated(groups()));
-
-fn aggregated(groups: Vec<(&'static str, Vec<&'static str>)>) -> Aggregated {
+/// `/api` in aggregated form, or `/apis`.
+pub(crate) fn aggregated(catalogue: &Catalogue, core: bool) -> Aggregated {
+    let groups = catalogue.groups().into_iter().filter(|(group, _)| group.is_empty() == core);
     let items: Vec<Value> = groups
-        .into_iter()
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .into_iter()
                 .map(|version| {
-                    let resources: Vec<Value> = of(group, version).map(aggregated_row).collect();
+                    let resources: Vec<Value> =
+                        catalogue.of(group, version).map(|kind| aggregated_row(kind)).collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
@@ -140,13 +119,13 @@ fn aggregated(groups: Vec<(&'static str, Vec<&'static str>)>) -> Aggregated {
     Aggregated { body, etag }
 }
 
-fn aggregated_row(kind: &'static Kind) -> Value {
+fn aggregated_row(kind: &Kind) -> Value {
     let kind_of = |kind: &str, group_version: Option<(&str, &str)>| {
         let (group, version) = group_version.unwrap_or(("", ""));
         json!({"group": group, "version": version, "kind": kind})
     };
     let mut row = json!({
-        "resource": kind.plural, "responseKind": kind_of(kind.kind, None), "singularResource": kind.singular,
+        "resource": kind.plural, "responseKind": kind_of(&kind.kind, None), "singularResource": kind.singular,
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "verbs": kind.verbs,
     });
     if !kind.short_names.is_empty() {
@@ -156,7 +135,7 @@ fn aggregated_row(kind: &'static Kind) -> Value {
         row["categories"] = json!(kind.categories);
     }
     if !kind.subresources.is_empty() {
-        let sub = |s: &Subresource| json!({"subresource": s.name, "responseKind": kind_of(s.kind, s.group_version), "verbs": s.verbs});
+        let sub = |s: &Subresource| json!({"subresource": s.name, "responseKind": kind_of(&s.kind, s.group_version), "verbs": s.verbs});
         row["subresources"] = kind.subresources.iter().map(sub).collect();
     }
     row
@@ -168,14 +147,15 @@ mod tests {
 
     #[test]
     fn rows_are_the_tables() {
-        let core = resource_list("", "v1").unwrap();
+        let all = kinds::built_in();
+        let core = resource_list(all, "", "v1").unwrap();
         let names: Vec<&str> =
             core["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
         assert!(names.contains(&"pods") && names.contains(&"pods/status"), "{names:?}");
         assert!(core.get("apiVersion").is_none(), "upstream leaves it out of the core group's list");
-        assert!(resource_list("batch", "v9").is_none());
-        assert_eq!(group("batch").unwrap()["preferredVersion"]["groupVersion"], "batch/v1");
-        assert_eq!(CORE.body["items"][0]["versions"][0]["version"], "v1");
-        assert_eq!(GROUPS.etag.len(), 130);
+        assert!(resource_list(all, "batch", "v9").is_none());
+        assert_eq!(group(all, "batch").unwrap()["preferredVersion"]["groupVersion"], "batch/v1");
+        assert_eq!(aggregated(all, true).body["items"][0]["versions"][0]["version"], "v1");
+        assert_eq!(aggregated(all, false).etag.len(), 130);
     }
 }

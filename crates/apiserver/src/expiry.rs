@@ -29,7 +29,7 @@ pub(crate) async fn run(server: Arc<Server>) {
 
 /// Removes every Event last seen more than an hour before `now`.
 pub(crate) async fn sweep(server: &Arc<Server>, now: i64) {
-    let Some(kind) = kinds::by_resource("", "v1", "events") else { return };
+    let Some(kind) = kinds::built_in().by_resource("", "v1", "events") else { return };
     let (_, sets) = server.store().read(&[&object::prefix(kind, "")]);
     for entry in sets.iter().flatten() {
         if last_seen(&object::parse(kind, &entry.value)).is_none_or(|seen| seen + TTL > now) {
@@ -69,7 +69,7 @@ mod tests {
         let put = |name: &str, seen: i64| {
             let seen = Timestamp::from_seconds(seen).rfc3339();
             let value = json!({"metadata": {"name": name, "namespace": "n"}, "lastTimestamp": seen});
-            let kind = kinds::by_resource("", "v1", "events").unwrap();
+            let kind = kinds::built_in().by_resource("", "v1", "events").unwrap();
             let op = Op::Put(object::stored(kind, &value));
             let write = Write { key: object::key(kind, "n", name), expect: Expect::Absent, op };
             let server = server.clone();

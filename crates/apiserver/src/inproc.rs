@@ -11,9 +11,10 @@ use client::{
     Wakes, Want, Watch, WatchEvent,
 };
 use futures_util::future::{FutureExt as _, select_all};
-use kinds::Kind;
+use kinds::{Catalogue, Kind};
 use serde_json::Value;
 use store::{Entry, RangeQuery, Store, Watcher};
+use tokio::sync::watch;
 
 use crate::audit::Record;
 use crate::generic::Ctx;
@@ -38,7 +39,13 @@ impl Handle {
     }
 
     /// The call as a request, authorized.
-    fn admit(&self, target: &Target, options: &Options, verb: &'static str) -> Result<Ctx<'_>, Status> {
+    fn admit<'a>(
+        &'a self,
+        catalogue: &'a Catalogue,
+        target: &Target,
+        options: &Options,
+        verb: &'static str,
+    ) -> Result<Ctx<'a>, Status> {
         let params = self.params(options);
         let mut info = Info {
             verb,
@@ -65,7 +72,7 @@ impl Handle {
         let asked = attributes(&info, &params);
         let refused = |why: String| Status::forbidden(&info.group, &info.resource, &info.name, &why);
         self.server.authorizer().check(&self.identity, &asked).map_err(refused)?;
-        let (kind, sub) = find(&info)?;
+        let (kind, sub) = find(catalogue, &info)?;
         self.server.audit(&Record::received(&self.identity, &info));
         Ok(Ctx {
             server: &self.server,
@@ -117,7 +124,8 @@ impl Objects for Handle {
                 ("deletecollection", Action::DeleteCollection(options.map(Body::Value)))
             }
         };
-        let ctx = self.admit(&target, &options, name)?;
+        let catalogue = self.server.catalogue();
+        let ctx = self.admit(&catalogue, &target, &options, name)?;
         let answer = sub::execute(&ctx, action).await?;
         for warning in ctx.warnings.lock().expect("no panic while held").iter() {
             tracing::debug!(warning, user = self.identity.name, "API");
@@ -126,7 +134,8 @@ impl Objects for Handle {
     }
 
     async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status> {
-        let ctx = self.admit(&target, &options, "watch")?;
+        let catalogue = self.server.catalogue();
+        let ctx = self.admit(&catalogue, &target, &options, "watch")?;
         let stream = Stream::open(&ctx).await?;
         Ok(Box::new(Watching(stream)))
     }
@@ -139,7 +148,7 @@ struct Watching(Stream);
 impl Watch for Watching {
     async fn next(&mut self) -> Result<Vec<WatchEvent>, Status> {
         let frames = self.0.next().await?;
-        Ok(frames.into_iter().map(|frame| event(self.0.kind, frame)).collect())
+        Ok(frames.into_iter().map(|frame| event(&self.0.kind, frame)).collect())
     }
 }
 
@@ -159,16 +168,19 @@ fn event(kind: &Kind, frame: Frame) -> WatchEvent {
 /// Reads of the whole store.
 pub(crate) struct View {
     store: Arc<dyn Store>,
+    catalogue: watch::Receiver<Arc<Catalogue>>,
 }
 
 impl View {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<dyn Store>, catalogue: watch::Receiver<Arc<Catalogue>>) -> Self {
+        Self { store, catalogue }
     }
-}
 
-fn kind_of(gvr: &Gvr) -> Option<&'static Kind> {
-    kinds::by_resource(&gvr.group, &gvr.version, &gvr.resource).filter(|k| k.is_stored())
+    fn kind_of(&self, gvr: &Gvr) -> Option<Arc<Kind>> {
+        let catalogue = self.catalogue.borrow();
+        let kind = catalogue.by_resource(&gvr.group, &gvr.version, &gvr.resource)?;
+        kind.is_stored().then(|| kind.clone())
+    }
 }
 
 fn as_object(kind: &Kind, entry: &Entry) -> Object {
@@ -184,13 +196,13 @@ fn as_object(kind: &Kind, entry: &Entry) -> Object {
 #[async_trait]
 impl Snapshots for View {
     fn snapshot(&self, wants: &[Want]) -> Snapshot {
-        let kinds: Vec<Option<&'static Kind>> = wants.iter().map(|w| kind_of(&w.gvr)).collect();
+        let kinds: Vec<Option<Arc<Kind>>> = wants.iter().map(|w| self.kind_of(&w.gvr)).collect();
         // A kind that is not served is an empty set: no key begins with "/".
         let prefixes: Vec<String> = kinds
             .iter()
             .zip(wants)
             .map(|(kind, want)| {
-                kind.map_or_else(|| "/".to_owned(), |kind| object::prefix(kind, &want.namespace))
+                kind.as_ref().map_or_else(|| "/".to_owned(), |kind| object::prefix(kind, &want.namespace))
             })
             .collect();
         let borrowed: Vec<&str> = prefixes.iter().map(String::as_str).collect();
@@ -199,16 +211,16 @@ impl Snapshots for View {
             .iter()
             .zip(&kinds)
             .map(|(set, kind)| {
-                kind.map(|kind| set.iter().map(|e| as_object(kind, e)).collect()).unwrap_or_default()
+                kind.as_ref().map(|kind| set.iter().map(|e| as_object(kind, e)).collect()).unwrap_or_default()
             })
             .collect();
         Snapshot { revision, sets }
     }
 
     fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Object> {
-        let kind = kind_of(gvr)?;
-        let entry = self.store.get(&object::key(kind, namespace, name))?;
-        Some(as_object(kind, &entry))
+        let kind = self.kind_of(gvr)?;
+        let entry = self.store.get(&object::key(&kind, namespace, name))?;
+        Some(as_object(&kind, &entry))
     }
 
     async fn wait_for(&self, revision: u64) {
@@ -221,8 +233,22 @@ impl Snapshots for View {
         Ok(())
     }
 
+    fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.borrow().clone()
+    }
+
+    async fn catalogue_after(&self, generation: u64) -> Arc<Catalogue> {
+        let mut catalogue = self.catalogue.clone();
+        let newer = catalogue.wait_for(|current| current.generation() > generation).await.map(|c| c.clone());
+        match newer {
+            Ok(newer) => newer,
+            // The server is gone and with it all change.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
-        let kinds = gvrs.iter().filter_map(|gvr| kind_of(gvr).map(|kind| (gvr.clone(), kind)));
+        let kinds = gvrs.iter().filter_map(|gvr| self.kind_of(gvr).map(|kind| (gvr.clone(), kind)));
         let sources =
             kinds.map(|(gvr, kind)| Source { gvr, kind, store: self.store.clone(), watcher: None }).collect();
         Box::new(Alarm { sources, waiting: Vec::new() })
@@ -232,7 +258,7 @@ impl Snapshots for View {
 /// One resource's wake-ups.
 struct Source {
     gvr: Gvr,
-    kind: &'static Kind,
+    kind: Arc<Kind>,
     store: Arc<dyn Store>,
     /// `None` before the first look and after a lost position: everything is woken.
     watcher: Option<Box<dyn Watcher>>,
@@ -253,9 +279,9 @@ impl Source {
     }
 
     fn everything(&mut self) -> Vec<Wake> {
-        let query = RangeQuery { prefix: &object::prefix(self.kind, ""), ..RangeQuery::default() };
+        let query = RangeQuery { prefix: &object::prefix(&self.kind, ""), ..RangeQuery::default() };
         let Ok(page) = self.store.range(&query) else { return Vec::new() };
-        match self.store.watch(self.kind.bucket, page.revision) {
+        match self.store.watch(&self.kind.bucket, page.revision) {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(e) => tracing::error!(error = %e, resource = self.gvr.resource, "watch"),
         }
@@ -269,6 +295,7 @@ impl Source {
             .owner_references
             .into_iter()
             .map(|o| Owner {
+                group: o.api_version.split_once('/').map_or_else(String::new, |(group, _)| group.into()),
                 kind: o.kind,
                 name: o.name,
                 uid: o.uid,

@@ -45,7 +45,7 @@ pub(crate) fn split_key(key: &str) -> (&str, &str) {
 
 /// Whether the stored form is this kind's own served form.
 pub(crate) fn is_native(kind: &Kind) -> bool {
-    kind.bucket == kind.group_resource()
+    kind.stored_as.is_none()
 }
 
 /// `{"kind":"Pod","apiVersion":"v1",` or, without a head (items of lists), `{`, before the stored bytes.
@@ -89,7 +89,7 @@ pub(crate) fn parse(kind: &Kind, value: &[u8]) -> Value {
 /// Sets apiVersion and kind.
 pub(crate) fn set_type(value: &mut Value, kind: &Kind) {
     if let Some(map) = value.as_object_mut() {
-        map.insert("kind".into(), kind.kind.into());
+        map.insert("kind".into(), kind.kind.as_str().into());
         map.insert("apiVersion".into(), kind.api_version().into());
     }
 }
@@ -164,7 +164,10 @@ pub(crate) struct HeadMeta {
 
 /// See [`Head`].
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct HeadOwner {
+    #[serde(default)]
+    pub(crate) api_version: String,
     #[serde(default)]
     pub(crate) kind: String,
     #[serde(default)]
@@ -231,7 +234,7 @@ fn ends(kind: &Kind, obj: &Value) -> bool {
         let mut conditions = obj["status"]["conditions"].as_array().into_iter().flatten();
         conditions.any(|c| c["type"] == "DisruptionTarget" && c["status"] == "True")
     };
-    is_deleting(obj) || (kind.bucket == "pods" && (ended() || evicted()))
+    is_deleting(obj) || (kind.is(&kinds::pod::KIND) && (ended() || evicted()))
 }
 
 #[cfg(test)]
@@ -254,7 +257,7 @@ mod tests {
             ("ConfigMap", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), true),
             ("Namespace", json!({"metadata": {}, "status": {"phase": "Failed"}}), false),
         ] {
-            let kind = kinds::by_kind("v1", kind).unwrap();
+            let kind = kinds::built_in().by_kind("v1", kind).unwrap();
             let op = put(kind, &object, stored(kind, &object));
             assert_eq!(op.may_spend_reserve(), want, "{object}");
         }
@@ -262,7 +265,7 @@ mod tests {
 
     #[test]
     fn forms_agree() {
-        let kind = kinds::by_kind("v1", "ConfigMap").unwrap();
+        let kind = kinds::built_in().by_kind("v1", "ConfigMap").unwrap();
         let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"k": "v"},
             "metadata": {"name": "b", "namespace": "a", "resourceVersion": "7"}});
         let bytes = stored(kind, &object);

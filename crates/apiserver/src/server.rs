@@ -1,12 +1,13 @@
 //! The server object: what it is made of and how it is reached.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::Timestamp;
 use client::{Identity, Objects, Snapshots, Status};
+use kinds::Catalogue;
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use crate::audit::{Audit, Event, Record};
 use crate::authz::{Attributes, Authorizer};
 use crate::generic::Ctx;
+use crate::http::documents::Documents;
 use crate::inproc::{Handle, View};
 use crate::nature::{Nature, Real};
 use crate::pki::{Pki, PkiError};
@@ -55,6 +57,8 @@ pub struct Server {
     config: Config,
     tokens: Tokens,
     authorizer: Authorizer,
+    catalogue: watch::Sender<Arc<Catalogue>>,
+    documents: Mutex<Arc<Documents>>,
     closing: watch::Sender<bool>,
     bootstrapped: AtomicBool,
 }
@@ -75,6 +79,8 @@ impl Server {
             config,
             tokens,
             authorizer,
+            catalogue: watch::Sender::new(kinds::built_in().clone()),
+            documents: Mutex::new(Arc::new(Documents::new(kinds::built_in().clone()))),
             closing: watch::Sender::new(false),
             bootstrapped: AtomicBool::new(false),
         })
@@ -100,7 +106,7 @@ impl Server {
     /// Reads of several kinds at one revision, for controllers and the scheduler.
     #[must_use]
     pub fn snapshots(self: &Arc<Self>) -> Arc<dyn Snapshots> {
-        Arc::new(View::new(self.config.store.clone()))
+        Arc::new(View::new(self.config.store.clone(), self.catalogue.subscribe()))
     }
 
     /// Serves HTTPS on all listeners until `shutdown` resolves, then closes watches and lets requests in flight finish,
@@ -127,6 +133,21 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// The kinds that are served now.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.borrow().clone()
+    }
+
+    /// Discovery and OpenAPI of the kinds that are served now.
+    pub(crate) fn documents(&self) -> Arc<Documents> {
+        let catalogue = self.catalogue();
+        let mut documents = self.documents.lock().expect("no panic while held");
+        if documents.catalogue.generation() < catalogue.generation() {
+            *documents = Arc::new(documents.next(catalogue));
+        }
+        documents.clone()
     }
 
     pub(crate) fn gate(&self) -> &listen::Gate {
@@ -199,8 +220,8 @@ impl Server {
         let asked = Attributes {
             verb,
             is_resource: true,
-            group: ctx.kind.group,
-            resource: ctx.kind.plural,
+            group: &ctx.kind.group,
+            resource: &ctx.kind.plural,
             subresource: ctx.sub.map_or("", |s| s.name),
             namespace: &ctx.namespace,
             name: &ctx.name,

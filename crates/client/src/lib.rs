@@ -14,6 +14,8 @@ pub use https::{Credential, Https};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+pub use kinds::Catalogue;
+use kinds::Kind;
 pub use kinds::status::Status;
 use serde_json::Value;
 
@@ -234,6 +236,8 @@ pub struct Wake {
 /// An owner of the object that a wake-up names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
+    /// Group of its kind, empty for core.
+    pub group: String,
     /// Kind, e.g. `Job`.
     pub kind: String,
     /// Name.
@@ -242,6 +246,14 @@ pub struct Owner {
     pub uid: String,
     /// `controller: true`.
     pub controller: bool,
+}
+
+impl Owner {
+    /// Whether it is of this kind, in whatever version.
+    #[must_use]
+    pub fn is_a(&self, kind: &Kind) -> bool {
+        self.kind == kind.kind && self.group == kind.group
+    }
 }
 
 /// Reads of several kinds at one revision; exists only beside a store (controllers and scheduler).
@@ -261,6 +273,14 @@ pub trait Snapshots: Send + Sync + 'static {
     async fn barrier(&self) -> Result<(), Status>;
     /// Wake-ups for these resources from now on, one for each present object first.
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes>;
+    /// The kinds that are served now.
+    fn catalogue(&self) -> Arc<Catalogue> {
+        kinds::built_in().clone()
+    }
+    /// Returns once a catalogue of a higher generation is the current one.
+    async fn catalogue_after(&self, _generation: u64) -> Arc<Catalogue> {
+        std::future::pending().await
+    }
 }
 
 /// A stream of wake-ups. Never errors: after a lost position it wakes everything again.

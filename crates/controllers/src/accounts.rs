@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use client::{Gvr, Wake};
+use kinds::Catalogue;
 use kinds::serviceaccount::reconcile::{DEFAULT, reconcile};
 use kinds::view::Any;
 
@@ -17,7 +18,7 @@ impl Controller for ServiceAccounts {
         "service-account-controller"
     }
 
-    fn watches(&self) -> Vec<Gvr> {
+    fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
         vec![gvr(&kinds::namespace::KIND), gvr(&kinds::serviceaccount::KIND)]
     }
 

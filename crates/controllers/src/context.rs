@@ -154,7 +154,7 @@ pub(crate) fn revision(answer: &Value) -> u64 {
 
 /// The resource of a kind.
 pub(crate) fn gvr(kind: &Kind) -> Gvr {
-    Gvr::new(kind.group, kind.version, kind.plural)
+    Gvr::new(&kind.group, &kind.version, &kind.plural)
 }
 
 /// The target of an object.
@@ -180,5 +180,5 @@ fn call(write: &Write) -> Call {
         Action::Delete(options) => (write.name.as_str(), Verb::Delete(Some(options.clone()))),
         Action::DeleteAll(options) => ("", Verb::DeleteCollection(Some(options.clone()))),
     };
-    plain(target(write.kind, &write.namespace, name, write.subresource), verb)
+    plain(target(&write.kind, &write.namespace, name, write.subresource), verb)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::Timestamp;
 use client::{Gvr, Status, Wake, Wakes};
+use kinds::Catalogue;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +25,8 @@ const WORKERS: usize = 8;
 /// What a controller works on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
-    /// Plural of the kind where a controller's keys are of several kinds, else empty.
-    pub(crate) bucket: &'static str,
+    /// Bucket of the kind where a controller's keys are of several kinds, else empty.
+    pub(crate) bucket: Arc<str>,
     /// Namespace, empty if cluster-scoped.
     pub(crate) namespace: Arc<str>,
     /// Name.
@@ -33,13 +34,13 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn new(bucket: &'static str, namespace: &str, name: &str) -> Self {
-        Self { bucket, namespace: namespace.into(), name: name.into() }
+    pub(crate) fn new(bucket: &str, namespace: &str, name: &str) -> Self {
+        Self { bucket: bucket.into(), namespace: namespace.into(), name: name.into() }
     }
 
     /// The key of the object that a wake-up names.
     pub(crate) fn of(wake: &Wake) -> Self {
-        Self { bucket: "", namespace: wake.namespace.clone(), name: wake.name.clone() }
+        Self { bucket: Arc::default(), namespace: wake.namespace.clone(), name: wake.name.clone() }
     }
 }
 
@@ -69,8 +70,8 @@ pub(crate) type Turn = Result<Option<Timestamp>, Failure>;
 pub(crate) trait Controller: Send + Sync + 'static {
     /// Upstream's name, which is also its service account in kube-system and the source of its events.
     fn name(&self) -> &'static str;
-    /// Whose changes concern it.
-    fn watches(&self) -> Vec<Gvr>;
+    /// Whose changes concern it, of all that is served.
+    fn watches(&self, catalogue: &Catalogue) -> Vec<Gvr>;
     /// The keys that a change concerns.
     fn keys(&self, context: &Context, wake: &Wake) -> Vec<Key>;
     /// One turn: read, decide, write.
@@ -79,8 +80,10 @@ pub(crate) trait Controller: Send + Sync + 'static {
 
 /// Runs a controller until cancelled; work already begun is finished.
 pub(crate) async fn run(controller: Arc<dyn Controller>, context: Context, cancel: CancellationToken) {
+    let catalogue = context.snapshots.catalogue();
     Driver {
-        wakes: context.snapshots.wakes(&controller.watches()),
+        wakes: context.snapshots.wakes(&controller.watches(&catalogue)),
+        catalogue,
         controller,
         context: Arc::new(context),
         queue: Queue::default(),
@@ -104,6 +107,7 @@ async fn turn(controller: &dyn Controller, context: &Context, key: &Key, doubtfu
 struct Driver {
     controller: Arc<dyn Controller>,
     context: Arc<Context>,
+    catalogue: Arc<Catalogue>,
     wakes: Box<dyn Wakes>,
     queue: Queue,
     tasks: JoinSet<(Key, Turn)>,
@@ -113,6 +117,7 @@ struct Driver {
 
 impl Driver {
     async fn run(mut self, cancel: &CancellationToken) {
+        let snapshots = self.context.snapshots.clone();
         loop {
             self.queue.release_due(self.now());
             self.start_tasks();
@@ -124,6 +129,7 @@ impl Driver {
                 () = cancel.cancelled() => break,
                 Some(done) = self.tasks.join_next() => self.finished(done),
                 wakes = self.wakes.next() => self.woken(&wakes),
+                newer = snapshots.catalogue_after(self.catalogue.generation()) => self.follow(newer),
                 () = tokio::time::sleep_until(timer) => self.rescan_if_due(),
             }
         }
@@ -183,7 +189,16 @@ impl Driver {
     fn rescan_if_due(&mut self) {
         if Instant::now() >= self.rescan {
             self.rescan = Instant::now() + RESCAN;
-            self.wakes = self.context.snapshots.wakes(&self.controller.watches());
+            self.wakes = self.context.snapshots.wakes(&self.controller.watches(&self.catalogue));
+        }
+    }
+
+    /// Kinds came or went: who watches other resources now begins again with all of them.
+    fn follow(&mut self, newer: Arc<Catalogue>) {
+        let before = std::mem::replace(&mut self.catalogue, newer);
+        let watches = self.controller.watches(&self.catalogue);
+        if watches != self.controller.watches(&before) {
+            self.wakes = self.context.snapshots.wakes(&watches);
         }
     }
 }

@@ -4,13 +4,13 @@
 //! read through the API; what an owner still has is read from one snapshot, never from the graph. Events are not
 //! collected. Absent: owners of kinds that are not served keep their objects.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use client::{Gvr, Object, Owner, Verb, Wake, Want};
-use kinds::Kind;
 use kinds::plan::{Action, Plan, Write};
 use kinds::view::{Any, Meta, OwnerRef};
+use kinds::{Catalogue, Kind};
 use serde_json::json;
 
 use crate::context::{Context, gvr, plain, target};
@@ -38,27 +38,12 @@ enum Found {
     Waiting,
 }
 
-/// Every stored kind once, without events.
-fn collected() -> impl Iterator<Item = &'static Kind> {
-    let all = kinds::KINDS.iter().copied().enumerate();
-    all.filter(|(at, kind)| {
-        let first = !kinds::KINDS[..*at].iter().any(|k| k.bucket == kind.bucket);
-        first
-            && kind.bucket != kinds::event::KIND.bucket
-            && ["delete", "watch"].iter().all(|v| kind.verbs.contains(v))
-    })
-    .map(|(_, kind)| kind)
-}
-
 /// The owner's key, if it is being deleted and waits for its dependents.
 fn waiting_owner(context: &Context, dependent: &Key, owner: &Owner) -> Option<Key> {
-    let key = owner_key(dependent, &owner.kind, &owner.name)?;
-    let object = context.get(kind_of(&key)?, &key.namespace, &key.name)?;
+    let catalogue = context.snapshots.catalogue();
+    let key = owner_key(&catalogue, dependent, owner)?;
+    let object = context.get(catalogue.by_bucket(&key.bucket)?, &key.namespace, &key.name)?;
     mentions(&object, FOREGROUND).then_some(key)
-}
-
-fn kind_of(key: &Key) -> Option<&'static Kind> {
-    kinds::KINDS.iter().copied().find(|k| k.bucket == key.bucket)
 }
 
 #[async_trait]
@@ -67,20 +52,21 @@ impl Controller for GarbageCollector {
         "generic-garbage-collector"
     }
 
-    fn watches(&self) -> Vec<Gvr> {
-        collected().map(gvr).collect()
+    fn watches(&self, catalogue: &Catalogue) -> Vec<Gvr> {
+        catalogue.collected().map(|kind| gvr(kind)).collect()
     }
 
     fn keys(&self, context: &Context, wake: &Wake) -> Vec<Key> {
-        let Some(kind) = kinds::by_resource(&wake.gvr.group, &wake.gvr.version, &wake.gvr.resource) else {
+        let catalogue = context.snapshots.catalogue();
+        let Some(kind) = catalogue.by_resource(&wake.gvr.group, &wake.gvr.version, &wake.gvr.resource) else {
             return Vec::new();
         };
-        let key = Key { bucket: kind.bucket, ..Key::of(wake) };
+        let key = Key { bucket: kind.bucket.clone(), ..Key::of(wake) };
         let object = context.get(kind, &wake.namespace, &wake.name);
         let mut graph = self.graph();
         let owners = if object.is_some() { &wake.owners[..] } else { &[] };
         // An owner deleted in the foreground may have waited for this one, or waits and is no longer blocked by it.
-        let mut keys = graph.note(&key, owners);
+        let mut keys = graph.note(&catalogue, &key, owners);
         keys.extend(owners.iter().filter_map(|o| waiting_owner(context, &key, o)));
         match object {
             None => keys.extend(graph.dependents(&key, None)),
@@ -99,7 +85,8 @@ impl Controller for GarbageCollector {
     }
 
     async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let Some(kind) = kind_of(key) else { return Ok(None) };
+        let catalogue = context.snapshots.catalogue();
+        let Some(kind) = catalogue.by_bucket(&key.bucket) else { return Ok(None) };
         let any: Option<Any> = context.read(kind, &key.namespace, &key.name)?;
         let Some(Any { metadata: meta }) = any else { return Ok(None) };
         let plan = if !meta.deleting() {
@@ -125,7 +112,7 @@ impl GarbageCollector {
         &self,
         context: &Context,
         key: &Key,
-        kind: &'static Kind,
+        kind: &Arc<Kind>,
         meta: &Meta,
     ) -> Result<Plan, Failure> {
         let mut found = Vec::with_capacity(meta.owner_references.len());
@@ -146,7 +133,7 @@ impl GarbageCollector {
 }
 
 /// What becomes of an object whose owners came to `found`.
-fn judge(kind: &'static Kind, meta: &Meta, found: &[Found], has_dependents: bool) -> Plan {
+fn judge(kind: &Arc<Kind>, meta: &Meta, found: &[Found], has_dependents: bool) -> Plan {
     let mut plan = Plan::default();
     if found.iter().all(|f| *f == Found::Solid) {
         return plan;
@@ -176,7 +163,7 @@ fn judge(kind: &'static Kind, meta: &Meta, found: &[Found], has_dependents: bool
 }
 
 /// Lets every owner go before this object does, then deletes it: what breaks a circle of foreground deletions.
-fn unblock(kind: &'static Kind, meta: &Meta) -> Plan {
+fn unblock(kind: &Arc<Kind>, meta: &Meta) -> Plan {
     let owners: Vec<OwnerRef> =
         meta.owner_references.iter().map(|o| OwnerRef { block_owner_deletion: false, ..o.clone() }).collect();
     let mut plan = Plan::default();
@@ -192,7 +179,8 @@ fn unblock(kind: &'static Kind, meta: &Meta) -> Plan {
 
 /// What one owner reference comes to.
 async fn look(context: &Context, meta: &Meta, owner: &OwnerRef) -> Result<Found, Failure> {
-    let Some(kind) = kinds::by_kind(&owner.api_version, &owner.kind) else { return Ok(Found::Solid) };
+    let catalogue = context.snapshots.catalogue();
+    let Some(kind) = catalogue.by_kind(&owner.api_version, &owner.kind) else { return Ok(Found::Solid) };
     if kind.namespaced && meta.namespace.is_empty() {
         return Ok(Found::Solid);
     }
@@ -211,9 +199,10 @@ async fn look(context: &Context, meta: &Meta, owner: &OwnerRef) -> Result<Found,
 }
 
 /// Dependents of an object at one revision, with their kinds.
-fn dependents(context: &Context, kind: &Kind, meta: &Meta) -> Result<Vec<(&'static Kind, Meta)>, Failure> {
+fn dependents(context: &Context, kind: &Kind, meta: &Meta) -> Result<Vec<(Arc<Kind>, Meta)>, Failure> {
     let namespace = if kind.namespaced { meta.namespace.as_str() } else { "" };
-    let all: Vec<&'static Kind> = collected().filter(|k| k.namespaced || !kind.namespaced).collect();
+    let catalogue = context.snapshots.catalogue();
+    let all: Vec<&Arc<Kind>> = catalogue.collected().filter(|k| k.namespaced || !kind.namespaced).collect();
     let wants: Vec<Want> = all.iter().map(|k| Want { gvr: gvr(k), namespace: namespace.into() }).collect();
     let snapshot = context.snapshots.snapshot(&wants);
     let mut found = Vec::new();
@@ -221,7 +210,7 @@ fn dependents(context: &Context, kind: &Kind, meta: &Meta) -> Result<Vec<(&'stat
         for object in set.iter().filter(|o: &&Object| mentions(o, &meta.uid)) {
             let any: Any = object.parse()?;
             if any.metadata.owner_references.iter().any(|o| o.uid == meta.uid) {
-                found.push((kind, any.metadata));
+                found.push((kind.clone(), any.metadata));
             }
         }
     }
@@ -229,7 +218,7 @@ fn dependents(context: &Context, kind: &Kind, meta: &Meta) -> Result<Vec<(&'stat
 }
 
 /// Takes this owner off its dependents, then lets the owner go.
-fn orphan(context: &Context, kind: &'static Kind, meta: &Meta) -> Result<Plan, Failure> {
+fn orphan(context: &Context, kind: &Arc<Kind>, meta: &Meta) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
     let freed = dependents(context, kind, meta)?;
     plan.stage(
@@ -247,7 +236,7 @@ fn orphan(context: &Context, kind: &'static Kind, meta: &Meta) -> Result<Plan, F
 }
 
 /// Lets an owner go once nothing blocks its deletion any more.
-fn finish_foreground(context: &Context, kind: &'static Kind, meta: &Meta) -> Result<Plan, Failure> {
+fn finish_foreground(context: &Context, kind: &Arc<Kind>, meta: &Meta) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
     let blocks = |d: &Meta| d.owner_references.iter().any(|o| o.uid == meta.uid && o.block_owner_deletion);
     if !dependents(context, kind, meta)?.iter().any(|(_, d)| blocks(d)) {
@@ -256,7 +245,7 @@ fn finish_foreground(context: &Context, kind: &'static Kind, meta: &Meta) -> Res
     Ok(plan)
 }
 
-fn without_finalizer(kind: &'static Kind, meta: &Meta, finalizer: &str) -> Write {
+fn without_finalizer(kind: &Arc<Kind>, meta: &Meta, finalizer: &str) -> Write {
     let rest: Vec<&String> = meta.finalizers.iter().filter(|f| *f != finalizer).collect();
     let patch =
         json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": rest}});

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use client::Owner;
-use kinds::Kind;
+use kinds::Catalogue;
 
 use crate::driver::Key;
 
@@ -19,9 +19,9 @@ pub(crate) struct Graph {
 
 impl Graph {
     /// Replaces what is known of an object's owners; returns the owners that it has no longer.
-    pub(crate) fn note(&mut self, object: &Key, owners: &[Owner]) -> Vec<Key> {
+    pub(crate) fn note(&mut self, catalogue: &Catalogue, object: &Key, owners: &[Owner]) -> Vec<Key> {
         let known: Vec<(Key, &Owner)> =
-            owners.iter().filter_map(|o| Some((owner_key(object, &o.kind, &o.name)?, o))).collect();
+            owners.iter().filter_map(|o| Some((owner_key(catalogue, object, o)?, o))).collect();
         let now: Vec<Key> = known.iter().map(|(key, _)| key.clone()).collect();
         let before = if now.is_empty() {
             self.owners.remove(object)
@@ -56,35 +56,43 @@ impl Graph {
 }
 
 /// The key of an owner: in the dependent's namespace, or in none.
-pub(crate) fn owner_key(dependent: &Key, kind: &str, name: &str) -> Option<Key> {
-    let kind: &Kind = kinds::KINDS.iter().find(|k| k.kind == kind)?;
-    let namespace = if kind.namespaced { &dependent.namespace } else { "" };
-    Some(Key::new(kind.bucket, namespace, name))
+pub(crate) fn owner_key(catalogue: &Catalogue, dependent: &Key, owner: &Owner) -> Option<Key> {
+    let kind = catalogue.by_group_kind(&owner.group, &owner.kind)?;
+    let namespace = if kind.namespaced { &*dependent.namespace } else { "" };
+    Some(Key { bucket: kind.bucket.clone(), ..Key::new("", namespace, &owner.name) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn owner(kind: &str, name: &str, uid: &str) -> Owner {
-        Owner { kind: kind.into(), name: name.into(), uid: uid.into(), controller: true }
+    fn owner(group: &str, kind: &str, name: &str, uid: &str) -> Owner {
+        let (group, kind) = (group.into(), kind.into());
+        Owner { group, kind, name: name.into(), uid: uid.into(), controller: true }
     }
 
     #[test]
     fn follows_changes_of_owners() {
-        let mut graph = Graph::default();
+        let (mut graph, kinds) = (Graph::default(), kinds::built_in());
         let pod = Key::new("pods", "n", "p");
         let job = Key::new("jobs.batch", "n", "j");
         let node = Key::new("nodes", "", "x");
         let one = |key: &Key| vec![key.clone()];
-        assert!(graph.note(&pod, &[owner("Job", "j", "u"), owner("Node", "x", "v")]).is_empty());
+        assert!(
+            graph
+                .note(kinds, &pod, &[owner("batch", "Job", "j", "u"), owner("", "Node", "x", "v")])
+                .is_empty()
+        );
         assert_eq!(graph.dependents(&job, None), one(&pod));
         assert_eq!(graph.dependents(&node, Some("w")), one(&pod));
         assert!(graph.dependents(&node, Some("v")).is_empty());
-        assert_eq!(graph.note(&pod, &[owner("Node", "x", "v")]), one(&job));
+        assert_eq!(graph.note(kinds, &pod, &[owner("", "Node", "x", "v")]), one(&job));
         assert!(!graph.has_dependents(&job));
-        assert_eq!(graph.note(&pod, &[]), one(&node));
+        assert_eq!(graph.note(kinds, &pod, &[]), one(&node));
         assert!(!graph.has_dependents(&node));
-        assert!(graph.note(&pod, &[owner("Unheard", "x", "v")]).is_empty());
+        for (group, kind) in [("", "Unheard"), ("example.com", "Job")] {
+            assert!(graph.note(kinds, &pod, &[owner(group, kind, "j", "u")]).is_empty());
+            assert!(!graph.has_dependents(&job), "{group} {kind}");
+        }
     }
 }

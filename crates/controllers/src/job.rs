@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::{Gvr, Object, Wake};
+use kinds::Catalogue;
 use kinds::job::reconcile::{FINALIZER, JobView, Observed, adopt, reconcile, release, unfinalize};
 use kinds::plan::Plan;
 use kinds::view::PodView;
@@ -26,7 +27,7 @@ impl Controller for Jobs {
         "job-controller"
     }
 
-    fn watches(&self) -> Vec<Gvr> {
+    fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
         vec![gvr(&kinds::job::KIND), gvr(&kinds::pod::KIND)]
     }
 
@@ -36,16 +37,20 @@ impl Controller for Jobs {
         }
         let owner = wake.owners.iter().find(|o| o.controller);
         match owner {
-            Some(owner) if owner.kind == "Job" => {
-                vec![Key { bucket: "", namespace: wake.namespace.clone(), name: Arc::from(&*owner.name) }]
+            Some(owner) if owner.is_a(&kinds::job::KIND) => {
+                vec![Key {
+                    bucket: Arc::default(),
+                    namespace: wake.namespace.clone(),
+                    name: Arc::from(&*owner.name),
+                }]
             }
             Some(_) => Vec::new(),
-            None => vec![Key { bucket: PODS, ..Key::of(wake) }],
+            None => vec![Key { bucket: PODS.into(), ..Key::of(wake) }],
         }
     }
 
     async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let plan = if key.bucket == PODS { ownerless(context, key)? } else { job(context, key)? };
+        let plan = if *key.bucket == *PODS { ownerless(context, key)? } else { job(context, key)? };
         context.execute(plan).await
     }
 }
@@ -97,7 +102,9 @@ fn job(context: &Context, key: &Key) -> Result<Plan, Failure> {
     for object in pods.iter().filter(|o| mentions(o, &quoted)) {
         let pod: PodView = object.parse()?;
         let owner = pod.metadata.controller();
-        let Some(owner) = owner.filter(|o| o.kind == "Job" && *o.name == *key.name) else { continue };
+        let Some(owner) = owner.filter(|o| o.is_a(&kinds::job::KIND) && *o.name == *key.name) else {
+            continue;
+        };
         match job.as_ref().filter(|j| j.metadata.uid == owner.uid) {
             Some(job) if !job.metadata.deleting() && selects(job, &pod)? == Some(false) => {
                 strays.push(release(job, &pod));

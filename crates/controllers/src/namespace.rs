@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use client::{Gvr, Wake, Want};
-use kinds::namespace::reconcile::{Content, content_kinds, terminate};
+use kinds::Catalogue;
+use kinds::namespace::reconcile::{Content, terminate};
 use kinds::view::Any;
 use serde_json::Value;
 
@@ -38,8 +39,8 @@ impl Controller for Namespaces {
         "namespace-controller"
     }
 
-    fn watches(&self) -> Vec<Gvr> {
-        std::iter::once(&kinds::namespace::KIND).chain(content_kinds()).map(gvr).collect()
+    fn watches(&self, catalogue: &Catalogue) -> Vec<Gvr> {
+        std::iter::once(&*kinds::namespace::KIND).chain(catalogue.namespaced()).map(|k| gvr(k)).collect()
     }
 
     fn keys(&self, _context: &Context, wake: &Wake) -> Vec<Key> {
@@ -62,14 +63,15 @@ impl Controller for Namespaces {
 }
 
 fn content(context: &Context, namespace: &str) -> Result<Vec<Content>, Failure> {
+    let catalogue = context.snapshots.catalogue();
     let wants: Vec<Want> =
-        content_kinds().map(|kind| Want { gvr: gvr(kind), namespace: namespace.into() }).collect();
+        catalogue.namespaced().map(|kind| Want { gvr: gvr(kind), namespace: namespace.into() }).collect();
     let snapshot = context.snapshots.snapshot(&wants);
-    let sets = content_kinds().zip(&snapshot.sets);
+    let sets = catalogue.namespaced().zip(&snapshot.sets);
     sets.map(|(kind, set)| {
         let objects =
             set.iter().map(|o| o.parse::<Any>().map(|any| any.metadata)).collect::<Result<_, _>>()?;
-        Ok(Content { kind, objects })
+        Ok(Content { kind: kind.clone(), objects })
     })
     .collect()
 }

@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 use client::{Gvr, Wake};
+use kinds::Catalogue;
 use kinds::plan::{Action, Plan, Write};
 use kinds::view::{Condition, Meta};
 use serde::Deserialize;
@@ -55,7 +56,7 @@ impl Controller for Nodes {
         "node-controller"
     }
 
-    fn watches(&self) -> Vec<Gvr> {
+    fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
         vec![gvr(&kinds::node::KIND)]
     }
 

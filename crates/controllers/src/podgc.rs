@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base::Timestamp;
 use client::{Gvr, Wake};
+use kinds::Catalogue;
 use kinds::plan::{Action, Plan, Write};
 use kinds::view::PodView;
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ impl Controller for PodGc {
         "pod-garbage-collector"
     }
 
-    fn watches(&self) -> Vec<Gvr> {
+    fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
         vec![gvr(&kinds::pod::KIND), gvr(&kinds::node::KIND)]
     }
 
@@ -58,11 +59,11 @@ impl Controller for PodGc {
             return vec![Key::of(wake)];
         }
         let gone = context.get(&kinds::node::KIND, "", &wake.name).is_none();
-        if gone { vec![Key { bucket: NODES, ..Key::of(wake) }] } else { Vec::new() }
+        if gone { vec![Key { bucket: NODES.into(), ..Key::of(wake) }] } else { Vec::new() }
     }
 
     async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        if key.bucket == NODES {
+        if *key.bucket == *NODES {
             return self.node(context, &key.name).await;
         }
         let pod: Option<PodView> = context.read(&kinds::pod::KIND, &key.namespace, &key.name)?;

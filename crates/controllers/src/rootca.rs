@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use client::{Gvr, Wake};
+use kinds::Catalogue;
 use kinds::namespace::reconcile::{NamespaceView, ROOT_CA, root_ca};
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ impl Controller for RootCa {
         "root-ca-cert-publisher"
     }
 
-    fn watches(&self) -> Vec<Gvr> {
+    fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
         vec![gvr(&kinds::namespace::KIND), gvr(&kinds::configmap::KIND)]
     }
 

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use client::{Gvr, Wake};
+use kinds::Catalogue;
 use kinds::job::reconcile::{JobView, expires_at};
 use kinds::plan::{Action, Plan, Write, delete_options};
 
@@ -17,7 +18,7 @@ impl Controller for TimeToLive {
         "ttl-after-finished-controller"
     }
 
-    fn watches(&self) -> Vec<Gvr> {
+    fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
         vec![gvr(&kinds::job::KIND)]
     }
 

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::field::{ErrorList, Path};
-use crate::kind::{Kind, Strategy};
+use crate::kind::{Kind, Row, Strategy};
 use crate::value::text;
 
 /// The row.
-pub static KIND: Kind =
-    Kind { namespaced: true, ..Kind::answered(["", "v1"], ["Binding", "bindings", "binding"], &Binding) };
+pub static KIND: Row =
+    Row::new(|| Kind::new(["", "v1"], ["Binding", "bindings"], Binding).answered().build());
 
 /// Its behaviour.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, Path};
-use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
+use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
 use crate::value::{entries, is_set, is_true, same, size, text};
 use crate::{meta, names};
 
@@ -12,24 +12,8 @@ use crate::{meta, names};
 pub(crate) const MAX_SIZE: usize = 1024 * 1024;
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "ConfigMap",
-    plural: "configmaps",
-    singular: "configmap",
-    short_names: &["cm"],
-    categories: &[],
-    namespaced: true,
-    subresources: &[],
-    verbs: ALL_VERBS,
-    bucket: "configmaps",
-    storage_version_hash: "qFsyl6wFWjQ=",
-    create_on_update: false,
-    unconditional_update: true,
-    delete_returns_object: false,
-    strategy: &ConfigMap,
-};
+pub static KIND: Row =
+    Row::new(|| Kind::new(["", "v1"], ["ConfigMap", "configmaps"], ConfigMap).short(&["cm"]).build());
 
 /// Its behaviour.
 #[derive(Debug)]

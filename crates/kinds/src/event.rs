@@ -6,49 +6,19 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, GoField, Path, go_form};
-use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, NameRule, Strategy};
+use crate::kind::{Column, Endpoint, Kind, NameRule, Row, Strategy};
 use crate::value::{int, is_empty, is_set, same, size, text};
 use crate::{meta, names};
 
 /// The row of core/v1.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short_names: &["ev"],
-    categories: &[],
-    namespaced: true,
-    subresources: &[],
-    verbs: ALL_VERBS,
-    bucket: "events",
-    storage_version_hash: "r2yiGXH7wu8=",
-    create_on_update: true,
-    unconditional_update: true,
-    delete_returns_object: false,
-    strategy: &Event,
-};
+pub static KIND: Row = Row::new(|| row(["", "v1"], Event).build());
 
 /// The row of events.k8s.io/v1.
-pub static EVENTS_KIND: Kind = Kind {
-    group: "events.k8s.io",
-    version: "v1",
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short_names: &["ev"],
-    categories: &[],
-    namespaced: true,
-    subresources: &[],
-    verbs: ALL_VERBS,
-    bucket: "events",
-    storage_version_hash: "r2yiGXH7wu8=",
-    create_on_update: true,
-    unconditional_update: true,
-    delete_returns_object: false,
-    strategy: &NewEvent,
-};
+pub static EVENTS_KIND: Row = Row::new(|| row(["events.k8s.io", "v1"], NewEvent).stored_as("", "v1").build());
+
+fn row(group_version: [&str; 2], strategy: impl Strategy + 'static) -> Kind {
+    Kind::new(group_version, ["Event", "events"], strategy).short(&["ev"]).create_on_update().uncollected()
+}
 
 /// Longest reportingInstance, action and reason of an event with eventTime.
 const MAX_SHORT: usize = 128;

@@ -1,98 +1,220 @@
-//! What a kind is: the row of the table and the behaviour behind it. One static table, in `lib.rs`, is the only list
-//! of kinds; routes, discovery, OpenAPI and authorization verbs are derived from it.
+//! What a kind is: the row of the catalogue and the behaviour behind it. Routes, discovery, OpenAPI and authorization
+//! verbs are derived from it.
+//!
+//! Invariant: built-in kinds and those made while the server runs come from the same constructor, [`Kind::new`]; what can
+//! be derived (bucket, storage version's hash) is derived in [`Kind::build`] and nowhere written by hand.
 
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::field::ErrorList;
 pub use schema::meta::NameRule;
 
-/// Everything the generic request path needs to know about one kind.
+/// A built-in kind: made on first use, then shared.
+pub type Row = LazyLock<Arc<Kind>>;
+
+/// Everything the generic request path needs to know about one kind in one served version.
 #[derive(Debug)]
 pub struct Kind {
     /// Empty for the core group.
-    pub group: &'static str,
-    /// Served version, which is also the stored one unless `strategy.to_stored` says otherwise.
-    pub version: &'static str,
+    pub group: String,
+    /// Served version.
+    pub version: String,
     /// `Pod`.
-    pub kind: &'static str,
+    pub kind: String,
     /// `pods`.
-    pub plural: &'static str,
+    pub plural: String,
     /// `pod`.
-    pub singular: &'static str,
+    pub singular: String,
     /// `po`.
-    pub short_names: &'static [&'static str],
+    pub short_names: Vec<String>,
     /// `all`.
-    pub categories: &'static [&'static str],
+    pub categories: Vec<String>,
     /// Whether objects live in namespaces.
     pub namespaced: bool,
-    /// Subresources, e.g. `status`.
-    pub subresources: &'static [Subresource],
-    /// Whether the main verbs exist (false for kinds that only serve as bodies, such as `Binding`); what is here is
-    /// what discovery says, e.g. `["create","delete","deletecollection","get","list","patch","update","watch"]`.
+    /// Subresources, e.g. `status`, in alphabetical order.
+    pub subresources: Vec<Subresource>,
+    /// The main verbs, as discovery says them.
     pub verbs: &'static [&'static str],
-    /// Bucket in the store: `pods`, `jobs.batch`. Two served versions or groups of one kind (Event) share a bucket.
-    /// Empty: never stored, the request is answered at once (`Binding`, reviews).
-    pub bucket: &'static str,
+    /// The group and version that is stored, if not this one.
+    pub stored_as: Option<[String; 2]>,
+    /// Bucket in the store: `pods`, `jobs.batch`. All served versions of a kind share one. Empty: never stored, the
+    /// request is answered at once (`Binding`, reviews).
+    pub bucket: Arc<str>,
     /// `storageVersionHash` of plain discovery; empty for what is not stored.
-    pub storage_version_hash: &'static str,
+    pub storage_version_hash: String,
     /// Whether PUT to a missing name creates.
     pub create_on_update: bool,
     /// Whether an update without resourceVersion is allowed.
     pub unconditional_update: bool,
     /// Whether DELETE answers with the object (Pod, Service, …) instead of a `Status`.
     pub delete_returns_object: bool,
+    /// Whether objects go with their owners (all but events do).
+    pub collected: bool,
     /// The behaviour.
-    pub strategy: &'static dyn Strategy,
+    pub strategy: Arc<dyn Strategy>,
 }
 
 impl Kind {
+    /// An ordinary kind, from its group and version, its kind and its plural: in namespaces, stored as it is
+    /// served, with all verbs; an update may come without resourceVersion and DELETE answers with a `Status`. What
+    /// differs is said by the methods that follow, and [`Kind::build`] ends the row.
+    #[must_use]
+    pub fn new(
+        [group, version]: [&str; 2],
+        [kind, plural]: [&str; 2],
+        strategy: impl Strategy + 'static,
+    ) -> Self {
+        Self {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            singular: kind.to_lowercase(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced: true,
+            subresources: Vec::new(),
+            verbs: ALL_VERBS,
+            stored_as: None,
+            bucket: Arc::default(),
+            storage_version_hash: String::new(),
+            create_on_update: false,
+            unconditional_update: true,
+            delete_returns_object: false,
+            collected: true,
+            strategy: Arc::new(strategy),
+        }
+    }
+
+    /// Objects live in no namespace.
+    #[must_use]
+    pub fn cluster_wide(self) -> Self {
+        Self { namespaced: false, ..self }
+    }
+
+    /// What people may type instead of the plural.
+    #[must_use]
+    pub fn short(self, names: &[&str]) -> Self {
+        Self { short_names: names.iter().map(|n| (*n).to_owned()).collect(), ..self }
+    }
+
+    /// `kubectl get all` shows it too.
+    #[must_use]
+    pub fn in_all(self) -> Self {
+        Self { categories: vec!["all".into()], ..self }
+    }
+
+    /// Only these verbs.
+    #[must_use]
+    pub fn only(self, verbs: &'static [&'static str]) -> Self {
+        Self { verbs, ..self }
+    }
+
+    /// Created and answered, never stored.
+    #[must_use]
+    pub fn answered(self) -> Self {
+        Self { verbs: CREATE_ONLY, unconditional_update: false, ..self }
+    }
+
+    /// Stored in another group and version ([`Strategy::to_stored`], [`Strategy::from_stored`]).
+    #[must_use]
+    pub fn stored_as(self, group: &str, version: &str) -> Self {
+        Self { stored_as: Some([group.into(), version.into()]), ..self }
+    }
+
+    /// PUT to a missing name creates.
+    #[must_use]
+    pub fn create_on_update(self) -> Self {
+        Self { create_on_update: true, ..self }
+    }
+
+    /// An update must say which resourceVersion it replaces.
+    #[must_use]
+    pub fn conditional(self) -> Self {
+        Self { unconditional_update: false, ..self }
+    }
+
+    /// DELETE answers with the object.
+    #[must_use]
+    pub fn returns_deleted(self) -> Self {
+        Self { delete_returns_object: true, ..self }
+    }
+
+    /// Objects outlive their owners.
+    #[must_use]
+    pub fn uncollected(self) -> Self {
+        Self { collected: false, ..self }
+    }
+
+    /// A subresource more.
+    #[must_use]
+    pub fn with(mut self, subresource: Subresource) -> Self {
+        let at = self.subresources.partition_point(|s| s.name < subresource.name);
+        self.subresources.insert(at, subresource);
+        self
+    }
+
+    /// The status as a part of its own.
+    #[must_use]
+    pub fn with_status(self) -> Self {
+        let kind = self.kind.clone();
+        self.with(Subresource::new("status", kind, STATUS_VERBS))
+    }
+
+    /// Ends a row: derives what can be derived.
+    #[must_use]
+    pub fn build(mut self) -> Arc<Self> {
+        if self.verbs.contains(&"get") {
+            let group = self.stored_as.as_ref().map_or(&self.group, |[group, _]| group);
+            self.bucket = crate::status::qualified(group, &self.plural).into();
+            self.storage_version_hash = self.hash();
+        }
+        Arc::new(self)
+    }
+
+    /// Upstream's `discovery.StorageVersionHash`.
+    fn hash(&self) -> String {
+        let (group, version) = self.storage();
+        let digest = Sha256::digest(format!("{group}/{version}/{}", self.kind));
+        STANDARD.encode(&digest[..8])
+    }
+
+    /// The group and version that objects are stored in.
+    #[must_use]
+    pub fn storage(&self) -> (&str, &str) {
+        match &self.stored_as {
+            Some([group, version]) => (group, version),
+            None => (&self.group, &self.version),
+        }
+    }
+
     /// `v1`, `batch/v1`.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_owned()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// `pods`, `jobs.batch`, as messages name the resource.
     #[must_use]
     pub fn group_resource(&self) -> String {
-        crate::status::qualified(self.group, self.plural)
+        crate::status::qualified(&self.group, &self.plural)
     }
 
-    /// The row of a cluster-wide kind that is only created, answered and never stored, from its group and version and
-    /// its kind, plural and singular.
+    /// Whether this is the same kind in whatever version: group and kind are its identity.
     #[must_use]
-    pub const fn answered(
-        [group, version]: [&'static str; 2],
-        [kind, plural, singular]: [&'static str; 3],
-        strategy: &'static dyn Strategy,
-    ) -> Self {
-        Self {
-            group,
-            version,
-            kind,
-            plural,
-            singular,
-            short_names: &[],
-            categories: &[],
-            namespaced: false,
-            subresources: &[],
-            verbs: CREATE_ONLY,
-            bucket: "",
-            storage_version_hash: "",
-            create_on_update: false,
-            unconditional_update: false,
-            delete_returns_object: false,
-            strategy,
-        }
+    pub fn is(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.group == other.group
     }
 
     /// The subresource of that name.
     #[must_use]
-    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
     }
 
@@ -119,18 +241,28 @@ pub const STREAM_VERBS: &[&str] = &["create", "get"];
 impl Subresource {
     /// A subresource whose body is of the parent's group and version.
     #[must_use]
-    pub const fn new(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Self {
-        Self { name, kind, group_version: None, verbs }
+    pub fn new(
+        name: &'static str,
+        kind: impl Into<Cow<'static, str>>,
+        verbs: &'static [&'static str],
+    ) -> Self {
+        Self { name, kind: kind.into(), group_version: None, verbs }
+    }
+
+    /// The same with a body of another group and version.
+    #[must_use]
+    pub fn of(self, group: &'static str, version: &'static str) -> Self {
+        Self { group_version: Some((group, version)), ..self }
     }
 }
 
 /// A subresource as discovery shows it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Subresource {
     /// `status`.
     pub name: &'static str,
     /// Kind of body and answer, e.g. `Pod`, `Eviction`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Group and version of that kind if not the parent's, as (`policy`, `v1`).
     pub group_version: Option<(&'static str, &'static str)>,
     /// `["get","patch","update"]`.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, Path};
-use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
+use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
 use crate::value::{get_mut, int, is_set, remove, text};
 
 /// The fields of coordinated leader election, a feature that is off by default: taken away unless they are there
@@ -12,24 +12,10 @@ use crate::value::{get_mut, int, is_set, remove, text};
 const ELECTION: &[&str] = &["strategy", "preferredHolder"];
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "coordination.k8s.io",
-    version: "v1",
-    kind: "Lease",
-    plural: "leases",
-    singular: "lease",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
-    subresources: &[],
-    verbs: ALL_VERBS,
-    bucket: "leases.coordination.k8s.io",
-    storage_version_hash: "gqkMMb/YqFM=",
-    create_on_update: true,
-    unconditional_update: false,
-    delete_returns_object: false,
-    strategy: &Lease,
-};
+pub static KIND: Row = Row::new(|| {
+    let row = Kind::new(["coordination.k8s.io", "v1"], ["Lease", "leases"], Lease);
+    row.create_on_update().conditional().build()
+});
 
 /// Its behaviour.
 #[derive(Debug)]

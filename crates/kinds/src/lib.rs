@@ -1,10 +1,11 @@
 //! Everything about each API kind: defaults, validation, table columns, update strategy, reconcile.
 //!
-//! Invariants: pure (no clock, no I/O, no randomness: they are arguments); one static table of kinds is the only list.
+//! Invariants: pure (no clock, no I/O, no randomness: they are arguments); one table of built-in kinds is the only list.
 //! Deliberately absent: storage, HTTP, what several kinds do together (admission), and
 //! what names no kind (`schema`).
 
 pub mod binding;
+pub mod catalogue;
 pub mod configmap;
 pub mod event;
 pub mod job;
@@ -26,14 +27,17 @@ pub mod serviceaccount;
 mod tests;
 pub mod view;
 
+use std::sync::{Arc, LazyLock};
+
 use ::schema::value;
 pub use ::schema::{apply, columns, decode, field, names, patch, protobuf, status, types as schema};
+pub use catalogue::Catalogue;
 pub use field::{ErrorList, ErrorType, FieldError, Path};
-pub use kind::{Column, Endpoint, Kind, NameRule, Strategy, Subresource};
+pub use kind::{Column, Endpoint, Kind, NameRule, Row, Strategy, Subresource};
 pub use status::Status;
 
-/// The table of kinds: groups in the order discovery lists them, core first; plurals in alphabetical order.
-pub static KINDS: &[&Kind] = &[
+/// The table of built-in kinds: groups in the order discovery lists them, core first; plurals in alphabetical order.
+static TABLE: &[&Row] = &[
     &binding::KIND,
     &configmap::KIND,
     &event::KIND,
@@ -55,15 +59,10 @@ pub static KINDS: &[&Kind] = &[
     &runtimeclass::KIND,
 ];
 
-/// The kind served at a path.
+/// The catalogue of the built-in kinds alone, which a server begins with.
 #[must_use]
-pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS.iter().copied().find(|k| k.group == group && k.version == version && k.plural == plural)
-}
-
-/// The kind of a manifest.
-#[must_use]
-pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    KINDS.iter().copied().find(|k| k.group == group && k.version == version && k.kind == kind)
+pub fn built_in() -> &'static Arc<Catalogue> {
+    static BUILT_IN: LazyLock<Arc<Catalogue>> =
+        LazyLock::new(|| Arc::new(Catalogue::new(0, TABLE.iter().map(|row| Arc::clone(row)).collect())));
+    &BUILT_IN
 }

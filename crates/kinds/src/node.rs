@@ -6,30 +6,15 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, ErrorType, FieldError, GoField, Path, Shown, go_form};
-use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, STATUS_VERBS, Strategy, Subresource};
+use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
 use crate::pod::validate::check_amount;
 use crate::value::{default_to, entries, get_mut, is_empty, is_set, is_true, items, keep, remove, text};
 use crate::{meta, names};
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Node",
-    plural: "nodes",
-    singular: "node",
-    short_names: &["no"],
-    categories: &[],
-    namespaced: false,
-    subresources: &[Subresource::new("status", "Node", STATUS_VERBS)],
-    verbs: ALL_VERBS,
-    bucket: "nodes",
-    storage_version_hash: "XwShjMxG9Fs=",
-    create_on_update: false,
-    unconditional_update: true,
-    delete_returns_object: false,
-    strategy: &Node,
-};
+pub static KIND: Row = Row::new(|| {
+    Kind::new(["", "v1"], ["Node", "nodes"], Node).cluster_wide().short(&["no"]).with_status().build()
+});
 
 /// Its behaviour.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 //! Invariants: the writes of one stage are independent of each other; a stage starts only when the one before it has
 //! succeeded; the plan's own events follow when everything has. Absent: execution (the driver in `controllers`).
 
+use std::sync::Arc;
+
 use base::Timestamp;
 use serde_json::{Value, json};
 
@@ -52,7 +54,7 @@ impl Plan {
 #[derive(Debug, Clone)]
 pub struct Write {
     /// Of which kind.
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
     /// Namespace, empty if cluster-scoped.
     pub namespace: String,
     /// Name, empty for a create with `generateName`.
@@ -87,9 +89,9 @@ pub enum Action {
 impl Write {
     /// A write to the object itself, without events.
     #[must_use]
-    pub fn new(kind: &'static Kind, namespace: &str, name: &str, action: Action) -> Self {
+    pub fn new(kind: &Arc<Kind>, namespace: &str, name: &str, action: Action) -> Self {
         Self {
-            kind,
+            kind: kind.clone(),
             namespace: namespace.into(),
             name: name.into(),
             subresource: "",
@@ -168,18 +170,12 @@ impl Reference {
     #[must_use]
     pub fn new(kind: &Kind, meta: &Meta) -> Self {
         Self {
-            api_version: api_version(kind),
-            kind: kind.kind.into(),
+            api_version: kind.api_version(),
+            kind: kind.kind.clone(),
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
             uid: meta.uid.clone(),
             resource_version: meta.resource_version.clone(),
         }
     }
-}
-
-/// `batch/v1`, or `v1` for the core group.
-#[must_use]
-pub fn api_version(kind: &Kind) -> String {
-    if kind.group.is_empty() { kind.version.into() } else { format!("{}/{}", kind.group, kind.version) }
 }

@@ -3,29 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::field::{ErrorList, Path};
-use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
+use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
 use crate::value::{get_mut, same, text};
 use crate::{columns, pod};
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "PodTemplate",
-    plural: "podtemplates",
-    singular: "podtemplate",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
-    subresources: &[],
-    verbs: ALL_VERBS,
-    bucket: "podtemplates",
-    storage_version_hash: "LIXB2x4IFpk=",
-    create_on_update: false,
-    unconditional_update: true,
-    delete_returns_object: true,
-    strategy: &PodTemplate,
-};
+pub static KIND: Row = Row::new(|| {
+    Kind::new(["", "v1"], ["PodTemplate", "podtemplates"], PodTemplate).returns_deleted().build()
+});
 
 /// Its behaviour.
 #[derive(Debug)]

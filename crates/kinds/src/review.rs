@@ -5,51 +5,44 @@
 use serde_json::Value;
 
 use crate::field::{ErrorList, GoField, Path, go_form, in_order};
-use crate::kind::{Kind, Strategy};
+use crate::kind::{Kind, Row, Strategy};
 use crate::value::{is_set, items, size, text};
 use crate::{meta, names};
 
 /// Who a token belongs to.
-pub static TOKEN_REVIEW: Kind =
-    Kind::answered(["authentication.k8s.io", "v1"], ["TokenReview", "tokenreviews", "tokenreview"], &Review);
+pub static TOKEN_REVIEW: Row =
+    Row::new(|| row("authentication.k8s.io", ["TokenReview", "tokenreviews"]).cluster_wide().build());
 
 /// Who I am.
-pub static SELF_SUBJECT_REVIEW: Kind = Kind::answered(
-    ["authentication.k8s.io", "v1"],
-    ["SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"],
-    &Review,
-);
+pub static SELF_SUBJECT_REVIEW: Row = Row::new(|| {
+    row("authentication.k8s.io", ["SelfSubjectReview", "selfsubjectreviews"]).cluster_wide().build()
+});
 
 /// Whether somebody may.
-pub static SUBJECT_ACCESS_REVIEW: Kind = Kind::answered(
-    ["authorization.k8s.io", "v1"],
-    ["SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview"],
-    &Review,
-);
+pub static SUBJECT_ACCESS_REVIEW: Row = Row::new(|| {
+    row("authorization.k8s.io", ["SubjectAccessReview", "subjectaccessreviews"]).cluster_wide().build()
+});
 
 /// Whether I may.
-pub static SELF_SUBJECT_ACCESS_REVIEW: Kind = Kind::answered(
-    ["authorization.k8s.io", "v1"],
-    ["SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview"],
-    &Review,
-);
+pub static SELF_SUBJECT_ACCESS_REVIEW: Row = Row::new(|| {
+    row("authorization.k8s.io", ["SelfSubjectAccessReview", "selfsubjectaccessreviews"])
+        .cluster_wide()
+        .build()
+});
 
 /// Whether somebody may, in one namespace.
-pub static LOCAL_SUBJECT_ACCESS_REVIEW: Kind = Kind {
-    namespaced: true,
-    ..Kind::answered(
-        ["authorization.k8s.io", "v1"],
-        ["LocalSubjectAccessReview", "localsubjectaccessreviews", "localsubjectaccessreview"],
-        &Review,
-    )
-};
+pub static LOCAL_SUBJECT_ACCESS_REVIEW: Row = Row::new(|| {
+    row("authorization.k8s.io", ["LocalSubjectAccessReview", "localsubjectaccessreviews"]).build()
+});
 
 /// What I may do in a namespace.
-pub static SELF_SUBJECT_RULES_REVIEW: Kind = Kind::answered(
-    ["authorization.k8s.io", "v1"],
-    ["SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview"],
-    &Review,
-);
+pub static SELF_SUBJECT_RULES_REVIEW: Row = Row::new(|| {
+    row("authorization.k8s.io", ["SelfSubjectRulesReview", "selfsubjectrulesreviews"]).cluster_wide().build()
+});
+
+fn row(group: &str, names: [&str; 2]) -> Kind {
+    Kind::new([group, "v1"], names, Review).answered()
+}
 
 /// Their behaviour: nothing is stored, so nothing is prepared.
 #[derive(Debug)]

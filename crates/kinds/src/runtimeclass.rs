@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, ErrorType, FieldError, GoField, Path, Shown, go_form};
-use crate::kind::{ALL_VERBS, Column, Kind, Strategy};
+use crate::kind::{Column, Kind, Row, Strategy};
 use crate::pod::validate;
 use crate::value::{is_set, items, text};
 use crate::{meta, names};
@@ -21,24 +21,10 @@ const TOLERATION_FORM: &[GoField] = &[
 ];
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "node.k8s.io",
-    version: "v1",
-    kind: "RuntimeClass",
-    plural: "runtimeclasses",
-    singular: "runtimeclass",
-    short_names: &[],
-    categories: &[],
-    namespaced: false,
-    subresources: &[],
-    verbs: ALL_VERBS,
-    bucket: "runtimeclasses.node.k8s.io",
-    storage_version_hash: "WQTu1GL3T2Q=",
-    create_on_update: false,
-    unconditional_update: false,
-    delete_returns_object: false,
-    strategy: &RuntimeClass,
-};
+pub static KIND: Row = Row::new(|| {
+    let row = Kind::new(["node.k8s.io", "v1"], ["RuntimeClass", "runtimeclasses"], RuntimeClass);
+    row.cluster_wide().conditional().build()
+});
 
 /// Its behaviour.
 #[derive(Debug)]

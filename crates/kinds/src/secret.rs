@@ -7,29 +7,12 @@ use serde_json::{Value, json};
 use crate::columns::age;
 use crate::configmap::{MAX_SIZE, decoded_len, immutable};
 use crate::field::{ErrorList, Path};
-use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, Strategy};
+use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
 use crate::value::{child, default_to, entries, is_set, size, text};
 use crate::{meta, names};
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Secret",
-    plural: "secrets",
-    singular: "secret",
-    short_names: &[],
-    categories: &[],
-    namespaced: true,
-    subresources: &[],
-    verbs: ALL_VERBS,
-    bucket: "secrets",
-    storage_version_hash: "S6u1pOWzb84=",
-    create_on_update: false,
-    unconditional_update: true,
-    delete_returns_object: false,
-    strategy: &Secret,
-};
+pub static KIND: Row = Row::new(|| Kind::new(["", "v1"], ["Secret", "secrets"], Secret).build());
 
 /// Its behaviour.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: never written back (they drop what they do not know). Times stay texts until somebody needs them.
 
+use crate::kind::Kind;
 use std::collections::BTreeMap;
 
 use base::Timestamp;
@@ -71,6 +72,15 @@ pub struct OwnerRef {
     pub controller: bool,
     /// Whether it holds up a foreground deletion of the owner.
     pub block_owner_deletion: bool,
+}
+
+impl OwnerRef {
+    /// Whether it is of this kind, in whatever version.
+    #[must_use]
+    pub fn is_a(&self, kind: &Kind) -> bool {
+        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
+        self.kind == kind.kind && group == kind.group
+    }
 }
 
 /// Any object, as far as `metadata` goes.

@@ -78,9 +78,9 @@ fn open(mut document: Value, into: &mut Vec<Item>) -> Result<()> {
     let metadata = &document["metadata"];
     let name = metadata["name"].as_str().unwrap_or_default().to_owned();
     let namespace = metadata["namespace"].as_str().unwrap_or("default").to_owned();
-    let known = kinds::by_kind(&version, &kind);
+    let known = kinds::built_in().by_kind(&version, &kind);
     let target = known.map(|known| Target {
-        gvr: Gvr::new(known.group, known.version, known.plural),
+        gvr: Gvr::new(&known.group, &known.version, &known.plural),
         namespace: if known.namespaced { namespace } else { String::new() },
         name: name.clone(),
         subresource: String::new(),

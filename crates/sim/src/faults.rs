@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use client::{
-    Call, Gvr, Object, Objects, Options, Snapshot, Snapshots, Status, Target, Verb, Wake, Wakes, Want, Watch,
-    WatchEvent,
+    Call, Catalogue, Gvr, Object, Objects, Options, Snapshot, Snapshots, Status, Target, Verb, Wake, Wakes,
+    Want, Watch, WatchEvent,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -156,6 +156,14 @@ impl Snapshots for Drowsy {
 
     async fn barrier(&self) -> Result<(), Status> {
         self.inner.barrier().await
+    }
+
+    fn catalogue(&self) -> Arc<Catalogue> {
+        self.inner.catalogue()
+    }
+
+    async fn catalogue_after(&self, generation: u64) -> Arc<Catalogue> {
+        self.inner.catalogue_after(generation).await
     }
 
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {

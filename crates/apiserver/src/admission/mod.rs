@@ -88,7 +88,7 @@ fn lookup_in(
     namespace: &str,
     name: &str,
 ) -> Option<Value> {
-    let kind = kinds::by_resource(group, version, plural)?;
+    let kind = kinds::built_in().by_resource(group, version, plural)?;
     let entry = ctx.server.store().get(&crate::object::key(kind, namespace, name))?;
     Some(crate::object::parse(kind, &entry.value))
 }

@@ -80,8 +80,8 @@ fn identified<'a>(ctx: &Ctx<'a>) -> Result<Option<&'a str>, Status> {
 }
 
 /// Resource and subresource of the call; groups other than core by name.
-fn place(ctx: &Ctx<'_>) -> (&'static str, &'static str) {
-    let resource = match (ctx.kind.group, ctx.kind.plural) {
+fn place<'a>(ctx: &Ctx<'a>) -> (&'a str, &'a str) {
+    let resource = match (ctx.kind.group.as_str(), ctx.kind.plural.as_str()) {
         ("", plural) => plural,
         ("coordination.k8s.io", "leases") => "leases.coordination.k8s.io",
         _ => "",

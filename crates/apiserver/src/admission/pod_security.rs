@@ -90,7 +90,7 @@ fn namespace(ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Result<(), Stat
     if !is_news(policy.enforce, before.enforce) {
         return Ok(());
     }
-    let kind = kinds::by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+    let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let (_, sets) = ctx.server.store().read(&[&object::prefix(kind, name)]);
     let pods = sets
         .into_iter()

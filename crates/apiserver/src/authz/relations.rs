@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
-use kinds::{Kind, by_resource};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Entry, Event, RangeQuery, Store, StoreError, Watcher};
@@ -66,17 +65,13 @@ impl State {
                 None => return Ok(()),
             }
         }
-        let kind = pods();
+        let kind = &*kinds::pod::KIND;
         let page = store.range(&RangeQuery { prefix: &object::prefix(kind, ""), ..RangeQuery::default() })?;
-        self.cursor = Some(store.watch(kind.bucket, page.revision)?);
+        self.cursor = Some(store.watch(&kind.bucket, page.revision)?);
         self.index = Index::default();
         page.entries.iter().for_each(|entry| self.index.put(entry));
         Ok(())
     }
-}
-
-fn pods() -> &'static Kind {
-    by_resource("", "v1", "pods").expect("Pods are in the table of kinds")
 }
 
 /// What of a Pod says who may read what; the status, its largest part, is skipped.

@@ -46,7 +46,7 @@ async fn create_applied(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status>
         let why = format!(
             "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         );
-        return Err(Status::conflict(ctx.kind.group, ctx.kind.plural, &ctx.name, &why));
+        return Err(Status::conflict(&ctx.kind.group, &ctx.kind.plural, &ctx.name, &why));
     }
     object::meta_mut(&mut new).remove("resourceVersion");
     create::store_new(ctx, new, Owners::Decided).await
@@ -130,7 +130,7 @@ fn write<'a>(ctx: &'a Ctx<'_>, api_version: &'a str, time: &'a str) -> Write<'a>
         "status" => &["spec"],
         _ => &[],
     };
-    let kind = ctx.sub.map_or(ctx.kind.kind, |s| s.kind);
+    let kind = ctx.sub.map_or(ctx.kind.kind.as_str(), |s| &s.kind);
     Write { manager: &ctx.manager, api_version, kind, subresource, time, reset }
 }
 

@@ -24,7 +24,7 @@ pub(crate) enum Body {
 
 /// The schema of a kind.
 pub(crate) fn schema_of(kind: &Kind) -> Result<TypeRef<'static>, Status> {
-    schema_named(kind.group, kind.version, kind.kind)
+    schema_named(&kind.group, &kind.version, &kind.kind)
 }
 
 /// The schema of a body.
@@ -95,7 +95,7 @@ pub(crate) fn decode_as(ctx: &Ctx<'_>, body: Body, gvk: (&str, &str, &str)) -> R
 /// An object of the addressed kind, defaulted.
 pub(crate) fn object(ctx: &Ctx<'_>, body: Body) -> Result<Value, Status> {
     let kind = ctx.kind;
-    let mut value = decode_as(ctx, body, (kind.group, kind.version, kind.kind))?;
+    let mut value = decode_as(ctx, body, (&kind.group, &kind.version, &kind.kind))?;
     default(ctx.kind, &mut value);
     Ok(value)
 }

@@ -52,7 +52,7 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
         } else {
             let op = Op::Put(object::stored(ctx.kind, &obj));
             match ctx.server.store().commit(Write { key, expect: Expect::Absent, op }).await {
-                Ok(entry) => return Ok(Answer::Object { code: 201, kind: ctx.kind, entry }),
+                Ok(entry) => return Ok(Answer::Object { code: 201, kind: ctx.kind.clone(), entry }),
                 Err(StoreError::Conflict { current }) => current,
                 Err(e) => return Err(ctx.store_error(&e, "create")),
             }
@@ -62,14 +62,14 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
         }
         let deleting = taken.is_some_and(|e| object::is_deleting(&object::parse(ctx.kind, &e.value)));
         let status = if deleting { Status::already_exists_deleting } else { Status::already_exists };
-        return Err(status(ctx.kind.group, ctx.kind.plural, &name));
+        return Err(status(&ctx.kind.group, &ctx.kind.plural, &name));
     }
     unreachable!("the loop returns in its last attempt")
 }
 
 /// Gives the object its identity, lets the kind prepare it, and checks it. Says whether the name was generated.
 fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
-    let strategy = ctx.kind.strategy;
+    let strategy = &ctx.kind.strategy;
     let generate = object::meta(&obj, "generateName").to_owned();
     let generated = object::meta(&obj, "name").is_empty() && !generate.is_empty();
     let has_generation = strategy.bumps_generation(&obj, &obj).is_some();

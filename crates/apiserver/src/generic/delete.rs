@@ -65,7 +65,7 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Statu
     let kind = ctx.kind;
     loop {
         let current =
-            ctx.server.store().get(key).ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+            ctx.server.store().get(key).ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
         let old = object::parse(kind, &current.value);
         preconditions(ctx, name, &old, wish)?;
         admission::delete(ctx, name, &old)?;
@@ -102,10 +102,10 @@ fn answer(ctx: &Ctx<'_>, entry: Arc<Entry>, new: Value, stays: bool, wish: &Wish
         return Answer::Value { code, value: new };
     }
     if stays || kind.delete_returns_object {
-        return Answer::Object { code, kind, entry };
+        return Answer::Object { code, kind: kind.clone(), entry };
     }
     let uid = object::meta(&new, "uid");
-    Answer::Status(Status::deleted(kind.group, kind.plural, object::meta(&new, "name"), uid))
+    Answer::Status(Status::deleted(&kind.group, &kind.plural, object::meta(&new, "name"), uid))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ enum Step {
 
 /// `rest.BeforeDelete` and `updateForGracefulDeletionAndFinalizers`: what becomes of the object.
 fn decide(ctx: &Ctx<'_>, old: &Value, wish: &Wish, now: Timestamp) -> (Value, Step) {
-    let strategy = ctx.kind.strategy;
+    let strategy = &ctx.kind.strategy;
     let mut new = old.clone();
     propagate(ctx, &mut new, wish);
     let held = !object::finalizers(&new).is_empty() || strategy.holds_removal(&new);
@@ -207,7 +207,7 @@ fn preconditions(ctx: &Ctx<'_>, name: &str, old: &Value, wish: &Wish) -> Result<
     if let Some(uid) = &wish.uid
         && uid != object::meta(old, "uid")
     {
-        return Err(Status::uid_precondition(kind.group, kind.kind, name, uid, object::meta(old, "uid")));
+        return Err(Status::uid_precondition(&kind.group, &kind.kind, name, uid, object::meta(old, "uid")));
     }
     if let Some(rv) = &wish.revision
         && rv != object::meta(old, "resourceVersion")
@@ -217,7 +217,7 @@ fn preconditions(ctx: &Ctx<'_>, name: &str, old: &Value, wish: &Wish) -> Result<
              The object might have been modified",
             object::meta(old, "resourceVersion")
         );
-        return Err(Status::conflict(kind.group, kind.kind, name, &why));
+        return Err(Status::conflict(&kind.group, &kind.kind, name, &why));
     }
     Ok(())
 }

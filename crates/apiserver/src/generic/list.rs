@@ -24,7 +24,7 @@ const REACH: Duration = Duration::from_secs(3);
 /// A page, not yet in any form.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: Arc<Kind>,
     pub(crate) revision: u64,
     pub(crate) entries: Vec<Arc<Entry>>,
     pub(crate) continue_token: String,
@@ -59,7 +59,7 @@ impl Listed {
             if i > 0 {
                 out.put_u8(b',');
             }
-            out.put_slice(&object::wire_item(self.kind, &entry.value));
+            out.put_slice(&object::wire_item(&self.kind, &entry.value));
         }
         out.put_slice(b"]}");
         out.freeze()
@@ -119,7 +119,7 @@ async fn plan(ctx: &Ctx<'_>, prefix: &str) -> Result<Plan, Status> {
 fn collect(ctx: &Ctx<'_>, selection: &Selection, prefix: &str, plan: Plan) -> Result<Listed, Status> {
     let store = ctx.server.store();
     let mut listed = Listed {
-        kind: ctx.kind,
+        kind: ctx.kind.clone(),
         revision: 0,
         entries: Vec::new(),
         continue_token: String::new(),

@@ -30,8 +30,8 @@ use crate::server::Server;
 pub(crate) struct Ctx<'a> {
     pub(crate) server: &'a Arc<Server>,
     pub(crate) who: &'a Identity,
-    pub(crate) kind: &'static Kind,
-    pub(crate) sub: Option<&'static Subresource>,
+    pub(crate) kind: &'a Arc<Kind>,
+    pub(crate) sub: Option<&'a Subresource>,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) params: Params,
@@ -69,18 +69,16 @@ impl Ctx<'_> {
     }
 
     pub(crate) fn not_found(&self) -> Status {
-        Status::not_found(self.kind.group, self.kind.plural, &self.name)
+        Status::not_found(&self.kind.group, &self.kind.plural, &self.name)
     }
 
     /// 422 about an object; the group is that of the stored form, which is what upstream validates.
     pub(crate) fn invalid(&self, name: &str, errors: &kinds::ErrorList) -> Status {
-        let group = self.kind.bucket.split_once('.').map_or("", |(_, group)| group);
-        let group = if self.kind.is_stored() { group } else { self.kind.group };
-        Status::invalid(group, self.kind.kind, name, errors)
+        Status::invalid(self.kind.storage().0, &self.kind.kind, name, errors)
     }
 
     pub(crate) fn forbidden(&self, name: &str, why: &str) -> Status {
-        Status::forbidden(self.kind.group, self.kind.plural, name, why)
+        Status::forbidden(&self.kind.group, &self.kind.plural, name, why)
     }
 
     /// The object named in the path.
@@ -93,7 +91,7 @@ impl Ctx<'_> {
         match error {
             StoreError::Compacted { asked, oldest } => Status::too_old(*asked, *oldest),
             StoreError::Future { asked, current } => Status::too_large_rv(*asked, *current),
-            StoreError::Conflict { .. } => Status::modified(self.kind.group, self.kind.plural, &self.name),
+            StoreError::Conflict { .. } => Status::modified(&self.kind.group, &self.kind.plural, &self.name),
             StoreError::Invalid(why) => Status::internal(why),
             StoreError::Full(why) => {
                 tracing::error!(why, operation, resource = self.kind.plural, "the disk is full");
@@ -101,7 +99,7 @@ impl Ctx<'_> {
             }
             StoreError::Unavailable(why) => {
                 tracing::error!(why, operation, resource = self.kind.plural, "store");
-                Status::server_timeout(self.kind.group, self.kind.plural, operation)
+                Status::server_timeout(&self.kind.group, &self.kind.plural, operation)
             }
         }
     }
@@ -111,7 +109,7 @@ impl Ctx<'_> {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// One stored object.
-    Object { code: u16, kind: &'static Kind, entry: Arc<Entry> },
+    Object { code: u16, kind: Arc<Kind>, entry: Arc<Entry> },
     /// One object that is not (or not so) in the store, with apiVersion and kind.
     Value { code: u16, value: Value },
     /// Success without an object.
@@ -124,7 +122,7 @@ impl Answer {
     /// The whole answer as one value.
     pub(crate) fn into_value(self) -> Value {
         match self {
-            Self::Object { kind, entry, .. } => crate::object::parse(kind, &entry.value),
+            Self::Object { kind, entry, .. } => crate::object::parse(&kind, &entry.value),
             Self::Value { value, .. } => value,
             Self::Status(status) => status.to_json(),
             Self::List(listed) => listed.into_value(),
@@ -140,5 +138,5 @@ pub(crate) async fn get(ctx: &Ctx<'_>) -> Result<Answer, Status> {
     } else {
         list::reach(ctx, list::revision(rv).map_err(|why| Status::untyped(why.to_string()))?).await?;
     }
-    Ok(Answer::Object { code: 200, kind: ctx.kind, entry: ctx.current()? })
+    Ok(Answer::Object { code: 200, kind: ctx.kind.clone(), entry: ctx.current()? })
 }

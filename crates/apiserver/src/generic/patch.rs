@@ -61,7 +61,7 @@ fn unfit(text: &[u8], why: String) -> Status {
 /// Whether a patched object still says that it is of the addressed kind, or says nothing.
 fn same_type(ctx: &Ctx<'_>, value: &Value) -> Result<(), String> {
     let said = |field: &str| value[field].as_str().filter(|s| !s.is_empty()).map(str::to_owned);
-    let (version, kind) = (ctx.kind.api_version(), ctx.kind.kind);
+    let (version, kind) = (ctx.kind.api_version(), ctx.kind.kind.as_str());
     let (said_version, said_kind) =
         (said("apiVersion").unwrap_or_else(|| version.clone()), said("kind").unwrap_or_else(|| kind.into()));
     if (said_version.as_str(), said_kind.as_str()) == (version.as_str(), kind) {

@@ -3,6 +3,7 @@
 //! Invariant: an empty selector parses nothing; labels parse only the head of an object; fields parse all of it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use base::{fields, labels};
 use client::Status;
@@ -14,7 +15,7 @@ use crate::object;
 /// Both selectors of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
-    kind: &'static Kind,
+    kind: Arc<Kind>,
     labels: labels::Selector,
     fields: fields::Selector,
     /// Whether some field needs the parsed object.
@@ -23,7 +24,7 @@ pub(crate) struct Selection {
 
 impl Selection {
     /// Reads the query's selectors, 400 if they are malformed or name a field the kind does not offer.
-    pub(crate) fn parse(kind: &'static Kind, label_text: &str, field_text: &str) -> Result<Self, Status> {
+    pub(crate) fn parse(kind: &Arc<Kind>, label_text: &str, field_text: &str) -> Result<Self, Status> {
         let labels = labels::Selector::parse(label_text).map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = fields::Selector::parse(field_text).map_err(|e| Status::bad_request(e.to_string()))?;
         let offered = kind.strategy.selectable_fields();
@@ -40,7 +41,7 @@ impl Selection {
             }
             deep = true;
         }
-        Ok(Self { kind, labels, fields, deep })
+        Ok(Self { kind: kind.clone(), labels, fields, deep })
     }
 
     /// Whether everything matches.
@@ -59,7 +60,7 @@ impl Selection {
             return true;
         }
         if self.deep {
-            return self.matches_value(key, &object::parse(self.kind, value));
+            return self.matches_value(key, &object::parse(&self.kind, value));
         }
         let (namespace, name) = object::split_key(key);
         let fields = self.fields.matches(|field| match field {
@@ -101,7 +102,7 @@ mod tests {
             ("v1", "Namespace", Err("field label not supported: metadata.namespace")),
             ("v1", "Pod", Ok(())),
         ] {
-            let kind = kinds::by_kind(version, kind).expect("a kind");
+            let kind = kinds::built_in().by_kind(version, kind).expect("a kind");
             let got = Selection::parse(kind, "", "metadata.namespace=z").map(|_| ()).map_err(|s| s.message);
             assert_eq!(got, want.map_err(|e: &str| e.to_owned()), "{}", kind.kind);
         }

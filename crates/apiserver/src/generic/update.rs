@@ -37,7 +37,7 @@ pub(crate) async fn update(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> 
         };
         unique(ctx, &new, &object::parse(ctx.kind, &current.value))?;
         if !conditional && !ctx.kind.unconditional_update {
-            let (group, plural) = (ctx.kind.group, ctx.kind.plural);
+            let (group, plural) = (&ctx.kind.group, &ctx.kind.plural);
             let errors = kinds::meta::resource_version_required();
             return Err(Status::invalid(group, plural, &ctx.name, &errors));
         }
@@ -45,7 +45,7 @@ pub(crate) async fn update(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> 
             return Ok(answer);
         }
         if conditional {
-            return Err(Status::modified(ctx.kind.group, ctx.kind.plural, &ctx.name));
+            return Err(Status::modified(&ctx.kind.group, &ctx.kind.plural, &ctx.name));
         }
     }
 }
@@ -57,7 +57,7 @@ async fn create_instead(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status>
     ctx.server.authorize_verb(ctx, "create")?;
     if !object::meta(&new, "uid").is_empty() {
         let why = precondition(ctx, object::meta(&new, "uid"), "");
-        return Err(Status::conflict(ctx.kind.group, ctx.kind.plural, &ctx.name, &why));
+        return Err(Status::conflict(&ctx.kind.group, &ctx.kind.plural, &ctx.name, &why));
     }
     object::meta_mut(&mut new).remove("resourceVersion");
     create::store_new(ctx, new, Owners::Open).await
@@ -85,7 +85,7 @@ pub(crate) async fn commit(
 ) -> Result<Option<Answer>, Status> {
     let op = match outcome {
         Outcome::Unchanged => {
-            return Ok(Some(Answer::Object { code: 200, kind: ctx.kind, entry: current.clone() }));
+            return Ok(Some(Answer::Object { code: 200, kind: ctx.kind.clone(), entry: current.clone() }));
         }
         _ if ctx.params.dry_run => return Ok(Some(Answer::Value { code: 200, value: new })),
         Outcome::Put(bytes) => object::put(ctx.kind, &new, bytes),
@@ -96,7 +96,7 @@ pub(crate) async fn commit(
     match ctx.server.store().commit(write).await {
         Ok(entry) => Ok(Some(match removed {
             Some(value) => Answer::Value { code: 200, value },
-            None => Answer::Object { code: 200, kind: ctx.kind, entry },
+            None => Answer::Object { code: 200, kind: ctx.kind.clone(), entry },
         })),
         Err(StoreError::Conflict { .. }) => Ok(None),
         Err(e) => Err(ctx.store_error(&e, operation)),
@@ -117,7 +117,7 @@ pub(crate) fn evaluate(
         if let Err(e) = asked.parse::<u64>() {
             return Err(Status::untyped(list::not_a_number(asked, &e)));
         }
-        return Err(Status::modified(kind.group, kind.plural, &ctx.name));
+        return Err(Status::modified(&kind.group, &kind.plural, &ctx.name));
     }
     let meta = object::meta_mut(&mut new);
     meta.insert("resourceVersion".into(), current.revision.to_string().into());
@@ -174,7 +174,7 @@ fn unique(ctx: &Ctx<'_>, new: &Value, old: &Value) -> Result<(), Status> {
         return Ok(());
     }
     let why = precondition(ctx, wanted, found);
-    Err(Status::conflict(ctx.kind.group, ctx.kind.plural, &ctx.name, &why))
+    Err(Status::conflict(&ctx.kind.group, &ctx.kind.plural, &ctx.name, &why))
 }
 
 /// The words of upstream's storage layer.

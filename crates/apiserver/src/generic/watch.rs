@@ -32,7 +32,7 @@ pub(crate) struct Frame {
 
 /// A running watch.
 pub(crate) struct Stream {
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: Arc<Kind>,
     selection: Selection,
     prefix: String,
     initial: VecDeque<Arc<Entry>>,
@@ -58,7 +58,7 @@ impl Stream {
         let store = ctx.server.store();
         let from_now = matches!(p.resource_version.as_str(), "" | "0");
         let mut stream = Self {
-            kind: ctx.kind,
+            kind: ctx.kind.clone(),
             selection,
             prefix,
             initial: VecDeque::new(),
@@ -83,7 +83,7 @@ impl Stream {
             stream.after = revision(&p.resource_version)?;
         }
         let from = stream.after.min(store.revision());
-        stream.watcher = match store.watch(ctx.kind.bucket, from) {
+        stream.watcher = match store.watch(&ctx.kind.bucket, from) {
             Ok(watcher) => Ok(watcher),
             Err(StoreError::Compacted { asked, oldest }) => Err(Some(Status::too_old(asked, oldest))),
             Err(e) => return Err(ctx.store_error(&e, "watch")),

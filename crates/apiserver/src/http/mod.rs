@@ -3,6 +3,7 @@
 //! Invariant: nothing here decides about objects; nothing here knows a kind. Absent: plain HTTP, HTTP/3, and how connections begin,
 //! are bounded and end (the crate `listen`).
 
+pub(crate) mod documents;
 mod node;
 mod respond;
 mod route;

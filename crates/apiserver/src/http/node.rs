@@ -50,7 +50,7 @@ pub(crate) async fn serve(
 }
 
 fn pod(server: &Arc<Server>, info: &Info) -> Result<Value, Status> {
-    let kind = kinds::by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+    let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let key = object::key(kind, &info.namespace, &info.name);
     let entry = server.store().get(&key).ok_or_else(|| Status::not_found("", "pods", &info.name))?;
     Ok(object::parse(kind, &entry.value))
@@ -58,7 +58,7 @@ fn pod(server: &Arc<Server>, info: &Info) -> Result<Value, Status> {
 
 /// Where a node listens: an address and a port, both of its own status.
 fn address(server: &Arc<Server>, node: &str) -> Result<(IpAddr, u16), Status> {
-    let kind = kinds::by_resource("", "v1", "nodes").ok_or_else(Status::no_such_resource)?;
+    let kind = kinds::built_in().by_resource("", "v1", "nodes").ok_or_else(Status::no_such_resource)?;
     let entry = server
         .store()
         .get(&object::key(kind, "", node))

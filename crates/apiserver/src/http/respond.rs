@@ -30,7 +30,7 @@ pub(crate) struct Form {
 }
 
 /// The response to an answer.
-pub(crate) fn answer(form: &Form, answer: Answer, kind: &'static Kind) -> Reply {
+pub(crate) fn answer(form: &Form, answer: Answer, kind: &Kind) -> Reply {
     let code = match &answer {
         Answer::Object { code, .. } | Answer::Value { code, .. } => *code,
         Answer::Status(status) => status.code,
@@ -111,15 +111,15 @@ fn gzip(bytes: &[u8]) -> Option<Bytes> {
 fn plain(form: &Form, answer: Answer) -> Result<Bytes, Status> {
     match answer {
         Answer::Object { kind, entry, .. } => match form.accepted.format {
-            Format::Json if !form.pretty => Ok(object::wire(kind, &entry.value)),
-            Format::Protobuf => entry_protobuf(kind, &entry),
-            _ => value(form, &object::parse(kind, &entry.value), None),
+            Format::Json if !form.pretty => Ok(object::wire(&kind, &entry.value)),
+            Format::Protobuf => entry_protobuf(&kind, &entry),
+            _ => value(form, &object::parse(&kind, &entry.value), None),
         },
         Answer::List(listed) => match form.accepted.format {
             Format::Json if !form.pretty => Ok(listed.json()),
             _ => {
-                let kind = listed.kind;
-                value(form, &listed.into_value(), Some(kind))
+                let kind = listed.kind.clone();
+                value(form, &listed.into_value(), Some(&kind))
             }
         },
         Answer::Value { value: body, .. } => value(form, &body, None),
@@ -167,18 +167,18 @@ fn value(form: &Form, body: &Value, _list_of: Option<&Kind>) -> Result<Bytes, St
     }
 }
 
-fn tabled(form: &Form, answer: Answer, kind: &'static Kind) -> Result<Bytes, Status> {
+fn tabled(form: &Form, answer: Answer, kind: &Kind) -> Result<Bytes, Status> {
     let now = object::now().seconds;
     let body = match answer {
         Answer::Object { kind, entry, .. } => {
-            let obj = object::parse(kind, &entry.value);
+            let obj = object::parse(&kind, &entry.value);
             let meta = json!({"resourceVersion": entry.revision.to_string()});
-            table::table(kind, &[obj], &meta, form.include, true, now)
+            table::table(&kind, &[obj], &meta, form.include, true, now)
         }
         Answer::List(listed) => {
             let objects: Vec<Value> =
-                listed.entries.iter().map(|e| object::parse(listed.kind, &e.value)).collect();
-            table::table(listed.kind, &objects, &listed.metadata(), form.include, true, now)
+                listed.entries.iter().map(|e| object::parse(&listed.kind, &e.value)).collect();
+            table::table(&listed.kind, &objects, &listed.metadata(), form.include, true, now)
         }
         Answer::Value { value: obj, .. } if obj["kind"] == kind.kind => {
             let meta = json!({"resourceVersion": obj["metadata"]["resourceVersion"]});
@@ -201,7 +201,7 @@ fn partial(form: &Form, answer: Answer) -> Result<Bytes, Status> {
             Ok(partial_json(&entry.value))
         }
         Answer::Object { kind, entry, .. } => {
-            value(form, &partial_of(&object::parse(kind, &entry.value)["metadata"]), None)
+            value(form, &partial_of(&object::parse(&kind, &entry.value)["metadata"]), None)
         }
         Answer::Value { value: obj, .. } => value(form, &partial_of(&obj["metadata"]), None),
         other => plain(form, other),
@@ -218,9 +218,9 @@ pub(crate) fn partial_json(stored: &[u8]) -> Bytes {
 
 /// 406: one object's metadata was asked of a list.
 fn not_one(listed: &Listed) -> Status {
-    let group = match listed.kind.bucket.split_once('.') {
-        Some((_, group)) => group.split('.').next().unwrap_or_default(),
-        None => "core",
+    let group = match listed.kind.storage().0 {
+        "" => "core",
+        group => group.split('.').next().unwrap_or_default(),
     };
     let what = format!("{group}.{}List", listed.kind.kind);
     let message =

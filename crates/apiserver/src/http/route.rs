@@ -13,12 +13,13 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use kinds::{Kind, Subresource};
+use kinds::{Catalogue, Kind, Subresource};
 
 use super::respond::{self, Form};
 use super::websocket::{Content, Upgrade};
 use super::{Reply, node, table, unversioned, watch};
 use crate::audit::{Record, Stage};
+use crate::authn;
 use crate::authz::Attributes;
 use crate::generic::body::Body;
 use crate::generic::watch::Stream;
@@ -27,7 +28,6 @@ use crate::negotiate::{self, Accepted, Format, Transform};
 use crate::request::{Info, Params};
 use crate::server::Server;
 use crate::sub::{self, Action};
-use crate::{authn, discovery};
 
 /// Largest body.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -198,14 +198,18 @@ fn may_impersonate(
 }
 
 /// The row of the table, and of its subresource.
-pub(crate) fn find(info: &Info) -> Result<(&'static Kind, Option<&'static Subresource>), Status> {
-    let kind = kinds::by_resource(&info.group, &info.version, &info.resource)
+pub(crate) fn find<'c>(
+    catalogue: &'c Catalogue,
+    info: &Info,
+) -> Result<(&'c Arc<Kind>, Option<&'c Subresource>), Status> {
+    let kind = catalogue
+        .by_resource(&info.group, &info.version, &info.resource)
         .ok_or_else(Status::no_such_resource)?;
     let sub = match info.subresource.as_str() {
         "" => None,
         name => Some(kind.subresource(name).ok_or_else(Status::no_such_resource)?),
     };
-    if !kind.namespaced && !info.namespace.is_empty() && kind.plural != "namespaces" {
+    if !kind.namespaced && !info.namespace.is_empty() && !kind.is(&kinds::namespace::KIND) {
         return Err(Status::no_such_resource());
     }
     let verbs = sub.map_or(kind.verbs, |s| s.verbs);
@@ -230,11 +234,12 @@ async fn resource(
     mut form: Form,
     mut request: Request<Incoming>,
 ) -> Reply {
-    if !discovery::is_served(&info.group, &info.version) {
+    let catalogue = server.catalogue();
+    if !catalogue.serves(&info.group, &info.version) {
         return respond::text(StatusCode::NOT_FOUND, "404 page not found\n");
     }
     // HEAD reads as GET to authorization, but no resource offers it.
-    let found = match find(&info) {
+    let found = match find(&catalogue, &info) {
         Ok(_) if *request.method() == http::Method::HEAD => Err(Status::method_not_supported()),
         found => found,
     };

@@ -1,17 +1,17 @@
 //! Paths that are not resources: health, version, discovery, OpenAPI, the token issuer's key.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::Arc;
 
 use base::platform;
 use bytes::Bytes;
 use client::Status;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
-use kinds::{KINDS, openapi};
+use kinds::Catalogue;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha512};
 
+use super::documents::Documents;
 use super::respond::{self, Form};
 use super::{Reply, full};
 use crate::discovery::{self, Aggregated};
@@ -24,9 +24,6 @@ use crate::token::ISSUER;
 pub(crate) const GIT_VERSION: &str = concat!("v1.36.2+minke.", env!("CARGO_PKG_VERSION"));
 
 const DISCOVERY_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-/// What clients ask for, in an older and a newer spelling, and what they get.
-const V2_PROTO: [&str; 2] = ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", V2_PROTO_ANSWER];
-const V2_PROTO_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Answers one path; `None`: no such path.
 pub(crate) fn serve(
@@ -45,10 +42,10 @@ pub(crate) fn serve(
     // Everything but discovery is JSON or text whatever the client accepts.
     let body = match parts.as_slice() {
         ["version"] => version(),
-        ["api" | "apis", ..] => return discovery_of(&parts, headers, form),
-        ["openapi", "v2"] => return Some(openapi_v2(headers)),
-        ["openapi", "v3"] => openapi_v3_index(),
-        ["openapi", "v3", rest @ ..] => return openapi_v3(rest, params, headers),
+        ["api" | "apis", ..] => return discovery_of(&server.documents(), &parts, headers, form),
+        ["openapi", "v2"] => return Some(server.documents().openapi_v2(headers)),
+        ["openapi", "v3"] => server.documents().openapi_v3_index(),
+        ["openapi", "v3", rest @ ..] => return server.documents().openapi_v3(rest, params, headers),
         ["openid", "v1", "jwks"] => {
             return Some(published(&form, headers, "application/jwk-set+json", &server.tokens().jwks()));
         }
@@ -59,22 +56,23 @@ pub(crate) fn serve(
             });
             return Some(published(&form, headers, "application/json", &document));
         }
-        [] => json!({"paths": paths()}),
+        [] => json!({"paths": paths(&server.catalogue())}),
         _ => return None,
     };
     Some(respond::object(&form, 200, &body))
 }
 
 /// The documents below `/api` and `/apis`, in the form that the client accepts.
-fn discovery_of(parts: &[&str], headers: &HeaderMap, mut form: Form) -> Option<Reply> {
+fn discovery_of(documents: &Documents, parts: &[&str], headers: &HeaderMap, mut form: Form) -> Option<Reply> {
     let accept = super::route::accept_header(headers);
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost");
+    let all = &documents.catalogue;
     let mut body = match parts {
         ["api"] => discovery::api_versions(host),
-        ["apis"] => discovery::group_list(),
-        ["api", version] => discovery::resource_list("", version)?,
-        ["apis", group] => discovery::group(group)?,
-        ["apis", group, version] => discovery::resource_list(group, version)?,
+        ["apis"] => discovery::group_list(all),
+        ["api", version] => discovery::resource_list(all, "", version)?,
+        ["apis", group] => discovery::group(all, group)?,
+        ["apis", group, version] => discovery::resource_list(all, group, version)?,
         _ => return None,
     };
     if !negotiate::routable(&accept, negotiate::SUPPORTED) {
@@ -94,8 +92,7 @@ fn discovery_of(parts: &[&str], headers: &HeaderMap, mut form: Form) -> Option<R
         }
     }
     if form.accepted.transform == Transform::Discovery {
-        let document = if parts[0] == "api" { &*discovery::CORE } else { &*discovery::GROUPS };
-        return Some(aggregated(document, headers, &form));
+        return Some(aggregated(documents.aggregated(parts[0] == "api"), headers, &form));
     }
     Some(respond::object(&form, 200, &body))
 }
@@ -111,7 +108,7 @@ fn published(form: &Form, headers: &HeaderMap, media: &'static str, body: &Value
     reply
 }
 
-fn paths() -> Vec<String> {
+fn paths(catalogue: &Catalogue) -> Vec<String> {
     let mut out: Vec<String> = [
         "/api",
         "/api/v1",
@@ -125,7 +122,7 @@ fn paths() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    for (group, versions) in discovery::groups() {
+    for (group, versions) in discovery::named(catalogue) {
         out.push(format!("/apis/{group}"));
         out.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
     }
@@ -210,125 +207,4 @@ fn aggregated(document: &Aggregated, headers: &HeaderMap, form: &Form) -> Reply 
         headers.insert(header::ETAG, etag);
     }
     reply
-}
-
-/// A document that is large, seldom asked for, and always the same: kept compressed once made.
-struct Document {
-    gzip: Bytes,
-    etag: String,
-    media_type: &'static str,
-}
-
-impl Document {
-    fn json(body: &Value) -> Self {
-        Self::new(body.to_string().as_bytes(), "application/json")
-    }
-
-    fn new(bytes: &[u8], media_type: &'static str) -> Self {
-        use std::io::Write as _;
-        let etag = format!("\"{}\"", hex::encode_upper(Sha512::digest(bytes)));
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(bytes).expect("a Vec takes everything");
-        Self { gzip: Bytes::from(encoder.finish().expect("a Vec takes everything")), etag, media_type }
-    }
-
-    fn reply(&self, headers: &HeaderMap) -> Reply {
-        let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
-        let accepts = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
-        let mut reply = if known == Some(self.etag.as_str()) {
-            let mut reply = http::Response::new(super::full(Bytes::new()));
-            *reply.status_mut() = StatusCode::NOT_MODIFIED;
-            reply
-        } else if accepts.is_some_and(|a| a.contains("gzip")) {
-            let mut reply = http::Response::new(super::full(self.gzip.clone()));
-            reply.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            reply
-        } else {
-            let mut text = Vec::new();
-            let mut decoder = flate2::read::GzDecoder::new(&self.gzip[..]);
-            std::io::Read::read_to_end(&mut decoder, &mut text).expect("compressed by this process");
-            http::Response::new(super::full(text))
-        };
-        let headers = reply.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
-            headers.insert(header::ETAG, etag);
-        }
-        reply
-    }
-}
-
-static V2: LazyLock<Document> = LazyLock::new(|| Document::json(&openapi::v2(KINDS)));
-static V2_AS_PROTO: LazyLock<Document> =
-    LazyLock::new(|| Document::new(&openapi::v2_protobuf(&openapi::v2(KINDS)), V2_PROTO_ANSWER));
-static V3: Mutex<Vec<(String, Arc<Document>)>> = Mutex::new(Vec::new());
-
-fn openapi_v2(headers: &HeaderMap) -> Reply {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let media = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
-    for range in media {
-        if V2_PROTO.contains(&range) {
-            return V2_AS_PROTO.reply(headers);
-        }
-        if ["application/json", "application/*", "*/*", ""].contains(&range) {
-            return V2.reply(headers);
-        }
-    }
-    respond::text(StatusCode::NOT_ACCEPTABLE, "406 not acceptable: only JSON and protobuf are offered\n")
-}
-
-fn v3(group: &str, version: &str) -> Arc<Document> {
-    let key = format!("{group}/{version}");
-    let mut made = V3.lock().expect("no panic while held");
-    if let Some((_, document)) = made.iter().find(|(k, _)| *k == key) {
-        return document.clone();
-    }
-    let document = Arc::new(Document::json(&openapi::v3(group, version, KINDS)));
-    made.push((key, document.clone()));
-    document
-}
-
-fn group_versions() -> Vec<(String, &'static str, &'static str)> {
-    let mut out = vec![("api/v1".to_owned(), "", "v1")];
-    for (group, versions) in discovery::groups() {
-        out.extend(versions.into_iter().map(|v| (format!("apis/{group}/{v}"), group, v)));
-    }
-    out
-}
-
-fn hash(document: &Document) -> &str {
-    document.etag.trim_matches('"')
-}
-
-fn openapi_v3_index() -> Value {
-    let paths: serde_json::Map<String, Value> = group_versions()
-        .into_iter()
-        .map(|(path, group, version)| {
-            let document = v3(group, version);
-            let url = format!("/openapi/v3/{path}?hash={}", hash(&document));
-            (path, json!({"serverRelativeURL": url}))
-        })
-        .collect();
-    json!({"paths": paths})
-}
-
-fn openapi_v3(rest: &[&str], params: &Params, headers: &HeaderMap) -> Option<Reply> {
-    let path = rest.join("/");
-    let (_, group, version) = group_versions().into_iter().find(|(p, ..)| *p == path)?;
-    let document = v3(group, version);
-    if let Some(asked) = params.get("hash")
-        && asked != hash(&document)
-    {
-        let mut reply = respond::text(StatusCode::MOVED_PERMANENTLY, "");
-        let url = format!("/openapi/v3/{path}?hash={}", hash(&document));
-        reply.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&url).ok()?);
-        return Some(reply);
-    }
-    let mut reply = document.reply(headers);
-    if params.get("hash").is_some() {
-        // Named by its hash, it never changes.
-        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
-    }
-    Some(reply)
 }

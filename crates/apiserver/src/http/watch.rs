@@ -113,7 +113,7 @@ impl Pump {
     }
 
     fn put(&mut self, out: &mut BytesMut, frame: &Frame) {
-        let kind = self.watch.kind;
+        let kind = &*self.watch.kind.clone();
         let name = match frame.change {
             Change::Added => "ADDED",
             Change::Modified => "MODIFIED",
@@ -157,7 +157,7 @@ impl Pump {
     }
 
     fn put_bookmark(&mut self, out: &mut BytesMut, revision: u64, initial_end: bool) {
-        let kind = self.watch.kind;
+        let kind = &*self.watch.kind.clone();
         let mut meta = json!({"resourceVersion": revision.to_string()});
         if initial_end {
             meta["annotations"] = json!({ INITIAL_EVENTS_END: "true" });

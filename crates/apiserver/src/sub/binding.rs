@@ -29,7 +29,7 @@ pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     if !errors.is_empty() {
         return Err(Status::invalid("", "Binding", &name, &errors));
     }
-    let kind = kinds::by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
+    let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let key = object::key(kind, &ctx.namespace, &name);
     loop {
         let current = ctx.server.store().get(&key).ok_or_else(|| Status::not_found("", "pods", &name))?;
@@ -120,7 +120,7 @@ pub(super) fn set_condition(obj: &mut Value, mut condition: Value, now: Timestam
 /// Changes a stored object by `change` until the write succeeds.
 pub(super) async fn amend(
     ctx: &Ctx<'_>,
-    kind: &'static Kind,
+    kind: &Kind,
     key: &std::sync::Arc<str>,
     change: impl Fn(&mut Value),
 ) -> Result<(), Status> {

@@ -59,7 +59,7 @@ fn is_view(sub: Option<&str>) -> bool {
 
 /// Kinds that are never stored.
 async fn answered(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    match ctx.kind.kind {
+    match ctx.kind.kind.as_str() {
         "Binding" => binding::bind(ctx, body).await,
         "TokenReview" => review::token(ctx, body),
         "SubjectAccessReview" => review::subject_access(ctx, body),

@@ -78,7 +78,7 @@ pub(super) fn local_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, 
 /// Refuses what contradicts itself; upstream names no kind in this error.
 fn check(ctx: &Ctx<'_>, review: &Value, about: About) -> Result<(), Status> {
     let errors = access_errors(review, about);
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(ctx.kind.group, "", "", &errors)) }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&ctx.kind.group, "", "", &errors)) }
 }
 
 /// SelfSubjectRulesReview: the table's rules, as far as they are the caller's. What a node may do to what its Pods

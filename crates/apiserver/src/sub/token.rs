@@ -113,7 +113,7 @@ fn bind(ctx: &Ctx<'_>, wanted: &Value, private: &mut Private) -> Result<(), Stat
         _ => "nodes",
     };
     let namespace = if kind == "Node" { "" } else { ctx.namespace.as_str() };
-    let row = kinds::by_resource("", "v1", plural).ok_or_else(Status::no_such_resource)?;
+    let row = kinds::built_in().by_resource("", "v1", plural).ok_or_else(Status::no_such_resource)?;
     let not_found = || Status::not_found("", plural, name);
     let find = |row, namespace: &str, name: &str| {
         let entry = ctx.server.store().get(&object::key(row, namespace, name))?;
@@ -138,7 +138,8 @@ fn bind(ctx: &Ctx<'_>, wanted: &Value, private: &mut Private) -> Result<(), Stat
                 )));
             }
             if let Some(node) = obj["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
-                let nodes = kinds::by_resource("", "v1", "nodes").ok_or_else(Status::no_such_resource)?;
+                let nodes =
+                    kinds::built_in().by_resource("", "v1", "nodes").ok_or_else(Status::no_such_resource)?;
                 let uid = find(nodes, "", node).map(|n| object::meta(&n, "uid").to_owned());
                 private.node = Some(Reference { name: node.into(), uid: uid.unwrap_or_default() });
             }

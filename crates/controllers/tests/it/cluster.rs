@@ -60,6 +60,7 @@ fn owners(object: &Value) -> Vec<Owner> {
     let list = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
     list.iter()
         .map(|o| Owner {
+            group: text(&o["apiVersion"]).split_once('/').map_or(String::new(), |(group, _)| group.into()),
             kind: text(&o["kind"]),
             name: text(&o["name"]),
             uid: text(&o["uid"]),
@@ -69,8 +70,8 @@ fn owners(object: &Value) -> Vec<Owner> {
 }
 
 fn patched(old: &Value, kind: PatchType, patch: &[u8], gvr: &Gvr) -> Value {
-    let row = kinds::by_resource(&gvr.group, &gvr.version, &gvr.resource).unwrap();
-    let ty = kinds::schema::root(row.group, row.version, row.kind).unwrap();
+    let row = kinds::built_in().by_resource(&gvr.group, &gvr.version, &gvr.resource).unwrap();
+    let ty = kinds::schema::root(&row.group, &row.version, &row.kind).unwrap();
     let result = match kind {
         PatchType::Strategic => kinds::patch::strategic_merge_patch(old, patch, ty),
         _ => kinds::patch::merge_patch(old, patch),

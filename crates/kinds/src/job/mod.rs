@@ -16,28 +16,12 @@ pub use strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_N
 use serde_json::Value;
 
 use crate::field::ErrorList;
-use crate::kind::{ALL_VERBS, Column, Endpoint, Kind, STATUS_VERBS, Strategy, Subresource};
+use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
 use crate::value::{int, same};
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "batch",
-    version: "v1",
-    kind: "Job",
-    plural: "jobs",
-    singular: "job",
-    short_names: &[],
-    categories: &["all"],
-    namespaced: true,
-    subresources: &[Subresource::new("status", "Job", STATUS_VERBS)],
-    verbs: ALL_VERBS,
-    bucket: "jobs.batch",
-    storage_version_hash: "mudhfqk/qZY=",
-    create_on_update: false,
-    unconditional_update: true,
-    delete_returns_object: false,
-    strategy: &Job,
-};
+pub static KIND: Row =
+    Row::new(|| Kind::new(["batch", "v1"], ["Job", "jobs"], Job).in_all().with_status().build());
 
 /// Its behaviour.
 #[derive(Debug)]

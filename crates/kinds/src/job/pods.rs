@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::view::JobView;
 use super::{indexes, per_index};
-use crate::kind::Kind;
-use crate::plan::{Action, Notice, Write, api_version};
+use crate::plan::{Action, Notice, Write};
+use crate::pod::KIND as POD;
 use crate::view::PodView;
 
 /// Keeps a Pod until its end is counted.
@@ -19,12 +19,10 @@ pub(super) fn progress(pod: &PodView) -> (bool, bool, bool, std::cmp::Reverse<Op
     (!pod.spec.node_name.is_empty(), pod.status.phase == "Running", pod.ready(), std::cmp::Reverse(created))
 }
 
-const POD: &Kind = &crate::pod::KIND;
-
 pub(super) fn delete(pod: &PodView) -> Write {
     let meta = &pod.metadata;
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": meta.uid}});
-    Write::new(POD, &meta.namespace, &meta.name, Action::Delete(options)).telling(
+    Write::new(&POD, &meta.namespace, &meta.name, Action::Delete(options)).telling(
         Notice::normal("SuccessfulDelete", "Deleted pod: "),
         Notice::warning("FailedDelete", "Error deleting: "),
     )
@@ -35,7 +33,7 @@ pub(super) fn delete(pod: &PodView) -> Write {
 pub fn unfinalize(pod: &PodView) -> Write {
     let meta = &pod.metadata;
     let patch = json!({"metadata": {"uid": meta.uid, "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
-    Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
+    Write::new(&POD, &meta.namespace, &meta.name, Action::Strategic(patch))
 }
 
 /// Makes the Job the controller of a Pod that has none.
@@ -44,7 +42,7 @@ pub fn adopt(job: &JobView, pod: &PodView) -> Write {
     let meta = &pod.metadata;
     let patch =
         json!({"metadata": {"uid": meta.uid, "ownerReferences": [owner(job)], "finalizers": [FINALIZER]}});
-    Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
+    Write::new(&POD, &meta.namespace, &meta.name, Action::Strategic(patch))
 }
 
 /// Lets a Pod go whose labels the Job no longer selects; it lives on.
@@ -54,11 +52,11 @@ pub fn release(job: &JobView, pod: &PodView) -> Write {
     let owners = json!([{"$patch": "delete", "uid": job.metadata.uid}]);
     let patch = json!({"metadata": {"uid": meta.uid, "ownerReferences": owners,
         "$deleteFromPrimitiveList/finalizers": [FINALIZER]}});
-    Write::new(POD, &meta.namespace, &meta.name, Action::Strategic(patch))
+    Write::new(&POD, &meta.namespace, &meta.name, Action::Strategic(patch))
 }
 
 fn owner(job: &JobView) -> Value {
-    json!({"apiVersion": api_version(&super::KIND), "kind": super::KIND.kind, "name": job.metadata.name,
+    json!({"apiVersion": super::KIND.api_version(), "kind": super::KIND.kind, "name": job.metadata.name,
         "uid": job.metadata.uid, "controller": true, "blockOwnerDeletion": true})
 }
 
@@ -92,7 +90,7 @@ pub(super) fn create(stored: &Value, job: &JobView, index: Option<u32>, before: 
             per_index::stamp(&mut pod, job, before);
         }
     }
-    Write::new(POD, &meta.namespace, "", Action::Create(pod)).telling(
+    Write::new(&POD, &meta.namespace, "", Action::Create(pod)).telling(
         Notice::normal("SuccessfulCreate", "Created pod: "),
         Notice::warning("FailedCreate", "Error creating: "),
     )

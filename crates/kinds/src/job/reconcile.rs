@@ -19,7 +19,7 @@ pub use super::pods::{FINALIZER, adopt, release, unfinalize};
 use super::pods::{create, delete, progress};
 use super::view::Uncounted;
 pub use super::view::{JobView, expires_at};
-use crate::plan::{Action, Notice, Plan, Reference, Write, api_version};
+use crate::plan::{Action, Notice, Plan, Reference, Write};
 use crate::value::remove;
 use crate::view::{PodView, time};
 
@@ -309,7 +309,7 @@ impl<'a> Sync<'a> {
         let unchanged = self.stored.get("status") == Some(&self.status);
         if !unchanged {
             let mut object = self.stored.clone();
-            object["apiVersion"] = json!(api_version(&super::KIND));
+            object["apiVersion"] = json!(super::KIND.api_version());
             object["kind"] = json!(super::KIND.kind);
             object["status"] = self.status.take();
             let meta = &self.job.metadata;

@@ -6,32 +6,21 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, Path};
-use crate::kind::{Column, Endpoint, Kind, NameRule, STATUS_VERBS, Strategy, Subresource};
+use crate::kind::{Column, Endpoint, Kind, NameRule, Row, Strategy, Subresource};
 use crate::value::{child, default_to, is_set, items, keep, text};
 use crate::{meta, names};
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Namespace",
-    plural: "namespaces",
-    singular: "namespace",
-    short_names: &["ns"],
-    categories: &[],
-    namespaced: false,
-    subresources: &[
-        Subresource::new("finalize", "Namespace", &["update"]),
-        Subresource::new("status", "Namespace", STATUS_VERBS),
-    ],
-    verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
-    bucket: "namespaces",
-    storage_version_hash: "Q3oi5N2YM8M=",
-    create_on_update: false,
-    unconditional_update: true,
-    delete_returns_object: true,
-    strategy: &Namespace,
-};
+pub static KIND: Row = Row::new(|| {
+    Kind::new(["", "v1"], ["Namespace", "namespaces"], Namespace)
+        .cluster_wide()
+        .short(&["ns"])
+        .with(Subresource::new("finalize", "Namespace", &["update"]))
+        .with_status()
+        .only(&["create", "delete", "get", "list", "patch", "update", "watch"])
+        .returns_deleted()
+        .build()
+});
 
 /// Its behaviour.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use base::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::kind::Kind;
 use crate::plan::{Action, Plan, Reference, Write};
@@ -40,19 +41,9 @@ struct SpecView {
 #[derive(Debug)]
 pub struct Content {
     /// Which kind.
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
     /// Their metadata.
     pub objects: Vec<Meta>,
-}
-
-/// The kinds whose objects go with their namespace, each stored kind once.
-pub fn content_kinds() -> impl Iterator<Item = &'static Kind> {
-    let all = crate::KINDS.iter().copied().enumerate();
-    all.filter(|(at, kind)| {
-        let first = !crate::KINDS[..*at].iter().any(|k| k.bucket == kind.bucket);
-        first && kind.namespaced && kind.verbs.contains(&"deletecollection")
-    })
-    .map(|(_, kind)| kind)
 }
 
 /// Publishes the root CA in a living namespace; `existing` is the stored ConfigMap.
@@ -67,7 +58,7 @@ pub fn root_ca(namespace: &NamespaceView, existing: Option<&Value>, pem: &str) -
     let action = if let Some(existing) = existing {
         let mut map = existing.clone();
         map["apiVersion"] = json!("v1");
-        map["kind"] = json!(crate::configmap::KIND.kind);
+        map["kind"] = json!("ConfigMap");
         map["data"] = data;
         Action::Update(map)
     } else {
@@ -90,15 +81,19 @@ pub fn terminate(now: Timestamp, stored: &Value, content: &[Content]) -> Result<
         return Ok(plan);
     }
     let name = &view.metadata.name;
-    let pods_left = content.iter().any(|c| c.kind.bucket == "pods" && !c.objects.is_empty());
-    let turn: Vec<&Content> =
-        content.iter().filter(|c| !c.objects.is_empty() && (!pods_left || c.kind.bucket == "pods")).collect();
+    let pods_left = content.iter().any(|c| c.kind.is(&crate::pod::KIND) && !c.objects.is_empty());
+    let turn: Vec<&Content> = content
+        .iter()
+        .filter(|c| !c.objects.is_empty() && (!pods_left || c.kind.is(&crate::pod::KIND)))
+        .collect();
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
     let deletions = turn.iter().filter(|c| c.objects.iter().any(|o| !o.deleting()));
-    plan.stage(deletions.map(|c| Write::new(c.kind, name, "", Action::DeleteAll(options.clone()))).collect());
+    plan.stage(
+        deletions.map(|c| Write::new(&c.kind, name, "", Action::DeleteAll(options.clone()))).collect(),
+    );
     let mut object = stored.clone();
     object["apiVersion"] = json!("v1");
-    object["kind"] = json!(super::KIND.kind);
+    object["kind"] = json!("Namespace");
     if set_conditions(now, &mut object["status"], &turn) {
         let write = Write::new(&super::KIND, "", name, Action::Update(object.clone()));
         plan.stage(vec![write.through("status")]);
@@ -212,13 +207,13 @@ mod tests {
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Terminating", "conditions": conditions}})
     }
 
-    fn content(kind: &'static Kind, count: usize, deleting: bool, finalizer: &str) -> Content {
+    fn content(kind: &Arc<Kind>, count: usize, deleting: bool, finalizer: &str) -> Content {
         let object = || Meta {
             deletion_timestamp: deleting.then(String::new),
             finalizers: if finalizer.is_empty() { vec![] } else { vec![finalizer.into()] },
             ..Meta::default()
         };
-        Content { kind, objects: std::iter::repeat_with(object).take(count).collect() }
+        Content { kind: kind.clone(), objects: std::iter::repeat_with(object).take(count).collect() }
     }
 
     fn conditions(plan: &Plan) -> Value {

@@ -9,37 +9,38 @@ pub use schema::openapi::v2_protobuf;
 use schema::openapi::{self, Resource, Subresource};
 use serde_json::Value;
 
+use crate::catalogue::Catalogue;
 use crate::kind::Kind;
 
 /// The OpenAPI v3 document of one group-version (`/openapi/v3/apis/apps/v1`, core `/openapi/v3/api/v1`); kinds of other
 /// group-versions are skipped.
 #[must_use]
-pub fn v3(group: &str, version: &str, kinds: &[&Kind]) -> Value {
-    openapi::v3(group, version, &resources(kinds))
+pub fn v3(group: &str, version: &str, catalogue: &Catalogue) -> Value {
+    openapi::v3(group, version, &resources(catalogue))
 }
 
 /// The Swagger 2.0 document of everything served (`/openapi/v2`).
 #[must_use]
-pub fn v2(kinds: &[&Kind]) -> Value {
-    openapi::v2(&resources(kinds))
+pub fn v2(catalogue: &Catalogue) -> Value {
+    openapi::v2(&resources(catalogue))
 }
 
-fn resources<'k>(kinds: &[&'k Kind]) -> Vec<Resource<'k>> {
-    kinds.iter().map(|kind| resource(kind)).collect()
+fn resources(catalogue: &Catalogue) -> Vec<Resource<'_>> {
+    catalogue.iter().map(|kind| resource(kind)).collect()
 }
 
 fn resource(kind: &Kind) -> Resource<'_> {
     let subresources = kind.subresources.iter().map(|sub| Subresource {
         name: sub.name,
-        kind: sub.kind,
+        kind: &sub.kind,
         group_version: sub.group_version,
         verbs: sub.verbs.to_vec(),
     });
     Resource {
-        group: kind.group,
-        version: kind.version,
-        kind: kind.kind,
-        plural: kind.plural,
+        group: &kind.group,
+        version: &kind.version,
+        kind: &kind.kind,
+        plural: &kind.plural,
         namespaced: kind.namespaced,
         verbs: kind.verbs.to_vec(),
         delete_returns_object: kind.delete_returns_object,

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::KINDS;
+use crate::built_in;
 
 #[test]
 fn v3_of_core() {
-    let doc = v3("", "v1", KINDS);
+    let doc = v3("", "v1", built_in());
     let patch = &doc["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
     assert_eq!(patch["operationId"], "patchCoreV1NamespacedPod");
     assert_eq!(
@@ -46,7 +46,7 @@ fn v3_of_core() {
 /// What each operation takes beyond its path, the path's own parameters, and the groups of what is in every group.
 #[test]
 fn what_a_path_takes_is_said_once() {
-    let doc = v3("events.k8s.io", "v1", KINDS);
+    let doc = v3("events.k8s.io", "v1", built_in());
     let names = |at: &Value| -> Vec<String> {
         at["parameters"]
             .as_array()
@@ -73,7 +73,7 @@ fn what_a_path_takes_is_said_once() {
             {"group": "events.k8s.io", "version": "v1", "kind": "DeleteOptions"},
         ])
     );
-    let exec = &v3("", "v1", KINDS)["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"];
+    let exec = &v3("", "v1", built_in())["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/exec"];
     assert_eq!(exec["post"]["operationId"], "connectCoreV1PostNamespacedPodExec");
 }
 
@@ -90,8 +90,8 @@ fn references(value: &Value, out: &mut Vec<String>) {
 
 #[test]
 fn every_reference_leads_somewhere() {
-    let mut documents = vec![v2(KINDS)];
-    documents.extend(KINDS.iter().map(|k| v3(k.group, k.version, KINDS)));
+    let mut documents = vec![v2(built_in())];
+    documents.extend(built_in().iter().map(|k| v3(&k.group, &k.version, built_in())));
     for doc in documents {
         let mut all = Vec::new();
         references(&doc, &mut all);
@@ -105,7 +105,7 @@ fn every_reference_leads_somewhere() {
 
 #[test]
 fn operation_ids_are_unique() {
-    for doc in [v2(KINDS), v3("", "v1", KINDS), v3("batch", "v1", KINDS)] {
+    for doc in [v2(built_in()), v3("", "v1", built_in()), v3("batch", "v1", built_in())] {
         let mut ids = BTreeSet::new();
         for (path, item) in doc["paths"].as_object().expect("paths") {
             for (method, operation) in

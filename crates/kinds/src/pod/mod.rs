@@ -17,42 +17,27 @@ use serde_json::Value;
 
 use crate::field::ErrorList;
 use crate::kind::{
-    ALL_VERBS, CREATE_ONLY, Column, Endpoint, Kind, STATUS_VERBS, STREAM_VERBS, Strategy, Subresource,
+    CREATE_ONLY, Column, Endpoint, Kind, Row, STATUS_VERBS, STREAM_VERBS, Strategy, Subresource,
 };
 use crate::value::same;
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "Pod",
-    plural: "pods",
-    singular: "pod",
-    short_names: &["po"],
-    categories: &["all"],
-    namespaced: true,
-    subresources: &[
-        Subresource::new("attach", "PodAttachOptions", STREAM_VERBS),
-        Subresource::new("binding", "Binding", CREATE_ONLY),
-        Subresource::new("ephemeralcontainers", "Pod", STATUS_VERBS),
-        Subresource {
-            group_version: Some(("policy", "v1")),
-            ..Subresource::new("eviction", "Eviction", CREATE_ONLY)
-        },
-        Subresource::new("exec", "PodExecOptions", STREAM_VERBS),
-        Subresource::new("log", "Pod", &["get"]),
-        Subresource::new("portforward", "PodPortForwardOptions", STREAM_VERBS),
-        Subresource::new("resize", "Pod", STATUS_VERBS),
-        Subresource::new("status", "Pod", STATUS_VERBS),
-    ],
-    verbs: ALL_VERBS,
-    bucket: "pods",
-    storage_version_hash: "xPOwRZ+Yhw8=",
-    create_on_update: false,
-    unconditional_update: true,
-    delete_returns_object: true,
-    strategy: &Pod,
-};
+pub static KIND: Row = Row::new(|| {
+    Kind::new(["", "v1"], ["Pod", "pods"], Pod)
+        .short(&["po"])
+        .in_all()
+        .with(Subresource::new("attach", "PodAttachOptions", STREAM_VERBS))
+        .with(Subresource::new("binding", "Binding", CREATE_ONLY))
+        .with(Subresource::new("ephemeralcontainers", "Pod", STATUS_VERBS))
+        .with(Subresource::new("eviction", "Eviction", CREATE_ONLY).of("policy", "v1"))
+        .with(Subresource::new("exec", "PodExecOptions", STREAM_VERBS))
+        .with(Subresource::new("log", "Pod", &["get"]))
+        .with(Subresource::new("portforward", "PodPortForwardOptions", STREAM_VERBS))
+        .with(Subresource::new("resize", "Pod", STATUS_VERBS))
+        .with_status()
+        .returns_deleted()
+        .build()
+});
 
 /// Its behaviour.
 #[derive(Debug)]

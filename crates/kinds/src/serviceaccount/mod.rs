@@ -6,32 +6,18 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::ErrorList;
-use crate::kind::{ALL_VERBS, CREATE_ONLY, Column, Endpoint, Kind, Strategy, Subresource};
+use crate::kind::{CREATE_ONLY, Column, Endpoint, Kind, Row, Strategy, Subresource};
 use crate::meta;
 use crate::value::text;
 
 /// The row.
-pub static KIND: Kind = Kind {
-    group: "",
-    version: "v1",
-    kind: "ServiceAccount",
-    plural: "serviceaccounts",
-    singular: "serviceaccount",
-    short_names: &["sa"],
-    categories: &[],
-    namespaced: true,
-    subresources: &[Subresource {
-        group_version: Some(("authentication.k8s.io", "v1")),
-        ..Subresource::new("token", "TokenRequest", CREATE_ONLY)
-    }],
-    verbs: ALL_VERBS,
-    bucket: "serviceaccounts",
-    storage_version_hash: "pbx9ZvyFpBE=",
-    create_on_update: false,
-    unconditional_update: true,
-    delete_returns_object: true,
-    strategy: &ServiceAccount,
-};
+pub static KIND: Row = Row::new(|| {
+    Kind::new(["", "v1"], ["ServiceAccount", "serviceaccounts"], ServiceAccount)
+        .short(&["sa"])
+        .with(Subresource::new("token", "TokenRequest", CREATE_ONLY).of("authentication.k8s.io", "v1"))
+        .returns_deleted()
+        .build()
+});
 
 /// Its behaviour.
 #[derive(Debug)]

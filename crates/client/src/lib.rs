@@ -4,6 +4,7 @@
 //! validation, in-process or over HTTPS. Deliberately absent: caches with opinions, retries that hide conflicts.
 
 pub mod api;
+pub mod events;
 pub mod https;
 
 use std::collections::BTreeMap;

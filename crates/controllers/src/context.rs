@@ -6,20 +6,18 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use bytes::Bytes;
+use client::events::{Recorder, Source, recorder};
 use client::{Call, Gvr, Object, Objects, Options, PatchType, Snapshots, Status, Target, Verb, Want};
 use futures_util::future::join_all;
 use kinds::Kind;
 use kinds::plan::{Action, Notice, Plan, Reference, Write};
+use kinds::workload::slow_start;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::driver::{Failure, Turn};
-use crate::events::Recorder;
 use crate::{Clock, Config};
-
-/// The most writes in flight for one plan.
-const MAX_BATCH: usize = 64;
 
 /// A controller's surroundings.
 pub(crate) struct Context {
@@ -33,7 +31,9 @@ impl Context {
     /// Its recorder's task goes into `tasks` and ends with the context.
     pub(crate) fn new(config: &Config, user: &str, component: &'static str, tasks: &mut JoinSet<()>) -> Self {
         let objects = (config.connect)(user);
-        let recorder = Recorder::new(objects.clone(), component, tasks);
+        let source = Source { component: component.to_owned(), host: String::new() };
+        let (recorder, poster) = recorder(objects.clone(), source);
+        tasks.spawn(poster.run());
         Self { snapshots: config.snapshots.clone(), objects, recorder, clock: config.clock.clone() }
     }
 
@@ -73,10 +73,8 @@ impl Context {
         let mut failure = None;
         'stages: for stage in &plan.stages {
             let mut rest = &stage[..];
-            // Few at first: if all would fail, only few do (upstream's slow start).
-            let mut batch = 1;
-            while !rest.is_empty() {
-                let (now, later) = rest.split_at(batch.min(rest.len()));
+            for batch in slow_start::batches(stage.len()) {
+                let (now, later) = rest.split_at(batch);
                 for result in join_all(now.iter().map(|w| self.perform(w, plan.about.as_ref()))).await {
                     match result {
                         Ok(written) => revision = revision.max(written),
@@ -87,7 +85,6 @@ impl Context {
                     break 'stages;
                 }
                 rest = later;
-                batch = (batch * 2).min(MAX_BATCH);
             }
         }
         if revision > 0 {

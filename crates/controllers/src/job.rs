@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use base::labels::Selector;
 use client::{Gvr, Object, Wake};
 use kinds::Catalogue;
-use kinds::job::reconcile::{FINALIZER, JobView, Observed, adopt, reconcile, release, unfinalize};
+use kinds::job::reconcile::{FINALIZER, JobView, Observed, claimant, reconcile, unfinalize};
 use kinds::plan::Plan;
 use kinds::view::PodView;
 use serde_json::Value;
@@ -63,7 +64,7 @@ fn ownerless(context: &Context, key: &Key) -> Result<Plan, Failure> {
     let Some(pod) = pod.filter(|p| p.metadata.controller().is_none()) else { return Ok(plan) };
     let adopter = if pod.metadata.deleting() { None } else { adopter(context, &pod)? };
     if let Some(job) = adopter {
-        plan.stage(vec![adopt(&job, &pod)]);
+        plan.stage(vec![claimant(&job, &Selector::nothing()).adopt(&kinds::pod::KIND, &pod.metadata)]);
     } else if pod.metadata.has_finalizer(FINALIZER) {
         plan.stage(vec![unfinalize(&pod)]);
     }
@@ -96,6 +97,7 @@ fn job(context: &Context, key: &Key) -> Result<Plan, Failure> {
     let [jobs, pods] = &snapshot.sets[..] else { return Ok(Plan::default()) };
     let stored = jobs.iter().find(|o| *o.name == *key.name);
     let job: Option<JobView> = stored.map(Object::parse).transpose()?;
+    let nothing = Selector::nothing();
     let quoted = format!("\"{}\"", key.name);
     let (mut mine, mut strays) = (Vec::new(), Vec::new());
     // Most Pods of a namespace belong to others; the name of the Job rules them out without parsing.
@@ -107,7 +109,8 @@ fn job(context: &Context, key: &Key) -> Result<Plan, Failure> {
         };
         match job.as_ref().filter(|j| j.metadata.uid == owner.uid) {
             Some(job) if !job.metadata.deleting() && selects(job, &pod)? == Some(false) => {
-                strays.push(release(job, &pod));
+                let claimant = claimant(job, &nothing);
+                strays.push(claimant.release(&kinds::pod::KIND, &pod.metadata));
             }
             Some(_) => mine.push(pod),
             None if pod.metadata.has_finalizer(FINALIZER) => strays.push(unfinalize(&pod)),

@@ -11,7 +11,6 @@
 mod accounts;
 mod context;
 mod driver;
-mod events;
 mod gc;
 mod graph;
 mod job;

@@ -369,7 +369,7 @@ fn reference(info: &PodInfo) -> Reference {
         namespace: info.namespace.clone(),
         name: info.name.clone(),
         uid: info.uid.clone(),
-        resource_version: String::new(),
+        ..Reference::default()
     }
 }
 

@@ -26,6 +26,7 @@ pub mod serviceaccount;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub mod workload;
 
 use std::sync::{Arc, LazyLock};
 

@@ -163,6 +163,8 @@ pub struct Reference {
     pub uid: String,
     /// resourceVersion, may be empty.
     pub resource_version: String,
+    /// Which part of it, e.g. `spec.containers{n}`; empty for the whole.
+    pub field_path: String,
 }
 
 impl Reference {
@@ -176,6 +178,7 @@ impl Reference {
             name: meta.name.clone(),
             uid: meta.uid.clone(),
             resource_version: meta.resource_version.clone(),
+            field_path: String::new(),
         }
     }
 }

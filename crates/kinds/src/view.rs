@@ -126,6 +126,26 @@ pub struct PodView {
 pub struct PodSpecView {
     /// The node it is bound to.
     pub node_name: String,
+    /// Init containers.
+    pub init_containers: Vec<InitView>,
+}
+
+/// An init container of a Pod's spec.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct InitView {
+    /// Its name.
+    pub name: String,
+    /// `Always` makes it a sidecar.
+    pub restart_policy: String,
+}
+
+impl InitView {
+    /// Whether it runs beside the containers.
+    #[must_use]
+    pub fn is_sidecar(&self) -> bool {
+        self.restart_policy == "Always"
+    }
 }
 
 /// A Pod's status.
@@ -195,6 +215,12 @@ impl PodView {
     #[must_use]
     pub fn ready(&self) -> bool {
         self.condition("Ready").is_some_and(|c| c.status == "True")
+    }
+
+    /// When condition Ready last changed.
+    #[must_use]
+    pub fn ready_since(&self) -> Option<&str> {
+        self.condition("Ready")?.last_transition_time.as_deref()
     }
 
     /// A condition by its type.

@@ -19,7 +19,6 @@ pub(crate) const PODS: (&str, &str, &str) = ("", "v1", "pods");
 /// Nodes.
 pub(crate) const NODES: (&str, &str, &str) = ("", "v1", "nodes");
 /// Events of the core group.
-pub(crate) const EVENTS: (&str, &str, &str) = ("", "v1", "events");
 /// ConfigMaps.
 pub(crate) const CONFIG_MAPS: (&str, &str, &str) = ("", "v1", "configmaps");
 /// Secrets.
@@ -53,11 +52,6 @@ pub(crate) async fn patch(
 ) -> Result<Value, Status> {
     target.subresource = subresource.into();
     call(api, target, Verb::Patch(PatchType::Strategic, Bytes::from(patch.to_string()))).await
-}
-
-/// Merge patch of the object.
-pub(crate) async fn merge(api: &dyn Objects, target: Target, patch: &Value) -> Result<Value, Status> {
-    call(api, target, Verb::Patch(PatchType::Merge, Bytes::from(patch.to_string()))).await
 }
 
 /// DELETE at once, only if the UID still fits.

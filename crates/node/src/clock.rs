@@ -10,7 +10,14 @@ pub(crate) fn now() -> Time {
     Time(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
+/// Now as a value of the API.
+pub(crate) fn timestamp() -> base::Timestamp {
+    let nanos = now().0;
+    let fraction = u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0);
+    base::Timestamp { seconds: nanos.div_euclid(1_000_000_000), nanos: fraction }
+}
+
 /// Now as the API writes times: RFC 3339, whole seconds.
 pub(crate) fn stamp() -> String {
-    base::time::Timestamp::from_seconds(now().0.div_euclid(1_000_000_000)).rfc3339()
+    timestamp().rfc3339()
 }

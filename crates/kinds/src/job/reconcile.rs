@@ -15,13 +15,14 @@ use serde_json::{Value, json};
 use self::judge::Verdict;
 use super::indexes::Indexes;
 use super::per_index;
-pub use super::pods::{FINALIZER, adopt, release, unfinalize};
-use super::pods::{create, delete, progress};
+pub use super::pods::{FINALIZER, claimant, unfinalize};
+use super::pods::{create, progress};
 use super::view::Uncounted;
 pub use super::view::{JobView, expires_at};
 use crate::plan::{Action, Notice, Plan, Reference, Write};
 use crate::value::remove;
 use crate::view::{PodView, time};
+use crate::workload::pods::delete;
 
 /// At most so many Pods are made, removed or counted in one go.
 const BATCH: usize = 500;

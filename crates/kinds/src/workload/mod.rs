@@ -1,0 +1,19 @@
+//! What controllers of Pods have in common: whose Pods are whose, how one is made and removed, which go first, when one
+//! counts as available, and what a template's hash is (`pkg/controller/controller_utils.go` and its neighbours).
+//!
+//! Invariant: pure; nothing here knows a particular controller. Absent: ControllerRevisions.
+
+pub mod claim;
+pub mod conditions;
+pub mod hash;
+pub mod history;
+pub mod pods;
+pub mod rank;
+pub mod ready;
+pub mod slow_start;
+pub mod surge;
+
+/// The label that tells apart the ReplicaSets of one Deployment, and their Pods.
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// At most so many Pods are made or removed in one turn (upstream's `BurstReplicas`).
+pub const BURST: usize = 500;

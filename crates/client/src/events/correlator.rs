@@ -168,7 +168,12 @@ mod tests {
 
     fn posting(name: &str, message: &str, at: i64) -> Posting {
         Posting {
-            about: Reference { kind: "Pod".into(), name: name.into(), uid: "u".into(), ..Reference::default() },
+            about: Reference {
+                kind: "Pod".into(),
+                name: name.into(),
+                uid: "u".into(),
+                ..Reference::default()
+            },
             notice: Notice::warning("Failed", message),
             at: Timestamp::from_seconds(at),
         }
@@ -221,9 +226,15 @@ mod tests {
         for n in 1..=25 {
             assert_eq!(told(&mut correlator, &posting("p", "m", 0)), format!("m x{n} 0-0"));
         }
-        for (at, want) in
-            [(0, "-"), (299, "-"), (300, "m x28 0-300"), (301, "-"), (599, "-"), (600, "m x31 0-600"), (601, "-")]
-        {
+        for (at, want) in [
+            (0, "-"),
+            (299, "-"),
+            (300, "m x28 0-300"),
+            (301, "-"),
+            (599, "-"),
+            (600, "m x31 0-600"),
+            (601, "-"),
+        ] {
             assert_eq!(told(&mut correlator, &posting("p", "m", at)), want, "at {at}");
         }
         assert_eq!(told(&mut correlator, &posting("q", "m", 601)), "m x1 601-601");

@@ -45,7 +45,10 @@ mod tests {
         for key in ["a", "b", "a", "c"] {
             *map.entry(key, || 0) += 1;
         }
-        assert_eq!(["a", "b", "c"].map(|key| map.entries.get(key).map(|(_, n)| *n)), [Some(2), None, Some(1)]);
+        assert_eq!(
+            ["a", "b", "c"].map(|key| map.entries.get(key).map(|(_, n)| *n)),
+            [Some(2), None, Some(1)]
+        );
         assert_eq!((*map.entry("b", || 7), map.entries.len(), map.by_use.len()), (7, 2, 2));
     }
 }

@@ -128,7 +128,7 @@ impl Poster {
     async fn call(&self, about: &Reference, name: &str, verb: Verb) -> Result<(), Status> {
         let kind = &kinds::event::KIND;
         let target = Target {
-            gvr: Gvr::new(kind.group, kind.version, kind.plural),
+            gvr: Gvr::new(&kind.group, &kind.version, &kind.plural),
             namespace: namespace(about).to_owned(),
             name: name.to_owned(),
             subresource: String::new(),

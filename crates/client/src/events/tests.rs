@@ -20,7 +20,9 @@ impl Objects for Scripted {
     async fn call(&self, call: Call) -> Result<Value, Status> {
         let text = match &call.verb {
             Verb::Create(object) => format!("create {} x{}", object["message"], object["count"]),
-            Verb::Patch(_, patch) => format!("patch {}", serde_json::from_slice::<Value>(patch).unwrap()["count"]),
+            Verb::Patch(_, patch) => {
+                format!("patch {}", serde_json::from_slice::<Value>(patch).unwrap()["count"])
+            }
             other => panic!("{other:?}"),
         };
         self.asked.lock().unwrap().push(text);
@@ -39,7 +41,8 @@ impl Objects for Scripted {
 
 /// What is asked of an API with these answers when the same event happens so often.
 async fn asked(codes: &[u16], times: usize) -> Vec<String> {
-    let api = Arc::new(Scripted { codes: Mutex::new(codes.iter().copied().collect()), ..Scripted::default() });
+    let api =
+        Arc::new(Scripted { codes: Mutex::new(codes.iter().copied().collect()), ..Scripted::default() });
     let (recorder, poster) = recorder(api.clone(), Source::default());
     let running = tokio::spawn(poster.run());
     for _ in 0..times {
@@ -84,8 +87,11 @@ fn an_event_says_whom_what_and_when() {
     let (first, last) = (Timestamp::from_seconds(0), Timestamp::from_seconds(60));
     let occurrence = Occurrence { name: "p.0".into(), count: 3, first, last, message };
     let made = object(&posting, &occurrence, &Source { component: "kubelet".into(), host: "n1".into() });
-    assert_eq!(made["involvedObject"], json!({"apiVersion": "v1", "kind": "Pod", "namespace": "n", "name": "p",
-        "uid": "u", "fieldPath": "spec.containers{c}"}));
+    assert_eq!(
+        made["involvedObject"],
+        json!({"apiVersion": "v1", "kind": "Pod", "namespace": "n", "name": "p",
+        "uid": "u", "fieldPath": "spec.containers{c}"})
+    );
     assert_eq!((&made["metadata"]["namespace"], &made["type"]), (&json!("n"), &json!("Warning")));
     assert_eq!((&made["source"]["host"], &made["reportingInstance"]), (&json!("n1"), &json!("n1")));
     assert_eq!((&made["firstTimestamp"], &made["count"]), (&json!("1970-01-01T00:00:00Z"), &json!(3)));

@@ -24,7 +24,8 @@ impl Strategy for ConfigMap {
         let mut errors = ErrorList::default();
         let mut total = 0;
         for (key, value) in entries(&obj["data"]) {
-            let path = Path::new("data").key(key);
+            let outer = Path::new("data");
+            let path = outer.key(key);
             names::check(&mut errors, &path, key, names::config_key(key));
             if is_set(&obj["binaryData"][key]) {
                 errors.invalid(&path, key, "duplicate of key present in binaryData");

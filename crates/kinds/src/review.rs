@@ -103,7 +103,7 @@ pub fn access_errors(review: &Value, about: About) -> ErrorList {
         |errors, path, term| {
             names::check_label_key(errors, &path.child("key"), text(&term["key"]));
             for (i, value) in items(&term["values"]).iter().map(text).enumerate() {
-                let path = path.child("values").index(i);
+                let path = path.item("values", i);
                 names::check(errors, &path, value, base::labels::value_errors(value));
             }
         },
@@ -124,9 +124,9 @@ pub fn access_errors(review: &Value, about: About) -> ErrorList {
 /// A selector is text or requirements, not both; operators of later versions are let through.
 fn selector(
     errors: &mut ErrorList,
-    path: &Path,
+    path: &Path<'_>,
     selector: &Value,
-    rest: impl Fn(&mut ErrorList, &Path, &Value),
+    rest: impl Fn(&mut ErrorList, &Path<'_>, &Value),
 ) {
     if !is_set(selector) {
         return;

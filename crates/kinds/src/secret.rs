@@ -75,7 +75,7 @@ impl Strategy for Secret {
 }
 
 /// What each type of Secret must hold.
-fn by_type(errors: &mut ErrorList, obj: &Value, data: &Path) {
+fn by_type(errors: &mut ErrorList, obj: &Value, data: &Path<'_>) {
     let has = |key: &str| is_set(&obj["data"][key]);
     match text(&obj["type"]) {
         "kubernetes.io/service-account-token" => {
@@ -104,7 +104,7 @@ fn by_type(errors: &mut ErrorList, obj: &Value, data: &Path) {
     }
 }
 
-fn docker_config(errors: &mut ErrorList, obj: &Value, data: &Path, key: &str) {
+fn docker_config(errors: &mut ErrorList, obj: &Value, data: &Path<'_>, key: &str) {
     let path = data.key(key);
     let Some(encoded) = obj["data"][key].as_str() else { return errors.required(&path, "") };
     let Ok(bytes) = BASE64.decode(encoded) else { return };

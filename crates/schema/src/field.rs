@@ -81,51 +81,96 @@ impl fmt::Display for ErrorType {
     }
 }
 
-/// The path of a field: `spec.containers[0].name`, `metadata.labels[a/b]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Path(String);
+/// The path of a field: `spec.containers[0].name`, `metadata.labels[a/b]`. It borrows the path it continues, so that
+/// walking an object costs nothing; it becomes text where an error is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Path<'p> {
+    up: Option<&'p Path<'p>>,
+    step: Step<'p>,
+}
 
-impl Path {
+#[derive(Debug, Clone, Copy, Default)]
+enum Step<'p> {
+    #[default]
+    Root,
+    Name(&'p str),
+    Index(usize),
+    Key(&'p str),
+    Item(&'p str, usize),
+    Entry(&'p str, &'p str),
+}
+
+impl<'p> Path<'p> {
     /// A path of one name; may already be dotted.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self(name.to_owned())
+    pub const fn new(name: &'p str) -> Self {
+        Self { up: None, step: if name.is_empty() { Step::Root } else { Step::Name(name) } }
     }
 
     /// No path: the object itself.
     #[must_use]
-    pub fn root() -> Self {
-        Self::default()
+    pub const fn root() -> Self {
+        Self { up: None, step: Step::Root }
+    }
+
+    const fn then<'s>(&'s self, step: Step<'s>) -> Path<'s> {
+        Path { up: Some(self), step }
     }
 
     /// A field of this one; `name` may be dotted.
     #[must_use]
-    pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+    pub const fn child<'s>(&'s self, name: &'s str) -> Path<'s> {
+        self.then(Step::Name(name))
     }
 
     /// An item of a list.
     #[must_use]
-    pub fn index(&self, i: usize) -> Self {
-        Self(format!("{}[{i}]", self.0))
+    pub const fn index(&self, i: usize) -> Path<'_> {
+        self.then(Step::Index(i))
     }
 
     /// An entry of a map.
     #[must_use]
-    pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key}]", self.0))
+    pub const fn key<'s>(&'s self, key: &'s str) -> Path<'s> {
+        self.then(Step::Key(key))
     }
 
-    /// The text.
+    /// An item of the list in a field.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub const fn item<'s>(&'s self, name: &'s str, i: usize) -> Path<'s> {
+        self.then(Step::Item(name, i))
+    }
+
+    /// An entry of the map in a field.
+    #[must_use]
+    pub const fn entry<'s>(&'s self, name: &'s str, key: &'s str) -> Path<'s> {
+        self.then(Step::Entry(name, key))
+    }
+
+    fn is_root(&self) -> bool {
+        matches!(self.step, Step::Root) && self.up.is_none_or(Path::is_root)
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.up.is_none_or(Path::is_root);
+        if let Some(up) = self.up {
+            up.write(f)?;
+        }
+        let dot = |f: &mut fmt::Formatter<'_>| if first { Ok(()) } else { f.write_str(".") };
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Name(name) => dot(f).and_then(|()| f.write_str(name)),
+            Step::Index(i) => write!(f, "[{i}]"),
+            Step::Key(key) => write!(f, "[{key}]"),
+            Step::Item(name, i) => dot(f).and_then(|()| write!(f, "{name}[{i}]")),
+            Step::Entry(name, key) => dot(f).and_then(|()| write!(f, "{name}[{key}]")),
+        }
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "[]" } else { &self.0 })
+        if self.is_root() { f.write_str("[]") } else { self.write(f) }
     }
 }
 
@@ -231,7 +276,7 @@ impl FieldError {
     #[must_use]
     pub fn new(
         kind: ErrorType,
-        field: &Path,
+        field: &Path<'_>,
         value: impl Into<Option<Value>>,
         detail: impl Into<String>,
     ) -> Self {
@@ -314,29 +359,29 @@ impl ErrorList {
     }
 
     /// `Required value`.
-    pub fn required(&mut self, field: &Path, detail: impl Into<String>) {
+    pub fn required(&mut self, field: &Path<'_>, detail: impl Into<String>) {
         self.push(FieldError::new(ErrorType::Required, field, None, detail));
     }
 
     /// `Invalid value: VALUE: DETAIL`.
-    pub fn invalid(&mut self, field: &Path, value: impl Into<Value>, detail: impl Into<String>) {
+    pub fn invalid(&mut self, field: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
         self.push(FieldError::new(ErrorType::Invalid, field, value.into(), detail));
     }
 
     /// `Invalid value: SHOWN: DETAIL`, the value as text already.
-    pub fn invalid_as(&mut self, field: &Path, shown: String, detail: impl Into<String>) {
+    pub fn invalid_as(&mut self, field: &Path<'_>, shown: String, detail: impl Into<String>) {
         let mut error = FieldError::new(ErrorType::Invalid, field, None, detail);
         error.value = Some(Shown::Text(shown));
         self.push(error);
     }
 
     /// `Invalid value: DETAIL`, for rules about more than one value.
-    pub fn contradiction(&mut self, field: &Path, detail: impl Into<String>) {
+    pub fn contradiction(&mut self, field: &Path<'_>, detail: impl Into<String>) {
         self.push(FieldError::new(ErrorType::Invalid, field, None, detail));
     }
 
     /// `Unsupported value: VALUE: supported values: "a", "b"`.
-    pub fn not_supported(&mut self, field: &Path, value: impl Into<Value>, supported: &[&str]) {
+    pub fn not_supported(&mut self, field: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
         let detail = if supported.is_empty() {
             String::new()
         } else {
@@ -347,35 +392,35 @@ impl ErrorList {
     }
 
     /// `Duplicate value: VALUE`.
-    pub fn duplicate(&mut self, field: &Path, value: impl Into<Value>) {
+    pub fn duplicate(&mut self, field: &Path<'_>, value: impl Into<Value>) {
         self.push(FieldError::new(ErrorType::Duplicate, field, value.into(), ""));
     }
 
     /// `Not found: VALUE`.
-    pub fn not_found(&mut self, field: &Path, value: impl Into<Value>) {
+    pub fn not_found(&mut self, field: &Path<'_>, value: impl Into<Value>) {
         self.push(FieldError::new(ErrorType::NotFound, field, value.into(), ""));
     }
 
     /// `Forbidden: DETAIL`.
-    pub fn forbidden(&mut self, field: &Path, detail: impl Into<String>) {
+    pub fn forbidden(&mut self, field: &Path<'_>, detail: impl Into<String>) {
         self.push(FieldError::new(ErrorType::Forbidden, field, None, detail));
     }
 
     /// `Too long: may not be more than N bytes`.
-    pub fn too_long(&mut self, field: &Path, max: usize) {
+    pub fn too_long(&mut self, field: &Path<'_>, max: usize) {
         let detail = format!("may not be more than {max} bytes");
         self.push(FieldError::new(ErrorType::TooLong, field, None, detail));
     }
 
     /// `Too many: N: must have at most MAX items`.
-    pub fn too_many(&mut self, field: &Path, found: usize, max: usize) {
+    pub fn too_many(&mut self, field: &Path<'_>, found: usize, max: usize) {
         let items = if max == 1 { "item" } else { "items" };
         let detail = format!("must have at most {max} {items}");
         self.push(FieldError::new(ErrorType::TooMany, field, Value::from(found), detail));
     }
 
     /// `Internal error: DETAIL`.
-    pub fn internal(&mut self, field: &Path, detail: impl Into<String>) {
+    pub fn internal(&mut self, field: &Path<'_>, detail: impl Into<String>) {
         self.push(FieldError::new(ErrorType::Internal, field, None, detail));
     }
 
@@ -407,7 +452,9 @@ mod tests {
 
     #[test]
     fn texts() {
-        let p = Path::new("spec").child("a").index(2).child("b").key("k/x");
+        let (spec, a) = (Path::new("spec"), 2);
+        let outer = spec.item("a", a);
+        let p = outer.entry("b", "k/x");
         let mut e = ErrorList::default();
         e.required(&p, "");
         e.invalid(&p, "x\"y\n", "bad");

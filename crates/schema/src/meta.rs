@@ -205,7 +205,7 @@ pub fn wipe_system_fields(obj: &mut Value) {
     }
 }
 
-fn managed_fields(errors: &mut ErrorList, entries: &Value, path: &Path) {
+fn managed_fields(errors: &mut ErrorList, entries: &Value, path: &Path<'_>) {
     for (i, entry) in items(entries).iter().enumerate() {
         let path = path.index(i);
         let operation = text(&entry["operation"]);
@@ -224,7 +224,7 @@ fn managed_fields(errors: &mut ErrorList, entries: &Value, path: &Path) {
 
 /// The errors of a field manager's name.
 #[must_use]
-pub fn field_manager(name: &str, path: &Path) -> ErrorList {
+pub fn field_manager(name: &str, path: &Path<'_>) -> ErrorList {
     let mut errors = ErrorList::default();
     if name.len() > 128 {
         errors.too_long(path, 128);
@@ -237,7 +237,7 @@ pub fn field_manager(name: &str, path: &Path) -> ErrorList {
 }
 
 /// The errors of annotations (`ValidateAnnotations`), which templates have too.
-pub fn annotations(errors: &mut ErrorList, annotations: &Value, path: &Path) {
+pub fn annotations(errors: &mut ErrorList, annotations: &Value, path: &Path<'_>) {
     let mut size = 0;
     for (key, value) in entries(annotations) {
         names::check(errors, path, key, base::labels::qualified_name_errors(&key.to_lowercase()));
@@ -248,7 +248,7 @@ pub fn annotations(errors: &mut ErrorList, annotations: &Value, path: &Path) {
     }
 }
 
-fn owners(errors: &mut ErrorList, owners: &Value, path: &Path) {
+fn owners(errors: &mut ErrorList, owners: &Value, path: &Path<'_>) {
     let mut controller: Option<String> = None;
     for owner in items(owners) {
         let (api, kind) = (text(&owner["apiVersion"]), text(&owner["kind"]));
@@ -281,7 +281,7 @@ fn owners(errors: &mut ErrorList, owners: &Value, path: &Path) {
     }
 }
 
-fn finalizers(errors: &mut ErrorList, list: &Value, path: &Path) {
+fn finalizers(errors: &mut ErrorList, list: &Value, path: &Path<'_>) {
     let all: Vec<&str> = items(list).iter().map(text).collect();
     for name in &all {
         names::check_qualified(errors, path, name);
@@ -302,7 +302,7 @@ fn finalizer_domains(errors: &mut ErrorList, obj: &Value) {
 
 /// The error of a finalizer that has no domain and is not one of the standard ones.
 #[must_use]
-pub fn finalizer_domain(name: &str, path: &Path) -> Option<FieldError> {
+pub fn finalizer_domain(name: &str, path: &Path<'_>) -> Option<FieldError> {
     let bad = !name.contains('/') && !STANDARD_FINALIZERS.contains(&name);
     bad.then(|| {
         let detail = "name is neither a standard finalizer name nor is it fully qualified";
@@ -310,7 +310,7 @@ pub fn finalizer_domain(name: &str, path: &Path) -> Option<FieldError> {
     })
 }
 
-fn no_new_finalizers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path) {
+fn no_new_finalizers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) {
     let had: HashSet<&str> = items(&old["finalizers"]).iter().map(text).collect();
     let mut extra: Vec<&str> =
         items(&new["finalizers"]).iter().map(text).filter(|f| !had.contains(f)).collect();

@@ -10,29 +10,29 @@ use base::names::{MAX_SUBDOMAIN, regex_error, too_long};
 use crate::field::{ErrorList, Path};
 
 /// Adds one `Invalid value` per complaint.
-pub fn check(errors: &mut ErrorList, path: &Path, value: &str, complaints: Vec<String>) {
+pub fn check(errors: &mut ErrorList, path: &Path<'_>, value: &str, complaints: Vec<String>) {
     for complaint in complaints {
         errors.invalid(path, value, complaint);
     }
 }
 
 /// RFC 1123 label.
-pub fn check_label(errors: &mut ErrorList, path: &Path, value: &str) {
+pub fn check_label(errors: &mut ErrorList, path: &Path<'_>, value: &str) {
     check(errors, path, value, base::names::dns1123_label(value));
 }
 
 /// RFC 1123 subdomain.
-pub fn check_subdomain(errors: &mut ErrorList, path: &Path, value: &str) {
+pub fn check_subdomain(errors: &mut ErrorList, path: &Path<'_>, value: &str) {
     check(errors, path, value, base::names::dns1123_subdomain(value));
 }
 
 /// Qualified name: a condition type, a finalizer.
-pub fn check_qualified(errors: &mut ErrorList, path: &Path, value: &str) {
+pub fn check_qualified(errors: &mut ErrorList, path: &Path<'_>, value: &str) {
     check(errors, path, value, base::labels::qualified_name_errors(value));
 }
 
 /// Key of a label, wherever one is named (`ValidateLabelName`).
-pub fn check_label_key(errors: &mut ErrorList, path: &Path, key: &str) {
+pub fn check_label_key(errors: &mut ErrorList, path: &Path<'_>, key: &str) {
     check(errors, path, key, base::labels::key_errors(key));
 }
 
@@ -207,7 +207,7 @@ fn without_zeros(address: &str) -> String {
 }
 
 /// Labels or a node selector (`ValidateLabels`).
-pub fn check_labels(errors: &mut ErrorList, path: &Path, labels: &serde_json::Value) {
+pub fn check_labels(errors: &mut ErrorList, path: &Path<'_>, labels: &serde_json::Value) {
     for (key, value) in crate::value::entries(labels) {
         check_label_key(errors, path, key);
         let value = crate::value::text(value);
@@ -216,11 +216,11 @@ pub fn check_labels(errors: &mut ErrorList, path: &Path, labels: &serde_json::Va
 }
 
 /// A label selector (`ValidateLabelSelector`); nothing is fine.
-pub fn check_label_selector(errors: &mut ErrorList, path: &Path, selector: &serde_json::Value) {
+pub fn check_label_selector(errors: &mut ErrorList, path: &Path<'_>, selector: &serde_json::Value) {
     use crate::value::{items, text};
     check_labels(errors, &path.child("matchLabels"), &selector["matchLabels"]);
     for (i, term) in items(&selector["matchExpressions"]).iter().enumerate() {
-        let path = path.child("matchExpressions").index(i);
+        let path = path.item("matchExpressions", i);
         let values = path.child("values");
         if !check_operator(errors, &path, term) {
             let other = text(&term["operator"]);
@@ -234,7 +234,7 @@ pub fn check_label_selector(errors: &mut ErrorList, path: &Path, selector: &serd
 }
 
 /// Whether a requirement's operator has the values it needs and no others. Says whether the operator is known.
-pub fn check_operator(errors: &mut ErrorList, path: &Path, term: &serde_json::Value) -> bool {
+pub fn check_operator(errors: &mut ErrorList, path: &Path<'_>, term: &serde_json::Value) -> bool {
     let (values, count) = (path.child("values"), crate::value::size(&term["values"]));
     match crate::value::text(&term["operator"]) {
         "In" | "NotIn" if count == 0 => {

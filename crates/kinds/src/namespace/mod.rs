@@ -111,7 +111,7 @@ impl Strategy for Namespace {
     }
 }
 
-fn finalizer(errors: &mut ErrorList, name: &str, path: &Path) {
+fn finalizer(errors: &mut ErrorList, name: &str, path: &Path<'_>) {
     names::check_qualified(errors, path, name);
     if let Some(error) = meta::finalizer_domain(name, path) {
         errors.push(error);

@@ -62,7 +62,7 @@ pub(super) fn notices(pod: &Value) -> Vec<String> {
 }
 
 /// The warning about one AppArmor annotation.
-pub(super) fn deprecated(path: &Path) -> String {
+pub(super) fn deprecated(path: &Path<'_>) -> String {
     format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead")
 }
 

@@ -105,20 +105,18 @@ impl Policy {
 
 fn mode(labels: &Value, mode: &str, unreadable: Level, errors: &mut ErrorList) -> LevelVersion {
     let path = Path::new("metadata.labels");
-    let read = |suffix: &str| {
-        let key = format!("pod-security.kubernetes.io/{mode}{suffix}");
-        labels.get(&key).map(|value| (path.key(&key), text(value)))
-    };
+    let [level, version] =
+        ["", "-version"].map(|suffix| format!("pod-security.kubernetes.io/{mode}{suffix}"));
     let mut out = LevelVersion::OPEN;
-    if let Some((path, value)) = read("") {
+    if let Some(value) = labels.get(&level).map(text) {
         out.level = Level::parse(value).unwrap_or_else(|why| {
-            errors.invalid(&path, value, why);
+            errors.invalid(&path.key(&level), value, why);
             unreadable
         });
     }
-    if let Some((path, value)) = read("-version") {
+    if let Some(value) = labels.get(&version).map(text) {
         out.version = Version::parse(value).unwrap_or_else(|why| {
-            errors.invalid(&path, value, why);
+            errors.invalid(&path.key(&version), value, why);
             Version::Latest
         });
     }

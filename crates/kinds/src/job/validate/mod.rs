@@ -83,7 +83,7 @@ fn generated_selector(errors: &mut ErrorList, job: &Value, with_domain: bool) {
     }
 }
 
-fn check_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn check_spec(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     counts(errors, path, spec);
     managed_by(errors, &path.child("managedBy"), &spec["managedBy"]);
     completion_mode(errors, path, spec);
@@ -106,7 +106,7 @@ fn check_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
-fn counts(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn counts(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     for field in [
         "parallelism",
         "completions",
@@ -127,7 +127,7 @@ fn counts(errors: &mut ErrorList, path: &Path, spec: &Value) {
 }
 
 /// A path below a domain, of at most 63 bytes.
-fn managed_by(errors: &mut ErrorList, path: &Path, value: &Value) {
+fn managed_by(errors: &mut ErrorList, path: &Path<'_>, value: &Value) {
     let Some(value) = value.as_str() else { return };
     let (domain, rest) = value.split_once('/').unwrap_or((value, ""));
     if value.is_empty() {
@@ -147,7 +147,7 @@ fn managed_by(errors: &mut ErrorList, path: &Path, value: &Value) {
     }
 }
 
-fn completion_mode(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn completion_mode(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     match text(&spec["completionMode"]) {
         "Indexed" => indexed(errors, path, spec),
         "NonIndexed" => {
@@ -165,7 +165,7 @@ fn completion_mode(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
-fn indexed(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn indexed(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     let (completions, failed) = (&spec["completions"], &spec["maxFailedIndexes"]);
     let at_most = |errors: &mut ErrorList, field: &str, most: i64, condition: &str| {
         if int(&spec[field]) > most {
@@ -193,7 +193,7 @@ fn indexed(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
-fn replacement_policy(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn replacement_policy(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     let values: &[&str] =
         if is_set(&spec["podFailurePolicy"]) { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
     if let Some(policy) = spec["podReplacementPolicy"].as_str()
@@ -203,7 +203,7 @@ fn replacement_policy(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
-fn restart_policy(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn restart_policy(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     match text(&spec["template"]["spec"]["restartPolicy"]) {
         "" | "Always" => errors.required(path, "valid values: \"OnFailure\", \"Never\""),
         "OnFailure" if is_set(&spec["podFailurePolicy"]) => {
@@ -238,7 +238,7 @@ pub(super) fn update(new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorL
     errors
 }
 
-fn immutable(errors: &mut ErrorList, path: &Path, spec: &Value, was: &Value, fields: &[&str]) {
+fn immutable(errors: &mut ErrorList, path: &Path<'_>, spec: &Value, was: &Value, fields: &[&str]) {
     for field in fields {
         if !same(&spec[*field], &was[*field]) {
             errors.invalid_as(&path.child(field), policies::shown(field, &spec[*field]), IMMUTABLE);
@@ -247,7 +247,7 @@ fn immutable(errors: &mut ErrorList, path: &Path, spec: &Value, was: &Value, fie
 }
 
 /// An Indexed Job may change its size if completions and parallelism are equal then.
-fn completions(errors: &mut ErrorList, path: &Path, spec: &Value, was: &Value) {
+fn completions(errors: &mut ErrorList, path: &Path<'_>, spec: &Value, was: &Value) {
     let (now, before) = (&spec["completions"], &was["completions"]);
     if same(now, before) {
         return;
@@ -260,7 +260,7 @@ fn completions(errors: &mut ErrorList, path: &Path, spec: &Value, was: &Value) {
 }
 
 /// The template of a suspended Job whose Pods are gone may still change in where they go and in what they get.
-fn template(errors: &mut ErrorList, path: &Path, spec: &Value, old: &Value) {
+fn template(errors: &mut ErrorList, path: &Path<'_>, spec: &Value, old: &Value) {
     let (now, was) = (&spec["template"], &old["spec"]["template"]);
     let (status, suspended) = (&old["status"], is_true(&old["spec"]["suspend"]));
     if !suspended || is_set(&status["startTime"]) && int(&status["active"]) > 0 {

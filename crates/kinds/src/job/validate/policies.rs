@@ -55,7 +55,7 @@ pub(super) fn shown(field: &str, value: &Value) -> String {
 const MAX_SUCCEEDED_INDEXES: usize = 64 * 1024;
 
 /// `spec.podFailurePolicy`.
-pub(super) fn failure_policy(errors: &mut ErrorList, path: &Path, spec: &Value) {
+pub(super) fn failure_policy(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     let rules = items(&spec["podFailurePolicy"]["rules"]);
     let path = path.child("rules");
     if rules.len() > 20 {
@@ -93,7 +93,7 @@ pub(super) fn failure_policy(errors: &mut ErrorList, path: &Path, spec: &Value) 
             errors.too_many(&path.child("onPodConditions"), conditions.len(), 20);
         }
         for (j, condition) in conditions.iter().enumerate() {
-            let path = path.child("onPodConditions").index(j);
+            let path = path.item("onPodConditions", j);
             names::check_qualified(errors, &path.child("type"), text(&condition["type"]));
             match text(&condition["status"]) {
                 "True" | "False" | "Unknown" => {}
@@ -114,7 +114,7 @@ pub(super) fn failure_policy(errors: &mut ErrorList, path: &Path, spec: &Value) 
     }
 }
 
-fn exit_codes(errors: &mut ErrorList, path: &Path, codes: &Value, containers: &BTreeSet<&str>) {
+fn exit_codes(errors: &mut ErrorList, path: &Path<'_>, codes: &Value, containers: &BTreeSet<&str>) {
     let operator = text(&codes["operator"]);
     match operator {
         "In" | "NotIn" => {}
@@ -154,7 +154,7 @@ fn exit_codes(errors: &mut ErrorList, path: &Path, codes: &Value, containers: &B
 }
 
 /// `spec.successPolicy`.
-pub(super) fn success_policy(errors: &mut ErrorList, path: &Path, spec: &Value) {
+pub(super) fn success_policy(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     let policy = &spec["successPolicy"];
     if !is_set(policy) {
         return;

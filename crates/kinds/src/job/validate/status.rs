@@ -64,7 +64,7 @@ pub(super) fn change(errors: &mut ErrorList, new: &Value, old: &Value) {
     transitions(errors, &path, &change);
 }
 
-fn counts(errors: &mut ErrorList, path: &Path, view: View<'_>) {
+fn counts(errors: &mut ErrorList, path: &Path<'_>, view: View<'_>) {
     for field in ["active", "succeeded", "failed", "ready", "terminating"] {
         let value = &view.status[field];
         if int(value) < 0 {
@@ -74,11 +74,11 @@ fn counts(errors: &mut ErrorList, path: &Path, view: View<'_>) {
 }
 
 /// No uid empty, none twice, in both lists together.
-fn uncounted(errors: &mut ErrorList, path: &Path, pods: &Value) {
+fn uncounted(errors: &mut ErrorList, path: &Path<'_>, pods: &Value) {
     let mut seen = Vec::new();
     for list in ["succeeded", "failed"] {
         for (i, uid) in items(&pods[list]).iter().map(text).enumerate() {
-            let path = path.child(list).index(i);
+            let path = path.item(list, i);
             if uid.is_empty() {
                 errors.invalid(&path, uid, "must not be empty");
             } else if seen.contains(&uid) {
@@ -91,7 +91,7 @@ fn uncounted(errors: &mut ErrorList, path: &Path, pods: &Value) {
 }
 
 /// Complete excludes failing, and comes with its time.
-fn completion(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
+fn completion(errors: &mut ErrorList, path: &Path<'_>, change: &Change<'_>) {
     let (new, conditions) = (change.new, path.child("conditions"));
     let (start, end) = (&new.status["startTime"], &new.status["completionTime"]);
     let end_path = path.child("completionTime");
@@ -129,7 +129,7 @@ fn completion(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
 }
 
 /// A finished Job has started, and has nothing left that runs or is not counted.
-fn ending(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
+fn ending(errors: &mut ErrorList, path: &Path<'_>, change: &Change<'_>) {
     let status = change.new.status;
     if !change.new.finished() {
         return;
@@ -155,7 +155,7 @@ fn ending(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
 }
 
 /// Sets of indexes can be read, fit the Job, and do not overlap.
-fn index_sets(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
+fn index_sets(errors: &mut ErrorList, path: &Path<'_>, change: &Change<'_>) {
     let (spec, status) = (change.new.spec, change.new.status);
     let (done, lost) = (text(&status["completedIndexes"]), status["failedIndexes"].as_str());
     let by_index = is_set(&spec["backoffLimitPerIndex"]);
@@ -192,7 +192,7 @@ fn index_sets(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
 }
 
 /// Counts of Pods that contradict each other.
-fn pods(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
+fn pods(errors: &mut ErrorList, path: &Path<'_>, change: &Change<'_>) {
     let status = change.new.status;
     let terminating = &status["terminating"];
     if (change.finishes() || change.of(&["terminating"])) && change.new.finished() && int(terminating) > 0 {
@@ -207,7 +207,7 @@ fn pods(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
 }
 
 /// What has succeeded cannot fail.
-fn success(errors: &mut ErrorList, conditions: &Path, new: View<'_>) {
+fn success(errors: &mut ErrorList, conditions: &Path<'_>, new: View<'_>) {
     let met = new.is("SuccessCriteriaMet");
     for failure in ["Failed", "FailureTarget"] {
         if met && new.is(failure) {
@@ -222,7 +222,7 @@ fn success(errors: &mut ErrorList, conditions: &Path, new: View<'_>) {
 }
 
 /// What has happened stays.
-fn transitions(errors: &mut ErrorList, path: &Path, change: &Change<'_>) {
+fn transitions(errors: &mut ErrorList, path: &Path<'_>, change: &Change<'_>) {
     let (new, old, conditions) = (change.new, change.old, path.child("conditions"));
     for kind in ["Failed", "Complete", "FailureTarget"] {
         if old.is(kind) && !new.is(kind) {

@@ -12,7 +12,7 @@ use crate::{meta, names};
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 /// An ephemeral volume.
-pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path, source: &Value) {
+pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     let (template, path) = (&source["volumeClaimTemplate"], path.child("volumeClaimTemplate"));
     if !is_set(template) {
         return errors.required(&path, "");
@@ -23,7 +23,7 @@ pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path, source: &Value) {
     if is_set(&spec["selector"]) {
         names::check_label_selector(errors, &path.child("selector"), &spec["selector"]);
     }
-    let storage = path.child("resources").key("storage");
+    let storage = path.entry("resources", "storage");
     match quantity(&spec["resources"]["requests"]["storage"]) {
         None => errors.required(&storage, ""),
         Some(amount) if amount.sign() <= 0 => {
@@ -43,7 +43,7 @@ pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path, source: &Value) {
     }
 }
 
-fn metadata(errors: &mut ErrorList, path: &Path, metadata: &Value) {
+fn metadata(errors: &mut ErrorList, path: &Path<'_>, metadata: &Value) {
     meta::annotations(errors, &metadata["annotations"], &path.child("annotations"));
     names::check_labels(errors, &path.child("labels"), &metadata["labels"]);
     // A template has labels and annotations only.
@@ -54,7 +54,7 @@ fn metadata(errors: &mut ErrorList, path: &Path, metadata: &Value) {
     }
 }
 
-fn access_modes(errors: &mut ErrorList, path: &Path, modes: &Value) {
+fn access_modes(errors: &mut ErrorList, path: &Path<'_>, modes: &Value) {
     let modes: Vec<&str> = items(modes).iter().map(text).collect();
     if modes.is_empty() {
         errors.required(path, "at least 1 access mode is required");

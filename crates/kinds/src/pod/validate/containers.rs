@@ -37,7 +37,7 @@ const NOT_EPHEMERAL: &[&str] = &[
 ];
 
 /// App containers.
-pub(super) fn app(errors: &mut ErrorList, path: &Path, cx: &Context<'_>) {
+pub(super) fn app(errors: &mut ErrorList, path: &Path<'_>, cx: &Context<'_>) {
     let all = items(&cx.spec["containers"]);
     if all.is_empty() {
         return errors.required(path, "");
@@ -56,7 +56,7 @@ pub(super) fn app(errors: &mut ErrorList, path: &Path, cx: &Context<'_>) {
 }
 
 /// Init containers and sidecars.
-pub(super) fn init(errors: &mut ErrorList, path: &Path, cx: &Context<'_>) {
+pub(super) fn init(errors: &mut ErrorList, path: &Path<'_>, cx: &Context<'_>) {
     const FORBIDDEN: &str = "may not be set for init containers without restartPolicy=Always";
     let mut seen: BTreeSet<&str> = items(&cx.spec["containers"]).iter().map(|c| text(&c["name"])).collect();
     for (i, container) in items(&cx.spec["initContainers"]).iter().enumerate() {
@@ -81,7 +81,7 @@ pub(super) fn init(errors: &mut ErrorList, path: &Path, cx: &Context<'_>) {
 }
 
 /// Ephemeral containers.
-pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path, cx: &Context<'_>) {
+pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path<'_>, cx: &Context<'_>) {
     const FORBIDDEN: &str = "cannot be set for an Ephemeral Container";
     let lists = ["containers", "initContainers"];
     let others: BTreeSet<&str> =
@@ -107,7 +107,7 @@ pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path, cx: &Context<'_>) {
         for (j, mount) in items(&container["volumeMounts"]).iter().enumerate() {
             for field in ["subPath", "subPathExpr"] {
                 if !text(&mount[field]).is_empty() {
-                    errors.forbidden(&path.child("volumeMounts").index(j).child(field), FORBIDDEN);
+                    errors.forbidden(&path.item("volumeMounts", j).child(field), FORBIDDEN);
                 }
             }
         }
@@ -115,7 +115,7 @@ pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path, cx: &Context<'_>) {
 }
 
 /// The image that a change gives a container.
-pub(super) fn changed_image(errors: &mut ErrorList, path: &Path, container: &Value) {
+pub(super) fn changed_image(errors: &mut ErrorList, path: &Path<'_>, container: &Value) {
     if text(&container["image"]).is_empty() {
         errors.required(&path.child("image"), "");
     }
@@ -123,14 +123,14 @@ pub(super) fn changed_image(errors: &mut ErrorList, path: &Path, container: &Val
 }
 
 /// What holds in Pods but is let pass in templates, for compatibility.
-pub(super) fn only_for_pods(errors: &mut ErrorList, path: &Path, container: &Value) {
+pub(super) fn only_for_pods(errors: &mut ErrorList, path: &Path<'_>, container: &Value) {
     let image = text(&container["image"]);
     if image.trim() != image {
         errors.invalid(&path.child("image"), image, "must not have leading or trailing whitespace");
     }
 }
 
-fn common(errors: &mut ErrorList, path: &Path, c: &Value, cx: &Context<'_>) {
+fn common(errors: &mut ErrorList, path: &Path<'_>, c: &Value, cx: &Context<'_>) {
     let name = text(&c["name"]);
     if name.is_empty() {
         errors.required(&path.child("name"), "");
@@ -160,7 +160,7 @@ fn common(errors: &mut ErrorList, path: &Path, c: &Value, cx: &Context<'_>) {
     security::container(errors, &path.child("securityContext"), &c["securityContext"], cx.host_users());
 }
 
-fn ports(errors: &mut ErrorList, path: &Path, ports: &Value) {
+fn ports(errors: &mut ErrorList, path: &Path<'_>, ports: &Value) {
     let mut seen = BTreeSet::new();
     for (i, port) in items(ports).iter().enumerate() {
         let path = path.index(i);
@@ -193,7 +193,7 @@ fn ports(errors: &mut ErrorList, path: &Path, ports: &Value) {
 }
 
 /// No two ports of these containers may take the same one of the host.
-fn host_ports(errors: &mut ErrorList, path: &Path, containers: &[Value]) {
+fn host_ports(errors: &mut ErrorList, path: &Path<'_>, containers: &[Value]) {
     let mut seen = BTreeSet::new();
     for (i, container) in containers.iter().enumerate() {
         for (j, port) in items(&container["ports"]).iter().enumerate() {
@@ -203,13 +203,13 @@ fn host_ports(errors: &mut ErrorList, path: &Path, containers: &[Value]) {
             }
             let key = format!("{}/{}/{number}", text(&port["protocol"]), text(&port["hostIP"]));
             if !seen.insert(key.clone()) {
-                errors.duplicate(&path.index(i).child("ports").index(j).child("hostPort"), key);
+                errors.duplicate(&path.index(i).item("ports", j).child("hostPort"), key);
             }
         }
     }
 }
 
-fn env(errors: &mut ErrorList, path: &Path, vars: &Value, cx: &Context<'_>) {
+fn env(errors: &mut ErrorList, path: &Path<'_>, vars: &Value, cx: &Context<'_>) {
     for (i, var) in items(vars).iter().enumerate() {
         let path = path.index(i);
         let name = text(&var["name"]);
@@ -224,7 +224,7 @@ fn env(errors: &mut ErrorList, path: &Path, vars: &Value, cx: &Context<'_>) {
     }
 }
 
-fn value_from(errors: &mut ErrorList, path: &Path, var: &Value, cx: &Context<'_>) {
+fn value_from(errors: &mut ErrorList, path: &Path<'_>, var: &Value, cx: &Context<'_>) {
     let from = &var["valueFrom"];
     let mut sources = 0;
     if is_set(&from["fieldRef"]) {
@@ -256,7 +256,7 @@ fn value_from(errors: &mut ErrorList, path: &Path, var: &Value, cx: &Context<'_>
     errors.invalid(path, "", detail);
 }
 
-fn key_ref(errors: &mut ErrorList, path: &Path, reference: &Value) {
+fn key_ref(errors: &mut ErrorList, path: &Path<'_>, reference: &Value) {
     names::check_subdomain(errors, &path.child("name"), text(&reference["name"]));
     let key = text(&reference["key"]);
     if key.is_empty() {
@@ -266,7 +266,7 @@ fn key_ref(errors: &mut ErrorList, path: &Path, reference: &Value) {
     }
 }
 
-fn file_key_ref(errors: &mut ErrorList, path: &Path, reference: &Value, cx: &Context<'_>) {
+fn file_key_ref(errors: &mut ErrorList, path: &Path<'_>, reference: &Value, cx: &Context<'_>) {
     let key = text(&reference["key"]);
     if key.is_empty() {
         errors.required(&path.child("key"), "");
@@ -296,7 +296,7 @@ fn file_key_ref(errors: &mut ErrorList, path: &Path, reference: &Value, cx: &Con
     }
 }
 
-fn env_from(errors: &mut ErrorList, path: &Path, sources: &Value) {
+fn env_from(errors: &mut ErrorList, path: &Path<'_>, sources: &Value) {
     for (i, source) in items(sources).iter().enumerate() {
         let here = path.index(i);
         let prefix = text(&source["prefix"]);
@@ -309,7 +309,8 @@ fn env_from(errors: &mut ErrorList, path: &Path, sources: &Value) {
                 continue;
             }
             found += 1;
-            let (name, path) = (text(&source[kind]["name"]), here.child(kind).child("name"));
+            let (name, outer) = (text(&source[kind]["name"]), here.child(kind));
+            let path = outer.child("name");
             if name.is_empty() {
                 errors.required(&path, "");
             } else {
@@ -325,7 +326,7 @@ fn env_from(errors: &mut ErrorList, path: &Path, sources: &Value) {
 }
 
 /// Also an image volume's.
-pub(super) fn pull_policy(errors: &mut ErrorList, path: &Path, policy: &str) {
+pub(super) fn pull_policy(errors: &mut ErrorList, path: &Path<'_>, policy: &str) {
     match policy {
         "Always" | "IfNotPresent" | "Never" => {}
         "" => errors.required(path, ""),
@@ -333,11 +334,12 @@ pub(super) fn pull_policy(errors: &mut ErrorList, path: &Path, policy: &str) {
     }
 }
 
-fn hooks_and_probes(errors: &mut ErrorList, path: &Path, container: &Value, cx: &Context<'_>) {
+fn hooks_and_probes(errors: &mut ErrorList, path: &Path<'_>, container: &Value, cx: &Context<'_>) {
     for hook in ["postStart", "preStop"] {
         let handler = &container["lifecycle"][hook];
         if is_set(handler) {
-            let path = path.child("lifecycle").child(hook);
+            let outer = path.child("lifecycle");
+            let path = outer.child(hook);
             probes::handler(errors, &path, handler, &["exec", "httpGet", "tcpSocket", "sleep"], cx.grace());
         }
     }
@@ -360,7 +362,7 @@ fn hooks_and_probes(errors: &mut ErrorList, path: &Path, container: &Value, cx: 
 }
 
 /// A container's own restartPolicy and the rules by exit code.
-fn restart_rules(errors: &mut ErrorList, path: &Path, container: &Value) {
+fn restart_rules(errors: &mut ErrorList, path: &Path<'_>, container: &Value) {
     let policy = text(&container["restartPolicy"]);
     if is_set(&container["restartPolicy"]) && !matches!(policy, "Always" | "OnFailure" | "Never") {
         errors.not_supported(&path.child("restartPolicy"), policy, &["Always", "Never", "OnFailure"]);

@@ -54,7 +54,7 @@ fn overcommits(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
 }
 
-fn container_name(errors: &mut ErrorList, path: &Path, name: &str) {
+fn container_name(errors: &mut ErrorList, path: &Path<'_>, name: &str) {
     let complaints = base::labels::qualified_name_errors(name);
     let bad = !complaints.is_empty();
     names::check(errors, path, name, complaints);
@@ -70,26 +70,26 @@ fn container_name(errors: &mut ErrorList, path: &Path, name: &str) {
     }
 }
 
-fn pod_name(errors: &mut ErrorList, path: &Path, name: &str) {
+fn pod_name(errors: &mut ErrorList, path: &Path<'_>, name: &str) {
     if !is_pod_level(name) {
         errors.not_supported(path, name, &["cpu", "hugepages-", "memory"]);
     }
 }
 
 /// Resources of one container.
-pub(super) fn container(errors: &mut ErrorList, path: &Path, resources: &Value, claims: &BTreeSet<&str>) {
+pub(super) fn container(errors: &mut ErrorList, path: &Path<'_>, resources: &Value, claims: &BTreeSet<&str>) {
     requirements(errors, path, resources, container_name);
     claim_names(errors, &path.child("claims"), &resources["claims"], claims);
 }
 
 /// Overhead, checked as limits are.
-pub(crate) fn overhead(errors: &mut ErrorList, path: &Path, overhead: &Value) {
+pub(crate) fn overhead(errors: &mut ErrorList, path: &Path<'_>, overhead: &Value) {
     let limits = serde_json::json!({ "limits": overhead });
     requirements(errors, path, &limits, container_name);
 }
 
 /// Resources of the Pod as a whole.
-pub(super) fn pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
+pub(super) fn pod(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     let resources = &spec["resources"];
     if !is_set(resources) {
         return;
@@ -102,7 +102,7 @@ pub(super) fn pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
         let whole = quantity(&resources["requests"][name]).unwrap_or(Quantity::ZERO);
         if *sum > whole {
             let detail = format!("must be greater than or equal to aggregate container requests of {sum}");
-            errors.invalid(&path.child("requests").key(name), whole.to_string(), detail);
+            errors.invalid(&path.entry("requests", name), whole.to_string(), detail);
         }
     }
     for (i, container) in items(&spec["containers"]).iter().enumerate() {
@@ -111,7 +111,9 @@ pub(super) fn pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
                 continue;
             };
             if own > whole {
-                let path = path.child("containers").index(i).key(name).child("limits");
+                let outer = path.item("containers", i);
+                let outer = outer.key(name);
+                let path = outer.child("limits");
                 let detail = format!("must be less than or equal to pod limits of {whole}");
                 errors.invalid(&path, own.to_string(), detail);
             }
@@ -121,9 +123,9 @@ pub(super) fn pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
 
 fn requirements(
     errors: &mut ErrorList,
-    path: &Path,
+    path: &Path<'_>,
     resources: &Value,
-    name_rule: fn(&mut ErrorList, &Path, &str),
+    name_rule: fn(&mut ErrorList, &Path<'_>, &str),
 ) {
     let (limits, requests) = (path.child("limits"), path.child("requests"));
     for (name, value) in entries(&resources["limits"]) {
@@ -159,7 +161,7 @@ fn requirements(
 /// An amount of any resource: never negative, and whole where it counts things (`ValidateResourceQuantityValue`).
 pub(crate) fn check_amount(
     errors: &mut ErrorList,
-    path: &Path,
+    path: &Path<'_>,
     name: &str,
     value: &Value,
 ) -> Option<Quantity> {
@@ -173,7 +175,7 @@ pub(crate) fn check_amount(
     Some(amount)
 }
 
-fn amount(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) -> Option<Quantity> {
+fn amount(errors: &mut ErrorList, path: &Path<'_>, name: &str, value: &Value) -> Option<Quantity> {
     let amount = check_amount(errors, path, name, value)?;
     if let Some(page) = name.strip_prefix("hugepages-").and_then(|p| p.parse::<Quantity>().ok())
         && (page.value() <= 0 || amount.value() % page.value() != 0)
@@ -187,7 +189,7 @@ fn amount(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) -> Opt
     Some(amount)
 }
 
-fn claim_names(errors: &mut ErrorList, path: &Path, claims: &Value, known: &BTreeSet<&str>) {
+fn claim_names(errors: &mut ErrorList, path: &Path<'_>, claims: &Value, known: &BTreeSet<&str>) {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for (i, claim) in items(claims).iter().enumerate() {
         let path = path.index(i);
@@ -220,7 +222,7 @@ fn claim_names(errors: &mut ErrorList, path: &Path, claims: &Value, known: &BTre
 }
 
 /// How a container takes a change of its resources.
-pub(super) fn resize_policy(errors: &mut ErrorList, path: &Path, policies: &Value, pod_restart: &str) {
+pub(super) fn resize_policy(errors: &mut ErrorList, path: &Path<'_>, policies: &Value, pod_restart: &str) {
     let mut seen = BTreeSet::new();
     for (i, policy) in items(policies).iter().enumerate() {
         let (resource, restart) = (text(&policy["resourceName"]), text(&policy["restartPolicy"]));

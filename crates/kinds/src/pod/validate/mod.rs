@@ -87,7 +87,8 @@ fn whole(pod: &Value) -> ErrorList {
         for (i, volume) in items(&spec["volumes"]).iter().enumerate() {
             for (j, source) in items(&volume["projected"]["sources"]).iter().enumerate() {
                 if is_set(&source["serviceAccountToken"]) {
-                    let path = path.child("volumes").index(i).child("projected.sources").index(j);
+                    let outer = path.item("volumes", i);
+                    let path = outer.item("projected.sources", j);
                     let detail = "must not be specified when serviceAccountName is not set";
                     errors.forbidden(&path.child("serviceAccountToken"), detail);
                 }
@@ -96,14 +97,14 @@ fn whole(pod: &Value) -> ErrorList {
     }
     for list in ["containers", "initContainers"] {
         for (i, container) in items(&spec[list]).iter().enumerate() {
-            containers::only_for_pods(&mut errors, &path.child(list).index(i), container);
+            containers::only_for_pods(&mut errors, &path.item(list, i), container);
         }
     }
     errors
 }
 
 /// A Pod template, of a PodTemplate or a controller.
-pub(crate) fn template(errors: &mut ErrorList, path: &Path, template: &Value) {
+pub(crate) fn template(errors: &mut ErrorList, path: &Path<'_>, template: &Value) {
     let meta = &template["metadata"];
     names::check_labels(errors, &path.child("labels"), &meta["labels"]);
     let annotations = path.child("annotations");
@@ -116,7 +117,7 @@ pub(crate) fn template(errors: &mut ErrorList, path: &Path, template: &Value) {
     }
 }
 
-fn pod_annotations(errors: &mut ErrorList, path: &Path, annotations: &Value, spec: &Value) {
+fn pod_annotations(errors: &mut ErrorList, path: &Path<'_>, annotations: &Value, spec: &Value) {
     if is_set(&annotations[MIRROR]) && text(&spec["nodeName"]).is_empty() {
         let detail = "must set spec.nodeName if mirror pod annotation is set";
         errors.invalid(&path.key(MIRROR), annotations[MIRROR].clone(), detail);
@@ -148,7 +149,7 @@ fn pod_annotations(errors: &mut ErrorList, path: &Path, annotations: &Value, spe
 }
 
 /// A profile as annotations named it, before there was a field.
-fn seccomp_annotation(errors: &mut ErrorList, path: &Path, profile: &str) {
+fn seccomp_annotation(errors: &mut ErrorList, path: &Path<'_>, profile: &str) {
     match profile.strip_prefix("localhost/") {
         Some(file) => local_path(errors, path, file),
         None if matches!(profile, "runtime/default" | "docker/default" | "unconfined") => {}
@@ -157,7 +158,7 @@ fn seccomp_annotation(errors: &mut ErrorList, path: &Path, profile: &str) {
 }
 
 /// A spec, of a Pod or a template.
-fn check_spec(errors: &mut ErrorList, path: &Path, spec: &Value, pod_name: &str, is_pod: bool) {
+fn check_spec(errors: &mut ErrorList, path: &Path<'_>, spec: &Value, pod_name: &str, is_pod: bool) {
     if !is_set(&spec["terminationGracePeriodSeconds"]) {
         errors.required(&path.child("terminationGracePeriodSeconds"), "");
     }
@@ -182,7 +183,8 @@ fn check_spec(errors: &mut ErrorList, path: &Path, spec: &Value, pod_name: &str,
     scheduling::affinity(errors, &path.child("affinity"), &spec["affinity"]);
     dns(errors, &path.child("dnsConfig"), spec);
     for (i, gate) in items(&spec["readinessGates"]).iter().enumerate() {
-        let path = path.child("readinessGates").index(i).child("conditionType");
+        let outer = path.item("readinessGates", i);
+        let path = outer.child("conditionType");
         names::check_qualified(errors, &path, text(&gate["conditionType"]));
     }
     scheduling::gates(errors, &path.child("schedulingGates"), &spec["schedulingGates"]);
@@ -205,7 +207,7 @@ fn check_spec(errors: &mut ErrorList, path: &Path, spec: &Value, pod_name: &str,
     security::os(errors, path, spec);
 }
 
-fn policies(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn policies(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     match text(&spec["restartPolicy"]) {
         "Always" | "OnFailure" | "Never" => {}
         "" => errors.required(&path.child("restartPolicy"), ""),
@@ -222,7 +224,7 @@ fn policies(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
-fn preemption(errors: &mut ErrorList, path: &Path, policy: &Value) {
+fn preemption(errors: &mut ErrorList, path: &Path<'_>, policy: &Value) {
     match text(policy) {
         "PreemptLowerPriority" | "Never" => {}
         "" if !is_set(policy) => {}
@@ -231,7 +233,7 @@ fn preemption(errors: &mut ErrorList, path: &Path, policy: &Value) {
     }
 }
 
-fn names_in_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn names_in_spec(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     for field in ["serviceAccountName", "nodeName"] {
         if !text(&spec[field]).is_empty() {
             names::check_subdomain(errors, &path.child(field), text(&spec[field]));
@@ -262,7 +264,7 @@ fn names_in_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
-fn resource_claims(errors: &mut ErrorList, path: &Path, claims: &Value) {
+fn resource_claims(errors: &mut ErrorList, path: &Path<'_>, claims: &Value) {
     let mut seen = BTreeSet::new();
     for (i, claim) in items(claims).iter().enumerate() {
         let path = path.index(i);
@@ -296,7 +298,7 @@ fn resource_claims(errors: &mut ErrorList, path: &Path, claims: &Value) {
     }
 }
 
-fn host_network(errors: &mut ErrorList, path: &Path, spec: &Value, is_pod: bool) {
+fn host_network(errors: &mut ErrorList, path: &Path<'_>, spec: &Value, is_pod: bool) {
     if !is_true(&spec["hostNetwork"]) {
         return;
     }
@@ -304,14 +306,16 @@ fn host_network(errors: &mut ErrorList, path: &Path, spec: &Value, is_pod: bool)
         for (j, port) in items(&container["ports"]).iter().enumerate() {
             let (host, own) = (int(&port["hostPort"]), int(&port["containerPort"]));
             if (is_pod || host != 0) && host != own {
-                let path = path.index(i).child("ports").index(j).child("hostPort");
+                let outer = path.index(i);
+                let outer = outer.item("ports", j);
+                let path = outer.child("hostPort");
                 errors.invalid(&path, host, "must match `containerPort` when `hostNetwork` is true");
             }
         }
     }
 }
 
-fn dns(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn dns(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     let config = &spec["dnsConfig"];
     let servers = items(&config["nameservers"]);
     if text(&spec["dnsPolicy"]) == "None" {
@@ -328,7 +332,7 @@ fn dns(errors: &mut ErrorList, path: &Path, spec: &Value) {
         errors.invalid(&path.child("nameservers"), config["nameservers"].clone(), detail);
     }
     for (i, server) in servers.iter().enumerate() {
-        names::check(errors, &path.child("nameservers").index(i), text(server), names::ip(text(server)));
+        names::check(errors, &path.item("nameservers", i), text(server), names::ip(text(server)));
     }
     let searches: Vec<&str> = items(&config["searches"]).iter().map(text).collect();
     let searches_path = path.child("searches");
@@ -346,23 +350,23 @@ fn dns(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
     for (i, option) in items(&config["options"]).iter().enumerate() {
         if text(&option["name"]).is_empty() {
-            errors.required(&path.child("options").index(i), "must not be empty");
+            errors.required(&path.item("options", i), "must not be empty");
         }
     }
 }
 
-fn host_aliases(errors: &mut ErrorList, path: &Path, aliases: &Value) {
+fn host_aliases(errors: &mut ErrorList, path: &Path<'_>, aliases: &Value) {
     for (i, alias) in items(aliases).iter().enumerate() {
         let path = path.index(i);
         names::check(errors, &path.child("ip"), text(&alias["ip"]), names::ip(text(&alias["ip"])));
         for (j, name) in items(&alias["hostnames"]).iter().enumerate() {
-            names::check_subdomain(errors, &path.child("hostnames").index(j), text(name));
+            names::check_subdomain(errors, &path.item("hostnames", j), text(name));
         }
     }
 }
 
 /// A field of the Pod by path, one of `allowed` or one label or annotation.
-fn check_field_ref(errors: &mut ErrorList, path: &Path, reference: &Value, allowed: &[&str]) {
+fn check_field_ref(errors: &mut ErrorList, path: &Path<'_>, reference: &Value, allowed: &[&str]) {
     let (version, field) = (text(&reference["apiVersion"]), text(&reference["fieldPath"]));
     let field_path = path.child("fieldPath");
     if version.is_empty() {
@@ -419,7 +423,7 @@ const KNOWN_FIELDS: &[&str] = &[
 ];
 
 /// A container's request or limit; a volume must name the container.
-fn check_resource_ref(errors: &mut ErrorList, path: &Path, reference: &Value, in_volume: bool) {
+fn check_resource_ref(errors: &mut ErrorList, path: &Path<'_>, reference: &Value, in_volume: bool) {
     const RESOURCES: &[&str] = &[
         "limits.cpu",
         "limits.ephemeral-storage",
@@ -456,14 +460,14 @@ fn check_resource_ref(errors: &mut ErrorList, path: &Path, reference: &Value, in
 }
 
 /// `..` may not be part of a path.
-fn no_backsteps(errors: &mut ErrorList, path: &Path, file: &str) {
+fn no_backsteps(errors: &mut ErrorList, path: &Path<'_>, file: &str) {
     if file.split('/').any(|part| part == "..") {
         errors.invalid(path, file, "must not contain '..'");
     }
 }
 
 /// A path below some directory.
-fn local_path(errors: &mut ErrorList, path: &Path, file: &str) {
+fn local_path(errors: &mut ErrorList, path: &Path<'_>, file: &str) {
     if file.starts_with('/') {
         errors.invalid(path, file, "must be a relative path");
     }
@@ -471,7 +475,7 @@ fn local_path(errors: &mut ErrorList, path: &Path, file: &str) {
 }
 
 /// The same that cannot be mistaken for what atomic updates put beside the files.
-fn reserved_path(errors: &mut ErrorList, path: &Path, file: &str) {
+fn reserved_path(errors: &mut ErrorList, path: &Path<'_>, file: &str) {
     local_path(errors, path, file);
     if file.starts_with("..") && !file.starts_with("../") {
         errors.invalid(path, file, "must not start with '..'");

@@ -9,7 +9,7 @@ use crate::field::{ErrorList, Path};
 use crate::value::{is_set, is_true, items, text};
 
 /// Mounts of one container; paths of some errors lack the index, as upstream's do.
-pub(super) fn mounts(errors: &mut ErrorList, path: &Path, container: &Value, cx: &Context<'_>) {
+pub(super) fn mounts(errors: &mut ErrorList, path: &Path<'_>, container: &Value, cx: &Context<'_>) {
     let devices = items(&container["volumeDevices"]);
     let mut taken = BTreeSet::new();
     for (i, mount) in items(&container["volumeMounts"]).iter().enumerate() {
@@ -50,7 +50,7 @@ pub(super) fn mounts(errors: &mut ErrorList, path: &Path, container: &Value, cx:
     }
 }
 
-fn propagation(errors: &mut ErrorList, path: &Path, mount: &Value, container: &Value) {
+fn propagation(errors: &mut ErrorList, path: &Path<'_>, mount: &Value, container: &Value) {
     match text(&mount["mountPropagation"]) {
         "" | "None" | "HostToContainer" => {}
         "Bidirectional" if is_true(&container["securityContext"]["privileged"]) => {}
@@ -60,7 +60,7 @@ fn propagation(errors: &mut ErrorList, path: &Path, mount: &Value, container: &V
     }
 }
 
-fn recursive(errors: &mut ErrorList, path: &Path, mount: &Value) {
+fn recursive(errors: &mut ErrorList, path: &Path<'_>, mount: &Value) {
     match text(&mount["recursiveReadOnly"]) {
         "" | "Disabled" => {}
         "Enabled" | "IfPossible" => {
@@ -77,7 +77,7 @@ fn recursive(errors: &mut ErrorList, path: &Path, mount: &Value) {
 }
 
 /// Block devices of one container.
-pub(super) fn devices(errors: &mut ErrorList, path: &Path, container: &Value, cx: &Context<'_>) {
+pub(super) fn devices(errors: &mut ErrorList, path: &Path<'_>, container: &Value, cx: &Context<'_>) {
     let mounts = items(&container["volumeMounts"]);
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for (i, device) in items(&container["volumeDevices"]).iter().enumerate() {

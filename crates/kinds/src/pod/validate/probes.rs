@@ -7,7 +7,7 @@ use crate::names;
 use crate::value::{int, is_set, items, size, text};
 
 /// One probe; `kind` is its field's name.
-pub(super) fn probe(errors: &mut ErrorList, path: &Path, probe: &Value, kind: &str, grace: Option<i64>) {
+pub(super) fn probe(errors: &mut ErrorList, path: &Path<'_>, probe: &Value, kind: &str, grace: Option<i64>) {
     handler(errors, path, probe, &["exec", "httpGet", "tcpSocket", "grpc"], grace);
     for field in
         ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
@@ -33,7 +33,13 @@ pub(super) fn probe(errors: &mut ErrorList, path: &Path, probe: &Value, kind: &s
 }
 
 /// What a probe or hook does: exactly one of `kinds`.
-pub(super) fn handler(errors: &mut ErrorList, path: &Path, h: &Value, kinds: &[&str], grace: Option<i64>) {
+pub(super) fn handler(
+    errors: &mut ErrorList,
+    path: &Path<'_>,
+    h: &Value,
+    kinds: &[&str],
+    grace: Option<i64>,
+) {
     let mut found = 0;
     for kind in kinds {
         let action = &h[*kind];
@@ -62,7 +68,7 @@ pub(super) fn handler(errors: &mut ErrorList, path: &Path, h: &Value, kinds: &[&
     }
 }
 
-fn http_get(errors: &mut ErrorList, path: &Path, get: &Value) {
+fn http_get(errors: &mut ErrorList, path: &Path<'_>, get: &Value) {
     if text(&get["path"]).is_empty() {
         errors.required(&path.child("path"), "");
     }
@@ -77,7 +83,7 @@ fn http_get(errors: &mut ErrorList, path: &Path, get: &Value) {
     }
 }
 
-fn sleep(errors: &mut ErrorList, path: &Path, sleep: &Value, grace: Option<i64>) {
+fn sleep(errors: &mut ErrorList, path: &Path<'_>, sleep: &Value, grace: Option<i64>) {
     let seconds = int(&sleep["seconds"]);
     if let Some(grace) = grace
         && !(0..=grace).contains(&seconds)
@@ -88,7 +94,7 @@ fn sleep(errors: &mut ErrorList, path: &Path, sleep: &Value, grace: Option<i64>)
 }
 
 /// A number or the name of a port.
-fn port(errors: &mut ErrorList, path: &Path, port: &Value) {
+fn port(errors: &mut ErrorList, path: &Path<'_>, port: &Value) {
     if let Some(name) = port.as_str() {
         names::check(errors, path, name, names::port_name(name));
     } else {

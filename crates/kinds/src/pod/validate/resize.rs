@@ -37,7 +37,8 @@ pub(super) fn check(new: &Value, old: &Value) -> ErrorList {
     }
     for list in LISTS {
         for (i, (now, was)) in items(&new["spec"][list]).iter().zip(items(&old["spec"][list])).enumerate() {
-            let path = path.child(list).index(i).child("resources");
+            let outer = path.item(list, i);
+            let path = outer.child("resources");
             removed(&mut errors, &path, &now["resources"], &was["resources"]);
         }
     }
@@ -54,7 +55,7 @@ fn without_support(old: &Value) -> bool {
     running.is_some_and(|c| c["resources"].is_null())
 }
 
-fn same_containers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path) -> bool {
+fn same_containers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) -> bool {
     let before = errors.len();
     for list in LISTS {
         let (now, was) = (&new["spec"][list], &old["spec"][list]);
@@ -64,7 +65,8 @@ fn same_containers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path
         }
         for (i, (now, was)) in items(now).iter().zip(items(was)).enumerate() {
             if now["name"] != was["name"] {
-                let path = path.child(list).index(i).child("name");
+                let outer = path.item(list, i);
+                let path = outer.child("name");
                 errors.forbidden(&path, "containers may not be renamed or reordered on resize");
             }
         }
@@ -73,7 +75,7 @@ fn same_containers(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path
 }
 
 /// An amount may change but not go.
-fn removed(errors: &mut ErrorList, path: &Path, now: &Value, was: &Value) {
+fn removed(errors: &mut ErrorList, path: &Path<'_>, now: &Value, was: &Value) {
     for list in ["requests", "limits"] {
         let gone = |name: &str| matches!(name, "cpu" | "memory") && !is_set(&now[list][name]);
         if entries(&was[list]).any(|(name, _)| gone(name)) {

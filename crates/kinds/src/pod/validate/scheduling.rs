@@ -13,37 +13,37 @@ const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// `spec.affinity`.
-pub(super) fn affinity(errors: &mut ErrorList, path: &Path, affinity: &Value) {
+pub(super) fn affinity(errors: &mut ErrorList, path: &Path<'_>, affinity: &Value) {
     let (node, node_path) = (&affinity["nodeAffinity"], path.child("nodeAffinity"));
     if is_set(&node[REQUIRED]) {
         node_selector(errors, &node_path.child(REQUIRED), &node[REQUIRED]);
     }
     for (i, term) in items(&node[PREFERRED]).iter().enumerate() {
-        let path = node_path.child(PREFERRED).index(i);
+        let path = node_path.item(PREFERRED, i);
         weight(errors, &path, term);
         node_term(errors, &path.child("preference"), &term["preference"], false);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let (rules, path) = (&affinity[kind], path.child(kind));
         for (i, term) in items(&rules[REQUIRED]).iter().enumerate() {
-            pod_term(errors, &path.child(REQUIRED).index(i), term);
+            pod_term(errors, &path.item(REQUIRED, i), term);
         }
         for (i, weighted) in items(&rules[PREFERRED]).iter().enumerate() {
-            let path = path.child(PREFERRED).index(i);
+            let path = path.item(PREFERRED, i);
             weight(errors, &path, weighted);
             pod_term(errors, &path.child("podAffinityTerm"), &weighted["podAffinityTerm"]);
         }
     }
 }
 
-fn weight(errors: &mut ErrorList, path: &Path, term: &Value) {
+fn weight(errors: &mut ErrorList, path: &Path<'_>, term: &Value) {
     let weight = int(&term["weight"]);
     if !(1..=100).contains(&weight) {
         errors.invalid(&path.child("weight"), weight, "must be in the range 1-100");
     }
 }
 
-fn node_selector(errors: &mut ErrorList, path: &Path, selector: &Value) {
+fn node_selector(errors: &mut ErrorList, path: &Path<'_>, selector: &Value) {
     let path = path.child("nodeSelectorTerms");
     let terms = items(&selector["nodeSelectorTerms"]);
     if terms.is_empty() {
@@ -55,12 +55,12 @@ fn node_selector(errors: &mut ErrorList, path: &Path, selector: &Value) {
 }
 
 /// Wrong label values pass where a node is only preferred.
-pub(super) fn node_term(errors: &mut ErrorList, path: &Path, term: &Value, strict: bool) {
+pub(super) fn node_term(errors: &mut ErrorList, path: &Path<'_>, term: &Value, strict: bool) {
     for (i, requirement) in items(&term["matchExpressions"]).iter().enumerate() {
-        node_requirement(errors, &path.child("matchExpressions").index(i), requirement, strict);
+        node_requirement(errors, &path.item("matchExpressions", i), requirement, strict);
     }
     for (i, requirement) in items(&term["matchFields"]).iter().enumerate() {
-        let path = path.child("matchFields").index(i);
+        let path = path.item("matchFields", i);
         let operator = text(&requirement["operator"]);
         if !matches!(operator, "In" | "NotIn") {
             errors.invalid(&path.child("operator"), operator, "not a valid selector operator");
@@ -74,12 +74,12 @@ pub(super) fn node_term(errors: &mut ErrorList, path: &Path, term: &Value, stric
             continue;
         }
         for (j, value) in items(&requirement["values"]).iter().enumerate() {
-            names::check_subdomain(errors, &path.child("values").index(j), text(value));
+            names::check_subdomain(errors, &path.item("values", j), text(value));
         }
     }
 }
 
-fn node_requirement(errors: &mut ErrorList, path: &Path, requirement: &Value, strict: bool) {
+fn node_requirement(errors: &mut ErrorList, path: &Path<'_>, requirement: &Value, strict: bool) {
     let values = path.child("values");
     let count = size(&requirement["values"]);
     match text(&requirement["operator"]) {
@@ -104,7 +104,7 @@ fn node_requirement(errors: &mut ErrorList, path: &Path, requirement: &Value, st
     }
 }
 
-fn pod_term(errors: &mut ErrorList, path: &Path, term: &Value) {
+fn pod_term(errors: &mut ErrorList, path: &Path<'_>, term: &Value) {
     names::check_label_selector(errors, &path.child("labelSelector"), &term["labelSelector"]);
     names::check_label_selector(errors, &path.child("namespaceSelector"), &term["namespaceSelector"]);
     for name in items(&term["namespaces"]) {
@@ -115,7 +115,7 @@ fn pod_term(errors: &mut ErrorList, path: &Path, term: &Value) {
     }
     for (i, key) in items(&term["matchLabelKeys"]).iter().enumerate() {
         if items(&term["mismatchLabelKeys"]).contains(key) {
-            let path = path.child("matchLabelKeys").index(i);
+            let path = path.item("matchLabelKeys", i);
             errors.invalid(&path, text(key), "exists in both matchLabelKeys and mismatchLabelKeys");
         }
     }
@@ -126,7 +126,7 @@ fn pod_term(errors: &mut ErrorList, path: &Path, term: &Value) {
     names::check_label_key(errors, &path.child("topologyKey"), key);
 }
 
-fn label_keys(errors: &mut ErrorList, path: &Path, term: &Value, list: &str) {
+fn label_keys(errors: &mut ErrorList, path: &Path<'_>, term: &Value, list: &str) {
     let keys = items(&term[list]);
     if !keys.is_empty() && !is_set(&term["labelSelector"]) {
         return errors.forbidden(path, "must not be specified when labelSelector is not set");
@@ -137,7 +137,7 @@ fn label_keys(errors: &mut ErrorList, path: &Path, term: &Value, list: &str) {
 }
 
 /// `spec.tolerations`.
-pub(crate) fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &Value) {
+pub(crate) fn tolerations(errors: &mut ErrorList, path: &Path<'_>, tolerations: &Value) {
     for (i, toleration) in items(tolerations).iter().enumerate() {
         let path = path.index(i);
         let [key, operator, value, effect] =
@@ -175,7 +175,7 @@ pub(crate) fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &Val
 }
 
 /// `spec.topologySpreadConstraints`.
-pub(super) fn spreading(errors: &mut ErrorList, path: &Path, constraints: &Value) {
+pub(super) fn spreading(errors: &mut ErrorList, path: &Path<'_>, constraints: &Value) {
     let all = items(constraints);
     for (i, constraint) in all.iter().enumerate() {
         let path = path.index(i);
@@ -220,7 +220,7 @@ pub(super) fn spreading(errors: &mut ErrorList, path: &Path, constraints: &Value
 }
 
 /// `spec.schedulingGates`.
-pub(super) fn gates(errors: &mut ErrorList, path: &Path, gates: &Value) {
+pub(super) fn gates(errors: &mut ErrorList, path: &Path<'_>, gates: &Value) {
     let mut seen = BTreeSet::new();
     for (i, gate) in items(gates).iter().enumerate() {
         let name = text(&gate["name"]);

@@ -16,14 +16,14 @@ const SECCOMP_FORM: &[GoField] =
     &[GoField::text("type", "Type"), GoField::pointer("localhostProfile", "LocalhostProfile")];
 const PROFILES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
 
-fn id(errors: &mut ErrorList, path: &Path, id: &Value) {
+fn id(errors: &mut ErrorList, path: &Path<'_>, id: &Value) {
     if id.as_i64().is_some_and(|id| !(0..=MAX_ID).contains(&id)) {
         errors.invalid(path, id.clone(), range_error(0, MAX_ID));
     }
 }
 
 /// One container's context.
-pub(super) fn container(errors: &mut ErrorList, path: &Path, sc: &Value, host_users: bool) {
+pub(super) fn container(errors: &mut ErrorList, path: &Path<'_>, sc: &Value, host_users: bool) {
     if !is_set(sc) {
         return;
     }
@@ -54,13 +54,13 @@ pub(super) fn container(errors: &mut ErrorList, path: &Path, sc: &Value, host_us
 }
 
 /// The Pod's context.
-pub(super) fn pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
+pub(super) fn pod(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     let sc = &spec["securityContext"];
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
         id(errors, &path.child(field), &sc[field]);
     }
     for (i, group) in items(&sc["supplementalGroups"]).iter().enumerate() {
-        id(errors, &path.child("supplementalGroups").index(i), group);
+        id(errors, &path.item("supplementalGroups", i), group);
     }
     if is_true(&spec["shareProcessNamespace"]) && is_true(&spec["hostPID"]) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
@@ -74,13 +74,13 @@ pub(super) fn pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
     one_of(errors, path, sc, "seLinuxChangePolicy", &["MountOption", "Recursive"]);
 }
 
-fn one_of(errors: &mut ErrorList, path: &Path, sc: &Value, field: &str, values: &[&str]) {
+fn one_of(errors: &mut ErrorList, path: &Path<'_>, sc: &Value, field: &str, values: &[&str]) {
     if is_set(&sc[field]) && !values.contains(&text(&sc[field])) {
         errors.not_supported(&path.child(field), text(&sc[field]), values);
     }
 }
 
-fn seccomp(errors: &mut ErrorList, path: &Path, profile: &Value) {
+fn seccomp(errors: &mut ErrorList, path: &Path<'_>, profile: &Value) {
     if !is_set(profile) {
         return;
     }
@@ -104,7 +104,7 @@ fn seccomp(errors: &mut ErrorList, path: &Path, profile: &Value) {
     }
 }
 
-fn app_armor(errors: &mut ErrorList, path: &Path, profile: &Value) {
+fn app_armor(errors: &mut ErrorList, path: &Path<'_>, profile: &Value) {
     const NEEDED: &str = "must be set when AppArmor type is Localhost";
     if !is_set(profile) {
         return;
@@ -140,10 +140,11 @@ fn is_sysctl(name: &str) -> bool {
     name.len() <= 253 && name.split(['.', '/']).all(part)
 }
 
-fn sysctls(errors: &mut ErrorList, path: &Path, spec: &Value) {
+fn sysctls(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     let mut seen = BTreeSet::new();
     for (i, sysctl) in items(&spec["securityContext"]["sysctls"]).iter().enumerate() {
-        let path = path.index(i).child("name");
+        let outer = path.index(i);
+        let path = outer.child("name");
         let name = text(&sysctl["name"]);
         if name.is_empty() {
             errors.required(&path, "");
@@ -169,7 +170,7 @@ fn sysctls(errors: &mut ErrorList, path: &Path, spec: &Value) {
 }
 
 /// A Pod in its own user namespace shares none of the host's others.
-pub(super) fn host_users(errors: &mut ErrorList, path: &Path, spec: &Value) {
+pub(super) fn host_users(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     if spec["hostUsers"].as_bool() != Some(false) {
         return;
     }
@@ -181,7 +182,7 @@ pub(super) fn host_users(errors: &mut ErrorList, path: &Path, spec: &Value) {
 }
 
 /// `spec.os`: what the named system does not know may not be set.
-pub(super) fn os(errors: &mut ErrorList, path: &Path, spec: &Value) {
+pub(super) fn os(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
     const WINDOWS: &str = "cannot be set for a windows pod";
     const LINUX: &str = "windows options cannot be set for a linux pod";
     if !is_set(&spec["os"]) {
@@ -241,7 +242,8 @@ pub(super) fn os(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for (i, container) in items(&spec[list]).iter().enumerate() {
-            let path = path.child(list).index(i).child("securityContext");
+            let outer = path.item(list, i);
+            let path = outer.child("securityContext");
             for field in of_container.iter().filter(|f| set(&container["securityContext"][**f])) {
                 errors.forbidden(&path.child(field), detail);
             }

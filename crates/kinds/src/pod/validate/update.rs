@@ -39,7 +39,7 @@ fn main(new: &Value, old: &Value) -> ErrorList {
             return errors;
         }
         for (i, container) in items(&spec[list]).iter().enumerate() {
-            containers::changed_image(&mut errors, &path.child(list).index(i), container);
+            containers::changed_image(&mut errors, &path.item(list, i), container);
         }
     }
     if !deadline(&mut errors, spec, was, &path.child("activeDeadlineSeconds")) {
@@ -105,7 +105,7 @@ pub(super) fn describe(out: &mut String, path: &str, old: &Value, new: &Value) {
 }
 
 /// Whether to go on.
-fn deadline(errors: &mut ErrorList, spec: &Value, was: &Value, path: &Path) -> bool {
+fn deadline(errors: &mut ErrorList, spec: &Value, was: &Value, path: &Path<'_>) -> bool {
     let field = "activeDeadlineSeconds";
     let most = i64::from(i32::MAX);
     match (spec[field].as_i64(), was[field].as_i64()) {
@@ -125,7 +125,7 @@ fn deadline(errors: &mut ErrorList, spec: &Value, was: &Value, path: &Path) -> b
     }
 }
 
-fn added_tolerations(errors: &mut ErrorList, spec: &Value, was: &Value, path: &Path) {
+fn added_tolerations(errors: &mut ErrorList, spec: &Value, was: &Value, path: &Path<'_>) {
     let new = items(&spec["tolerations"]);
     let kept = |old: &Value| {
         new.iter().any(|n| {
@@ -142,7 +142,7 @@ fn added_tolerations(errors: &mut ErrorList, spec: &Value, was: &Value, path: &P
     }
 }
 
-fn removed_gates(errors: &mut ErrorList, spec: &Value, was: &Value, path: &Path) {
+fn removed_gates(errors: &mut ErrorList, spec: &Value, was: &Value, path: &Path<'_>) {
     let had = items(&was["schedulingGates"]);
     for (i, gate) in items(&spec["schedulingGates"]).iter().enumerate() {
         if !had.contains(gate) {
@@ -154,7 +154,7 @@ fn removed_gates(errors: &mut ErrorList, spec: &Value, was: &Value, path: &Path)
 }
 
 /// A Pod that is held back may still be told more precisely where to run.
-fn while_gated(errors: &mut ErrorList, rest: &mut Value, was: &Value, path: &Path) {
+fn while_gated(errors: &mut ErrorList, rest: &mut Value, was: &Value, path: &Path<'_>) {
     let lost = |(key, value): (&str, &Value)| rest["nodeSelector"].get(key) != Some(value);
     if !same(&rest["nodeSelector"], &was["nodeSelector"]) {
         if entries(&was["nodeSelector"]).any(lost) {
@@ -178,13 +178,14 @@ fn while_gated(errors: &mut ErrorList, rest: &mut Value, was: &Value, path: &Pat
 }
 
 /// Required terms may only gain requirements; preferences may change freely.
-fn narrower_affinity(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path) {
+fn narrower_affinity(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
     let (new, old) = (&new[REQUIRED], &old[REQUIRED]);
     if !is_set(old) {
         return;
     }
-    let path = path.child(REQUIRED).child("nodeSelectorTerms");
+    let outer = path.child(REQUIRED);
+    let path = outer.child("nodeSelectorTerms");
     let (terms, old_terms) = (items(&new["nodeSelectorTerms"]), items(&old["nodeSelectorTerms"]));
     if terms.len() != old_terms.len() {
         let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
@@ -262,7 +263,9 @@ fn status(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::default();
     annotations(&mut errors, new, old);
     for (i, condition) in items(&new["status"]["conditions"]).iter().enumerate() {
-        let path = Path::new("metadata.conditions").index(i).child("Type");
+        let list = Path::new("metadata.conditions");
+        let outer = list.index(i);
+        let path = outer.child("Type");
         names::check_qualified(&mut errors, &path, text(&condition["type"]));
     }
     let (now, was, path) = (&new["status"], &old["status"], Path::new("status"));
@@ -290,14 +293,22 @@ fn status(new: &Value, old: &Value) -> ErrorList {
     if let Some(first) = items(&now["hostIPs"]).first()
         && first["ip"] != now["hostIP"]
     {
-        let path = path.child("hostIPs").index(0).child("ip");
+        let outer = path.item("hostIPs", 0);
+        let path = outer.child("ip");
         errors.invalid(&path, first["ip"].clone(), "must be equal to `hostIP`");
     }
     errors
 }
 
 /// A container that has ended for good does not come back.
-fn transitions(errors: &mut ErrorList, path: &Path, now: &Value, was: &Value, policy: &str, spec: &Value) {
+fn transitions(
+    errors: &mut ErrorList,
+    path: &Path<'_>,
+    now: &Value,
+    was: &Value,
+    policy: &str,
+    spec: &Value,
+) {
     if policy == "Always" {
         return;
     }
@@ -329,7 +340,7 @@ fn transitions(errors: &mut ErrorList, path: &Path, now: &Value, was: &Value, po
     }
 }
 
-fn addresses(errors: &mut ErrorList, path: &Path, list: &Value) {
+fn addresses(errors: &mut ErrorList, path: &Path<'_>, list: &Value) {
     let all: Vec<&str> = items(list).iter().map(|a| text(&a["ip"])).collect();
     for (i, address) in all.iter().enumerate() {
         names::check(errors, &path.index(i), address, names::ip(address));

@@ -16,7 +16,7 @@ const CONFLICT: &str = "conflicting duplicate paths";
 const DOWNWARD_FIELDS: &[&str] =
     &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
-type Rule = fn(&mut ErrorList, &Path, &Value);
+type Rule = fn(&mut ErrorList, &Path<'_>, &Value);
 
 /// Sources in the order in which a second one is refused; where upstream's error names them otherwise, that name.
 const SOURCES: &[(&str, &str, Rule)] = &[
@@ -55,7 +55,7 @@ const SOURCES: &[(&str, &str, Rule)] = &[
 /// Checks all volumes; the good ones by name, for the mounts to look up. `pod_name` is empty in templates.
 pub(super) fn check<'a>(
     errors: &mut ErrorList,
-    path: &Path,
+    path: &Path<'_>,
     volumes: &'a Value,
     pod_name: &str,
 ) -> BTreeMap<&'a str, &'a Value> {
@@ -101,7 +101,7 @@ pub(super) fn check<'a>(
     good
 }
 
-fn sources(errors: &mut ErrorList, path: &Path, volume: &Value) {
+fn sources(errors: &mut ErrorList, path: &Path<'_>, volume: &Value) {
     let mut found = 0;
     for (key, shown, rule) in SOURCES {
         let source = &volume[*key];
@@ -120,7 +120,7 @@ fn sources(errors: &mut ErrorList, path: &Path, volume: &Value) {
     }
 }
 
-pub(super) fn required(errors: &mut ErrorList, path: &Path, source: &Value, fields: &[&str]) {
+pub(super) fn required(errors: &mut ErrorList, path: &Path<'_>, source: &Value, fields: &[&str]) {
     for field in fields {
         if crate::value::is_empty(&source[*field]) {
             errors.required(&path.child(field), "");
@@ -128,13 +128,13 @@ pub(super) fn required(errors: &mut ErrorList, path: &Path, source: &Value, fiel
     }
 }
 
-fn empty_dir(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn empty_dir(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     if quantity(&source["sizeLimit"]).is_some_and(|q| q.sign() < 0) {
         errors.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
     }
 }
 
-fn host_path(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn host_path(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     const TYPES: &[&str] = &[
         "",
         "BlockDevice",
@@ -155,12 +155,12 @@ fn host_path(errors: &mut ErrorList, path: &Path, source: &Value) {
     }
 }
 
-fn git_repo(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn git_repo(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     required(errors, path, source, &["repository"]);
     local_path(errors, &path.child("directory"), text(&source["directory"]));
 }
 
-fn nfs(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn nfs(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     required(errors, path, source, &["server", "path"]);
     let dir = text(&source["path"]);
     if !dir.starts_with('/') {
@@ -168,7 +168,7 @@ fn nfs(errors: &mut ErrorList, path: &Path, source: &Value) {
     }
 }
 
-fn iscsi(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn iscsi(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     required(errors, path, source, &["targetPortal", "iqn"]);
     let iqn = text(&source["iqn"]);
     if !iqn.is_empty() && !["iqn", "eui", "naa"].iter().any(|p| iqn.starts_with(p)) {
@@ -183,7 +183,7 @@ fn iscsi(errors: &mut ErrorList, path: &Path, source: &Value) {
     }
 }
 
-fn flocker(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn flocker(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     match (text(&source["datasetName"]), text(&source["datasetUUID"])) {
         ("", "") => errors.required(path, "one of datasetName and datasetUUID is required"),
         (name, "") if name.contains('/') => {
@@ -198,7 +198,7 @@ fn flocker(errors: &mut ErrorList, path: &Path, source: &Value) {
     }
 }
 
-fn fibre_channel(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn fibre_channel(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     let (names, ids) = (items(&source["targetWWNs"]), items(&source["wwids"]));
     let targets = path.child("targetWWNs");
     if names.is_empty() && ids.is_empty() {
@@ -219,7 +219,7 @@ fn fibre_channel(errors: &mut ErrorList, path: &Path, source: &Value) {
     }
 }
 
-fn csi(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn csi(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     required(errors, path, source, &["driver"]);
     let driver = text(&source["driver"]);
     if driver.len() > 63 {
@@ -237,7 +237,7 @@ fn csi(errors: &mut ErrorList, path: &Path, source: &Value) {
     }
 }
 
-fn image(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn image(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     let reference = text(&source["reference"]);
     if reference.is_empty() {
         errors.required(&path.child("reference"), "");
@@ -247,35 +247,35 @@ fn image(errors: &mut ErrorList, path: &Path, source: &Value) {
     super::containers::pull_policy(errors, &path.child("pullPolicy"), text(&source["pullPolicy"]));
 }
 
-fn mode(errors: &mut ErrorList, path: &Path, mode: &Value) {
+fn mode(errors: &mut ErrorList, path: &Path<'_>, mode: &Value) {
     if mode.as_i64().is_some_and(|m| !(0..=0o777).contains(&m)) {
         errors.invalid(path, mode.clone(), FILE_MODE);
     }
 }
 
 /// A secret or configMap volume.
-fn keyed(errors: &mut ErrorList, path: &Path, source: &Value, name: &str) {
+fn keyed(errors: &mut ErrorList, path: &Path<'_>, source: &Value, name: &str) {
     required(errors, path, source, &[name]);
     mode(errors, &path.child("defaultMode"), &source["defaultMode"]);
     for (i, item) in items(&source["items"]).iter().enumerate() {
-        key_to_path(errors, &path.child("items").index(i), item);
+        key_to_path(errors, &path.item("items", i), item);
     }
 }
 
-fn key_to_path(errors: &mut ErrorList, path: &Path, item: &Value) {
+fn key_to_path(errors: &mut ErrorList, path: &Path<'_>, item: &Value) {
     required(errors, path, item, &["key", "path"]);
     reserved_path(errors, &path.child("path"), text(&item["path"]));
     mode(errors, &path.child("mode"), &item["mode"]);
 }
 
-fn downward(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn downward(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     mode(errors, &path.child("defaultMode"), &source["defaultMode"]);
     for item in items(&source["items"]) {
         downward_file(errors, path, item);
     }
 }
 
-fn downward_file(errors: &mut ErrorList, path: &Path, file: &Value) {
+fn downward_file(errors: &mut ErrorList, path: &Path<'_>, file: &Value) {
     required(errors, path, file, &["path"]);
     reserved_path(errors, &path.child("path"), text(&file["path"]));
     let (field, resource) = (&file["fieldRef"], &file["resourceFieldRef"]);
@@ -293,11 +293,11 @@ fn downward_file(errors: &mut ErrorList, path: &Path, file: &Value) {
     mode(errors, &path.child("mode"), &file["mode"]);
 }
 
-fn projected(errors: &mut ErrorList, path: &Path, source: &Value) {
+fn projected(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
     mode(errors, &path.child("defaultMode"), &source["defaultMode"]);
     let mut paths: Vec<&str> = Vec::new();
     for (i, one) in items(&source["sources"]).iter().enumerate() {
-        let here = path.child("sources").index(i);
+        let here = path.item("sources", i);
         let mut kinds = 0;
         for kind in ["secret", "configMap"] {
             let part = &one[kind];
@@ -329,14 +329,14 @@ fn projected(errors: &mut ErrorList, path: &Path, source: &Value) {
 
 fn projected_keys<'a>(
     errors: &mut ErrorList,
-    volume: &Path,
-    path: &Path,
+    volume: &Path<'_>,
+    path: &Path<'_>,
     part: &'a Value,
     paths: &mut Vec<&'a str>,
 ) {
     required(errors, path, part, &["name"]);
     for (i, item) in items(&part["items"]).iter().enumerate() {
-        key_to_path(errors, &path.child("items").index(i), item);
+        key_to_path(errors, &path.item("items", i), item);
         take_path(errors, volume, text(&item["path"]), text(&part["name"]), paths);
     }
 }
@@ -344,7 +344,7 @@ fn projected_keys<'a>(
 /// Two files of one volume may not have the same path.
 fn take_path<'a>(
     errors: &mut ErrorList,
-    volume: &Path,
+    volume: &Path<'_>,
     file: &'a str,
     shown: &str,
     paths: &mut Vec<&'a str>,
@@ -359,7 +359,7 @@ fn take_path<'a>(
     }
 }
 
-fn token(errors: &mut ErrorList, volume: &Path, path: &Path, token: &Value) {
+fn token(errors: &mut ErrorList, volume: &Path<'_>, path: &Path<'_>, token: &Value) {
     let seconds = int(&token["expirationSeconds"]);
     let lifetime = path.child("expirationSeconds");
     if seconds < 600 {

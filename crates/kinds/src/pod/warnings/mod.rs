@@ -74,16 +74,16 @@ pub(super) fn pod(pod: &Value, old: Option<&Value>) -> Vec<String> {
 }
 
 /// Warnings about a Pod template at a path.
-pub(crate) fn template(template: &Value, path: &Path) -> Vec<String> {
+pub(crate) fn template(template: &Value, path: &Path<'_>) -> Vec<String> {
     let (metadata, spec) = (&template["metadata"], &template["spec"]);
-    Subject { metadata, spec, path: path.clone(), is_pod: false }.warnings()
+    Subject { metadata, spec, path: *path, is_pod: false }.warnings()
 }
 
 /// A Pod or a template, and where it is.
 struct Subject<'a> {
     metadata: &'a Value,
     spec: &'a Value,
-    path: Path,
+    path: Path<'a>,
     is_pod: bool,
 }
 
@@ -108,10 +108,10 @@ impl Subject<'_> {
         }
         pod_affinity(&mut found, &path.child("affinity"), &spec["affinity"]);
         for (i, server) in items(&spec["dnsConfig"]["nameservers"]).iter().enumerate() {
-            address(&mut found, &path.child("dnsConfig.nameservers").index(i), text(server));
+            address(&mut found, &path.item("dnsConfig.nameservers", i), text(server));
         }
         for (i, alias) in items(&spec["hostAliases"]).iter().enumerate() {
-            address(&mut found, &path.child("hostAliases").index(i).child("ip"), text(&alias["ip"]));
+            address(&mut found, &path.item("hostAliases", i).child("ip"), text(&alias["ip"]));
         }
         found
     }
@@ -120,8 +120,8 @@ impl Subject<'_> {
         is_set(&self.metadata["annotations"][key])
     }
 
-    fn annotation_path(&self, key: &str) -> Path {
-        self.path.child("metadata.annotations").key(key)
+    fn annotation_path<'k>(&'k self, key: &'k str) -> Path<'k> {
+        self.path.entry("metadata.annotations", key)
     }
 
     fn annotations(&self, found: &mut Vec<String>) {
@@ -131,14 +131,14 @@ impl Subject<'_> {
     }
 
     /// Profiles named by annotation only, and what else concerns one container.
-    fn profiles(&self, found: &mut Vec<String>, path: &Path) {
+    fn profiles(&self, found: &mut Vec<String>, path: &Path<'_>) {
         let has = |of: &Value, field: &str| is_set(&of["securityContext"][field]);
         if !has(self.spec, "seccompProfile") && self.annotation(SECCOMP_POD) {
             found.push(format!("{}: {SECCOMP}", self.annotation_path(SECCOMP_POD)));
         }
         for list in LISTS {
             for (i, container) in items(&self.spec[list]).iter().enumerate() {
-                let path = path.child(list).index(i);
+                let path = path.item(list, i);
                 let name = text(&container["name"]);
                 let key = format!("{SECCOMP_CONTAINER}{name}");
                 if !has(container, "seccompProfile") && self.annotation(&key) {
@@ -152,7 +152,8 @@ impl Subject<'_> {
                 }
                 for name in ["memory", "ephemeral-storage"] {
                     for amounts in ["limits", "requests"] {
-                        let path = path.child("resources").child(amounts);
+                        let outer = path.child("resources");
+                        let path = outer.child(amounts);
                         whole_bytes(found, &path, &container["resources"][amounts], name);
                     }
                 }
@@ -167,42 +168,38 @@ fn node_label(key: &str) -> Option<&'static str> {
 }
 
 /// Selectors and affinity to nodes by labels of old.
-fn node_labels(found: &mut Vec<String>, path: &Path, spec: &Value) {
+fn node_labels(found: &mut Vec<String>, path: &Path<'_>, spec: &Value) {
     for (key, _) in entries(&spec["nodeSelector"]) {
         if let Some(what) = node_label(key) {
-            found.push(format!("{}: {what}", path.child("nodeSelector").key(key)));
+            found.push(format!("{}: {what}", path.entry("nodeSelector", key)));
         }
     }
     let (affinity, path) = (&spec["affinity"]["nodeAffinity"], path.child("affinity.nodeAffinity"));
     for (i, term) in items(&affinity[REQUIRED]["nodeSelectorTerms"]).iter().enumerate() {
-        node_term(found, &path.child(REQUIRED).child("nodeSelectorTerms").index(i), term, false);
+        node_term(found, &path.child(REQUIRED).item("nodeSelectorTerms", i), term, false);
     }
     for (i, term) in items(&affinity[PREFERRED]).iter().enumerate() {
-        node_term(found, &path.child(PREFERRED).index(i).child("preference"), &term["preference"], true);
+        node_term(found, &path.item(PREFERRED, i).child("preference"), &term["preference"], true);
     }
 }
 
 /// Wrong values are errors where a node is required, and warnings where it is preferred.
-fn node_term(found: &mut Vec<String>, path: &Path, term: &Value, check_values: bool) {
+fn node_term(found: &mut Vec<String>, path: &Path<'_>, term: &Value, check_values: bool) {
     for (i, requirement) in items(&term["matchExpressions"]).iter().enumerate() {
-        let path = path.child("matchExpressions").index(i);
+        let path = path.item("matchExpressions", i);
         let key = text(&requirement["key"]);
         if let Some(what) = node_label(key) {
             found.push(format!("{}: {key} is {what}", path.child("key")));
         }
         for (j, value) in items(&requirement["values"]).iter().enumerate().filter(|_| check_values) {
             for complaint in base::labels::value_errors(text(value)) {
-                found.push(format!(
-                    "{}: {} is invalid, {complaint}",
-                    path.child("values").index(j),
-                    text(value)
-                ));
+                found.push(format!("{}: {} is invalid, {complaint}", path.item("values", j), text(value)));
             }
         }
     }
 }
 
-fn spreading(found: &mut Vec<String>, path: &Path, constraints: &Value) {
+fn spreading(found: &mut Vec<String>, path: &Path<'_>, constraints: &Value) {
     for (i, constraint) in items(constraints).iter().enumerate() {
         let key = text(&constraint["topologyKey"]);
         if let Some(what) = node_label(key) {
@@ -214,18 +211,20 @@ fn spreading(found: &mut Vec<String>, path: &Path, constraints: &Value) {
     }
 }
 
-fn pod_affinity(found: &mut Vec<String>, path: &Path, affinity: &Value) {
+fn pod_affinity(found: &mut Vec<String>, path: &Path<'_>, affinity: &Value) {
     for kind in ["podAffinity", "podAntiAffinity"] {
         let (rules, path) = (&affinity[kind], path.child(kind));
         for (i, term) in items(&rules[REQUIRED]).iter().enumerate() {
             if !is_set(&term["labelSelector"]) {
-                let path = path.child(REQUIRED).index(i).child("labelSelector");
+                let outer = path.item(REQUIRED, i);
+                let path = outer.child("labelSelector");
                 found.push(format!("{path}: {NO_SELECTOR}"));
             }
         }
         for (i, term) in items(&rules[PREFERRED]).iter().enumerate() {
             if !is_set(&term["podAffinityTerm"]["labelSelector"]) {
-                let path = path.child(PREFERRED).index(i).child("podAffinityTerm.labelSelector");
+                let outer = path.item(PREFERRED, i);
+                let path = outer.child("podAffinityTerm.labelSelector");
                 found.push(format!("{path}: {NO_SELECTOR}"));
             }
         }
@@ -233,27 +232,29 @@ fn pod_affinity(found: &mut Vec<String>, path: &Path, affinity: &Value) {
 }
 
 /// Entries of lists that apply by a key which they have in common.
-fn duplicates(found: &mut Vec<String>, path: &Path, spec: &Value) {
+fn duplicates(found: &mut Vec<String>, path: &Path<'_>, spec: &Value) {
     for (list, field) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
         let mut seen = BTreeSet::new();
         for (i, item) in items(&spec[list]).iter().enumerate() {
             let key = text(&item[field]);
             if !seen.insert(key) {
-                let path = path.child(list).index(i).child(field);
+                let outer = path.item(list, i);
+                let path = outer.child(field);
                 found.push(format!("{path}: duplicate {field} {}", quote(key)));
             }
         }
     }
     for (i, secret) in items(&spec["imagePullSecrets"]).iter().enumerate() {
         if text(&secret["name"]).is_empty() {
-            let path = path.child("imagePullSecrets").index(i).child("name");
+            let outer = path.item("imagePullSecrets", i);
+            let path = outer.child("name");
             found.push(format!("{path}: invalid empty name \"\""));
         }
     }
 }
 
 /// A later variable of the same name, unless it is made of the earlier one.
-fn env(found: &mut Vec<String>, path: &Path, vars: &Value) {
+fn env(found: &mut Vec<String>, path: &Path<'_>, vars: &Value) {
     let mut seen = BTreeSet::new();
     for (i, var) in items(vars).iter().enumerate() {
         let name = text(&var["name"]);
@@ -268,7 +269,7 @@ fn env(found: &mut Vec<String>, path: &Path, vars: &Value) {
 }
 
 /// Bytes are whole.
-fn whole_bytes(found: &mut Vec<String>, path: &Path, amounts: &Value, name: &str) {
+fn whole_bytes(found: &mut Vec<String>, path: &Path<'_>, amounts: &Value, name: &str) {
     let Some(amount) = quantity(&amounts[name]) else { return };
     if amount.milli_value() % 1000 != 0 {
         let (path, shown) = (path.key(name), quote(&amount.to_string()));
@@ -277,7 +278,7 @@ fn whole_bytes(found: &mut Vec<String>, path: &Path, amounts: &Value, name: &str
 }
 
 /// An IPv6 address has one right spelling.
-fn address(found: &mut Vec<String>, path: &Path, given: &str) {
+fn address(found: &mut Vec<String>, path: &Path<'_>, given: &str) {
     let Ok(IpAddr::V6(six)) = given.parse::<IpAddr>() else { return };
     let (right, given) = (six.to_string(), quote(given));
     if six.to_ipv4_mapped().is_none() && quote(&right) != given {

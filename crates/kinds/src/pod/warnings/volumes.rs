@@ -22,7 +22,7 @@ const GONE: &[(&str, &str, &str)] = &[
 ];
 
 /// Types that are gone, and claims of part of a byte.
-pub(super) fn plugins(found: &mut Vec<String>, path: &Path, volumes: &Value) {
+pub(super) fn plugins(found: &mut Vec<String>, path: &Path<'_>, volumes: &Value) {
     for (i, volume) in items(volumes).iter().enumerate() {
         let path = path.index(i);
         for (_, shown, what) in GONE.iter().filter(|(kind, _, _)| is_set(&volume[*kind])) {

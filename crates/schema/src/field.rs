@@ -147,7 +147,7 @@ impl<'p> Path<'p> {
         self.then(Step::Entry(name, key))
     }
 
-    fn is_root(&self) -> bool {
+    pub(crate) fn is_root(&self) -> bool {
         matches!(self.step, Step::Root) && self.up.is_none_or(Path::is_root)
     }
 

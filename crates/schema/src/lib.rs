@@ -20,6 +20,7 @@ pub mod patch;
 pub mod protobuf;
 pub mod status;
 pub mod types;
+pub mod validation;
 pub mod value;
 
 pub use field::{ErrorList, ErrorType, FieldError, Path};

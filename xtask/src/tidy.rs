@@ -74,6 +74,22 @@ const LICENCES: &[&str] = &[
     "MPL-2.0",
 ];
 
+/// Where a kind is known by its row and a subresource by its role, never by name; the crates of the generic path.
+const NAMELESS: &[&str] = &["crates/apiserver/src/", "crates/schema/src/", "crates/controllers/src/"];
+/// Comparisons with a name.
+const NAME_COMPARED: &[&str] = &[
+    "plural == \"",
+    "plural != \"",
+    "resource == \"",
+    "resource != \"",
+    "bucket == \"",
+    "bucket != \"",
+    "sub.name == \"",
+    "s.name == \"",
+];
+/// Who may compare names all the same: upstream's reading of paths, and rules of authorization, which are made of names.
+const NAMES_ALLOWED: &[&str] = &["crates/apiserver/src/request.rs", "crates/apiserver/src/authz/"];
+
 /// Production lines a file may have before it must be split.
 const MAX_LINES: usize = 1000;
 
@@ -176,6 +192,14 @@ fn source(file: &Path, text: &str) -> Vec<String> {
         found.push(format!("{name} does not open with //!: its role, its invariant, what is absent"));
     }
     let production = text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count();
+    let path = name.to_string();
+    let within = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
+    if within(NAMELESS) && !within(NAMES_ALLOWED) {
+        let named = |line: &&str| NAME_COMPARED.iter().any(|compared| line.contains(compared));
+        found.extend(text.lines().take(production).filter(named).map(|line| {
+            format!("{path} knows a resource by its name, not by its row or role: {}", line.trim())
+        }));
+    }
     if production > MAX_LINES {
         found.push(format!("{name} has {production} production lines; split it"));
     }

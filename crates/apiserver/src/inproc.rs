@@ -63,13 +63,14 @@ impl Handle {
         if verb == "create" && info.subresource.is_empty() {
             info.name.clear();
         }
-        if info.resource == "namespaces" && info.group.is_empty() {
+        let kind = catalogue.by_resource(&info.group, &info.version, &info.resource);
+        if kind.is_some_and(|kind| kind.is(&kinds::namespace::KIND)) {
             info.namespace.clone_from(&info.name);
         }
         if info.name.is_empty() && matches!(verb, "list" | "watch") {
             info.name = params.single_name().unwrap_or_default();
         }
-        let asked = attributes(&info, &params);
+        let asked = attributes(catalogue, &info, &params);
         let refused = |why: String| Status::forbidden(&info.group, &info.resource, &info.name, &why);
         self.server.authorizer().check(&self.identity, &asked).map_err(refused)?;
         let (kind, sub) = find(catalogue, &info)?;

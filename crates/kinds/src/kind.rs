@@ -4,7 +4,6 @@
 //! Invariant: built-in kinds and those made while the server runs come from the same constructor, [`Kind::new`]; what can
 //! be derived (bucket, storage version's hash) is derived in [`Kind::build`] and nowhere written by hand.
 
-use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
@@ -56,6 +55,10 @@ pub struct Kind {
     pub delete_returns_object: bool,
     /// Whether objects go with their owners (all but events do).
     pub collected: bool,
+    /// Whether a new object's status is emptied.
+    pub resets_status: bool,
+    /// Whether changes are counted in `metadata.generation`.
+    pub counts_generations: bool,
     /// The behaviour.
     pub strategy: Arc<dyn Strategy>,
 }
@@ -88,6 +91,8 @@ impl Kind {
             unconditional_update: true,
             delete_returns_object: false,
             collected: true,
+            resets_status: true,
+            counts_generations: false,
             strategy: Arc::new(strategy),
         }
     }
@@ -164,7 +169,25 @@ impl Kind {
     #[must_use]
     pub fn with_status(self) -> Self {
         let kind = self.kind.clone();
-        self.with(Subresource::new("status", kind, STATUS_VERBS))
+        self.with(Subresource::part("status", kind, &["status"]))
+    }
+
+    /// The number of replicas as a view of its own.
+    #[must_use]
+    pub fn with_scale(self, paths: ScalePaths) -> Self {
+        self.with(Subresource::scale(paths))
+    }
+
+    /// A new object may say its status.
+    #[must_use]
+    pub fn status_from_client(self) -> Self {
+        Self { resets_status: false, ..self }
+    }
+
+    /// Changes of what is wished (all but metadata and status) are counted in `metadata.generation`.
+    #[must_use]
+    pub fn with_generation(self) -> Self {
+        Self { counts_generations: true, ..self }
     }
 
     /// Ends a row: derives what can be derived.
@@ -235,39 +258,7 @@ pub const CREATE_ONLY: &[&str] = &["create"];
 /// The verbs of `/status` and its like.
 pub const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 
-/// The verbs of exec, attach and port-forward.
-pub const STREAM_VERBS: &[&str] = &["create", "get"];
-
-impl Subresource {
-    /// A subresource whose body is of the parent's group and version.
-    #[must_use]
-    pub fn new(
-        name: &'static str,
-        kind: impl Into<Cow<'static, str>>,
-        verbs: &'static [&'static str],
-    ) -> Self {
-        Self { name, kind: kind.into(), group_version: None, verbs }
-    }
-
-    /// The same with a body of another group and version.
-    #[must_use]
-    pub fn of(self, group: &'static str, version: &'static str) -> Self {
-        Self { group_version: Some((group, version)), ..self }
-    }
-}
-
-/// A subresource as discovery shows it.
-#[derive(Debug, Clone)]
-pub struct Subresource {
-    /// `status`.
-    pub name: &'static str,
-    /// Kind of body and answer, e.g. `Pod`, `Eviction`.
-    pub kind: Cow<'static, str>,
-    /// Group and version of that kind if not the parent's, as (`policy`, `v1`).
-    pub group_version: Option<(&'static str, &'static str)>,
-    /// `["get","patch","update"]`.
-    pub verbs: &'static [&'static str],
-}
+pub use crate::subresource::{Act, Role, ScalePaths, Subresource};
 
 /// Through which endpoint an object is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,14 +284,15 @@ pub struct Column {
 
 /// A kind's behaviour. All functions are pure; objects are whole JSON values with apiVersion and kind. The generic
 /// path has already decoded, pruned, canonicalised and defaulted by the schema table, and handles metadata
-/// (names, uid, timestamps, generation counting by `bumps_generation`, finalizers, managedFields) itself.
+/// (names, uid, timestamps, generations, finalizers, managedFields) and the parts of the object that
+/// are written through endpoints of their own ([`Kind::prepare_update`]) itself.
 pub trait Strategy: std::fmt::Debug + Send + Sync {
     /// Sets defaults that the schema table cannot (dependent ones). Called after every decode.
     fn default(&self, _obj: &mut Value) {}
-    /// Drops what a client may not set on create (status), sets initial state. The generic path has set name,
+    /// Drops what a client may not set on create, sets initial state; the status is empty already. The generic path has set name,
     /// namespace, uid and creationTimestamp before (Job derives its selector from the uid).
     fn prepare_create(&self, _obj: &mut Value) {}
-    /// Keeps what this endpoint may not change (main keeps status, status keeps spec).
+    /// Keeps what this endpoint may not change beyond what its [`Role`] says (main keeps the status, status all else).
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _endpoint: Endpoint<'_>) {}
     /// Whether the kind checks its metadata before everything else (`ValidateObjectMeta`), as nearly all do, and not
     /// within [`Strategy::validate`] or not at all.
@@ -326,10 +318,6 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     /// `Warning` headers for a new object as it came, before [`Strategy::prepare_create`] changes it.
     fn notices(&self, _obj: &Value) -> Vec<String> {
         Vec::new()
-    }
-    /// Whether this change counts a new generation. `None` means the kind has no generation at all.
-    fn bumps_generation(&self, _new: &Value, _old: &Value) -> Option<bool> {
-        None
     }
     /// The name rule.
     fn name_rule(&self) -> NameRule {

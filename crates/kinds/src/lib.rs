@@ -8,6 +8,7 @@ pub mod binding;
 pub mod catalogue;
 pub mod configmap;
 pub mod event;
+pub mod horizontalpodautoscaler;
 pub mod job;
 pub mod kind;
 pub mod lease;
@@ -23,6 +24,7 @@ pub mod review;
 pub mod runtimeclass;
 pub mod secret;
 pub mod serviceaccount;
+pub mod subresource;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -34,8 +36,9 @@ use ::schema::value;
 pub use ::schema::{apply, columns, decode, field, names, patch, protobuf, status, types as schema};
 pub use catalogue::Catalogue;
 pub use field::{ErrorList, ErrorType, FieldError, Path};
-pub use kind::{Column, Endpoint, Kind, NameRule, Row, Strategy, Subresource};
+pub use kind::{Column, Endpoint, Kind, NameRule, Row, Strategy};
 pub use status::Status;
+pub use subresource::{Act, Role, Subresource};
 
 /// The table of built-in kinds: groups in the order discovery lists them, core first; plurals in alphabetical order.
 static TABLE: &[&Row] = &[
@@ -55,6 +58,8 @@ static TABLE: &[&Row] = &[
     &review::SELF_SUBJECT_ACCESS_REVIEW,
     &review::SELF_SUBJECT_RULES_REVIEW,
     &review::SUBJECT_ACCESS_REVIEW,
+    &horizontalpodautoscaler::KIND,
+    &horizontalpodautoscaler::V1_KIND,
     &job::KIND,
     &lease::KIND,
     &runtimeclass::KIND,

@@ -8,12 +8,17 @@ use crate::columns::age;
 use crate::field::{ErrorList, ErrorType, FieldError, GoField, Path, Shown, go_form};
 use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
 use crate::pod::validate::check_amount;
-use crate::value::{default_to, entries, get_mut, is_empty, is_set, is_true, items, keep, remove, text};
+use crate::value::{default_to, entries, get_mut, is_empty, is_set, is_true, items, remove, text};
 use crate::{meta, names};
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
-    Kind::new(["", "v1"], ["Node", "nodes"], Node).cluster_wide().short(&["no"]).with_status().build()
+    Kind::new(["", "v1"], ["Node", "nodes"], Node)
+        .cluster_wide()
+        .short(&["no"])
+        .with_status()
+        .status_from_client()
+        .build()
 });
 
 /// Its behaviour.
@@ -39,8 +44,7 @@ impl Strategy for Node {
     fn prepare_create(&self, obj: &mut Value) {
         drop_config_source(obj, &Value::Null);
     }
-    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-        keep(new, old, if endpoint == Endpoint::Sub("status") { "spec" } else { "status" });
+    fn prepare_update(&self, new: &mut Value, old: &Value, _endpoint: Endpoint<'_>) {
         drop_config_source(new, old);
     }
     fn validate(&self, obj: &Value) -> ErrorList {

@@ -9,7 +9,10 @@ use crate::{columns, pod};
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
-    Kind::new(["", "v1"], ["PodTemplate", "podtemplates"], PodTemplate).returns_deleted().build()
+    Kind::new(["", "v1"], ["PodTemplate", "podtemplates"], PodTemplate)
+        .with_generation()
+        .returns_deleted()
+        .build()
 });
 
 /// Its behaviour.
@@ -42,9 +45,6 @@ impl Strategy for PodTemplate {
             return Vec::new();
         }
         pod::warnings::template(&obj["template"], &Path::new("template"))
-    }
-    fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
-        Some(!same(&new["template"], &old["template"]))
     }
     fn columns(&self) -> &'static [Column] {
         const {

@@ -34,7 +34,7 @@ impl Plugin for NamespaceLifecycle {
     }
 
     fn delete(&self, ctx: &Ctx<'_>, name: &str, _old: &Value) -> Result<(), Status> {
-        let is_namespace = ctx.kind.group.is_empty() && ctx.kind.plural == "namespaces";
+        let is_namespace = ctx.kind.is(&kinds::namespace::KIND);
         if is_namespace && IMMORTAL.contains(&name) {
             return Err(ctx.forbidden(name, "this namespace may not be deleted"));
         }

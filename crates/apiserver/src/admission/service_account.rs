@@ -64,7 +64,7 @@ fn refuse_references(ctx: &Ctx<'_>, pod: &Value, name: &str) -> Result<(), Statu
     if pod["spec"]["serviceAccountName"].as_str().is_some_and(|n| !n.is_empty()) {
         return refuse("service accounts");
     }
-    if kinds::pod::references::of(&pod["spec"]).iter().any(|r| r.plural == "secrets") {
+    if kinds::pod::references::of(&pod["spec"]).iter().any(|r| r.plural == kinds::secret::KIND.plural) {
         return refuse("secrets");
     }
     for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {

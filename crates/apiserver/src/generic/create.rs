@@ -69,10 +69,8 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
 
 /// Gives the object its identity, lets the kind prepare it, and checks it. Says whether the name was generated.
 fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
-    let strategy = &ctx.kind.strategy;
     let generate = object::meta(&obj, "generateName").to_owned();
     let generated = object::meta(&obj, "name").is_empty() && !generate.is_empty();
-    let has_generation = strategy.bumps_generation(&obj, &obj).is_some();
     let meta = object::meta_mut(&mut obj);
     if generated {
         let [a, b, c, d, e, ..] = ctx.server.random();
@@ -81,10 +79,10 @@ fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
     meta.insert("uid".into(), base::names::uid(ctx.server.random()).into());
     meta.insert("creationTimestamp".into(), ctx.server.now().rfc3339().into());
     // Kinds that count no generations keep what they are given.
-    if has_generation {
+    if ctx.kind.counts_generations {
         meta.insert("generation".into(), 1.into());
     }
-    strategy.prepare_create(&mut obj);
+    ctx.kind.prepare_create(&mut obj);
     let name = object::meta(&obj, "name").to_owned();
     let errors = kinds::meta::create_errors(&obj, ctx.kind);
     if !errors.is_empty() {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use client::{Identity, Status};
-use kinds::{Endpoint, Kind, Subresource};
+use kinds::{Endpoint, Kind, Role, Subresource};
 use serde_json::Value;
 use store::{Entry, StoreError};
 
@@ -58,9 +58,12 @@ impl Ctx<'_> {
         self.notes.lock().expect("no panic while held").insert(key, text);
     }
 
-    /// Through which endpoint this call writes.
+    /// Through which endpoint this call writes; the number of replicas is a field like others.
     pub(crate) fn endpoint(&self) -> Endpoint<'static> {
-        self.sub.map_or(Endpoint::Main, |s| Endpoint::Sub(s.name))
+        match self.sub {
+            Some(sub) if !matches!(sub.role, Role::Scale(_)) => Endpoint::Sub(sub.name),
+            _ => Endpoint::Main,
+        }
     }
 
     /// The key of the object named in the path.

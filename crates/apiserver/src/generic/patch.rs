@@ -97,7 +97,8 @@ fn strictness(ctx: &Ctx<'_>, text: &[u8], problems: &[String]) -> Result<(), Sta
     }
 }
 
-fn refusal(error: PatchError) -> Status {
+/// The answer to a patch that cannot be read or done.
+pub(crate) fn refusal(error: PatchError) -> Status {
     match error {
         PatchError::TooManyOperations(_) => {
             Status::failure(413, "RequestEntityTooLarge", format!("Request entity too large: {error}"))

@@ -126,7 +126,7 @@ pub(crate) fn evaluate(
     }
     admission::update(ctx, &mut new, old)?;
     kinds::meta::keep_system_fields(&mut new, old);
-    kind.strategy.prepare_update(&mut new, old, ctx.endpoint());
+    kind.prepare_update(&mut new, old, ctx.endpoint());
     count_generation(ctx, &mut new, old);
     let errors = kinds::meta::update_errors(&new, old, kind, ctx.endpoint());
     if !errors.is_empty() {
@@ -153,7 +153,7 @@ fn is_same(bytes: &Bytes, new: &Value, current: &Entry, old: &Value) -> bool {
 
 fn count_generation(ctx: &Ctx<'_>, new: &mut Value, old: &Value) {
     let before = old["metadata"]["generation"].as_i64().unwrap_or(0);
-    if ctx.kind.strategy.bumps_generation(new, old) == Some(true) {
+    if ctx.kind.is_new_generation(new, old) {
         object::meta_mut(new).insert("generation".into(), (before + 1).into());
     }
 }

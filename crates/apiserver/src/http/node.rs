@@ -26,10 +26,6 @@ use super::{Reply, full};
 use crate::object;
 use crate::request::{Info, Params};
 use crate::server::Server;
-
-/// The subresources carried by this module.
-pub(crate) const STREAMS: &[&str] = &["log", "exec", "attach", "portforward"];
-
 /// A node that does not answer by then is down.
 const CONNECT: Duration = Duration::from_secs(10);
 

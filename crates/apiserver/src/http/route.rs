@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use kinds::{Catalogue, Kind, Subresource};
+use kinds::{Catalogue, Kind, Role, Subresource};
 
 use super::respond::{self, Form};
 use super::websocket::{Content, Upgrade};
@@ -80,7 +80,8 @@ async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Re
         Ok(who) => who,
         Err(status) => return respond::error(&form, &status),
     };
-    let asked = attributes(&info, &params);
+    let catalogue = server.catalogue();
+    let asked = attributes(&catalogue, &info, &params);
     if let Err(why) = server.authorizer().check(&who, &asked) {
         let resource = if info.is_resource { info.resource.as_str() } else { "" };
         return respond::error(&form, &Status::forbidden(&info.group, resource, &info.name, &why));
@@ -98,10 +99,11 @@ async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Re
         .unwrap_or_else(|| respond::text(StatusCode::NOT_FOUND, "404 page not found\n"))
 }
 
-pub(crate) fn attributes<'a>(info: &'a Info, params: &'a Params) -> Attributes<'a> {
+pub(crate) fn attributes<'a>(catalogue: &Catalogue, info: &'a Info, params: &'a Params) -> Attributes<'a> {
     // Since 1.35 the streaming subresources need `create` even over GET.
+    let kind = catalogue.by_resource(&info.group, &info.version, &info.resource);
     let streaming =
-        matches!(info.subresource.as_str(), "exec" | "attach" | "portforward") && info.resource == "pods";
+        kind.and_then(|k| k.subresource(&info.subresource)).is_some_and(|s| s.role == Role::Connect);
     Attributes {
         verb: if streaming && info.verb == "get" { "create" } else { info.verb },
         is_resource: info.is_resource,
@@ -250,8 +252,8 @@ async fn resource(
     if let Some(why) = params.unreadable(info.verb) {
         return respond::error(&form, &Status::bad_request(why));
     }
-    if let Some(streaming) = sub.filter(|s| node::STREAMS.contains(&s.name)) {
-        let socket = if streaming.name == "log" { Upgrade::of(&mut request) } else { None };
+    if let Some(streaming) = sub.filter(|s| matches!(s.role, Role::Connect | Role::Text)) {
+        let socket = if streaming.role == Role::Text { Upgrade::of(&mut request) } else { None };
         let reply = node::serve(server, &info, &params, &form, streaming.name, request).await;
         return match socket {
             Some(socket) => socket.carry(reply, Content::Bytes, server.closing()),

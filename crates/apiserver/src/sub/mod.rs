@@ -6,10 +6,12 @@
 mod binding;
 mod eviction;
 mod review;
+mod scale;
 mod token;
 
 use bytes::Bytes;
 use client::{PatchType, Status};
+use kinds::{Act, Role};
 
 use crate::generic::body::Body;
 use crate::generic::options::{self, Of};
@@ -26,9 +28,6 @@ pub(crate) enum Action {
     DeleteCollection(Option<Body>),
 }
 
-/// Subresources that are views of the object itself.
-const VIEWS: &[&str] = &["status", "finalize", "ephemeralcontainers", "resize", "approval"];
-
 /// Performs one authorized call.
 pub(crate) async fn execute(ctx: &Ctx<'_>, action: Action) -> Result<Answer, Status> {
     match &action {
@@ -37,24 +36,21 @@ pub(crate) async fn execute(ctx: &Ctx<'_>, action: Action) -> Result<Answer, Sta
         Action::Patch(kind, _) => options::check(&ctx.params, Of::Patch(*kind))?,
         _ => {}
     }
-    match (ctx.sub.map(|s| s.name), action) {
+    match (ctx.sub.map(|s| &s.role), action) {
         (None, Action::Create(body)) if !ctx.kind.is_stored() => answered(ctx, body).await,
         (None, Action::Create(body)) => create::create(ctx, body).await,
         (None, Action::List) => list::list(ctx).await,
         (None, Action::Delete(body)) => delete::delete(ctx, body).await,
         (None, Action::DeleteCollection(body)) => delete::delete_collection(ctx, body).await,
-        (sub, Action::Get) if is_view(sub) => generic::get(ctx).await,
-        (sub, Action::Update(body)) if is_view(sub) => update::update(ctx, body).await,
-        (sub, Action::Patch(kind, text)) if is_view(sub) => patch::patch(ctx, kind, text).await,
-        (Some("binding"), Action::Create(body)) => binding::bind(ctx, body).await,
-        (Some("eviction"), Action::Create(body)) => eviction::evict(ctx, body).await,
-        (Some("token"), Action::Create(body)) => token::request(ctx, body).await,
+        (None | Some(Role::Part(_)), Action::Get) => generic::get(ctx).await,
+        (None | Some(Role::Part(_)), Action::Update(body)) => update::update(ctx, body).await,
+        (None | Some(Role::Part(_)), Action::Patch(kind, text)) => patch::patch(ctx, kind, text).await,
+        (Some(Role::Scale(paths)), action) => scale::perform(ctx, paths, action).await,
+        (Some(Role::Act(Act::Bind)), Action::Create(body)) => binding::bind(ctx, body).await,
+        (Some(Role::Act(Act::Evict)), Action::Create(body)) => eviction::evict(ctx, body).await,
+        (Some(Role::Act(Act::Token)), Action::Create(body)) => token::request(ctx, body).await,
         _ => Err(Status::method_not_supported()),
     }
-}
-
-fn is_view(sub: Option<&str>) -> bool {
-    sub.is_none_or(|s| VIEWS.contains(&s))
 }
 
 /// Kinds that are never stored.

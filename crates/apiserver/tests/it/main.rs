@@ -13,4 +13,5 @@ mod node_rights;
 mod nodes;
 mod objects;
 mod pod_security;
+mod versions;
 mod watches;

@@ -17,11 +17,12 @@ use serde_json::Value;
 
 use crate::field::ErrorList;
 use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
-use crate::value::{int, same};
+use crate::value::int;
 
 /// The row.
-pub static KIND: Row =
-    Row::new(|| Kind::new(["batch", "v1"], ["Job", "jobs"], Job).in_all().with_status().build());
+pub static KIND: Row = Row::new(|| {
+    Kind::new(["batch", "v1"], ["Job", "jobs"], Job).in_all().with_status().with_generation().build()
+});
 
 /// Its behaviour.
 #[derive(Debug)]
@@ -48,9 +49,6 @@ impl Strategy for Job {
     }
     fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
         validate::warnings(obj, old)
-    }
-    fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
-        Some(!same(&new["spec"], &old["spec"]))
     }
     fn selectable_fields(&self) -> &'static [&'static str] {
         &["status.successful"]

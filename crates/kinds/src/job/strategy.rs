@@ -1,11 +1,11 @@
 //! What the server sets in a Job: status, selector and labels (`pkg/registry/batch/job/strategy.go`).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::default::inherit_labels;
 use crate::kind::Endpoint;
 use crate::pod::drop_disabled;
-use crate::value::{child, default_to, get_mut, is_true, keep, text};
+use crate::value::{child, default_to, get_mut, is_true, text};
 
 /// The label, and the matchLabel, that ties Pods to a Job: its uid.
 pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
@@ -19,7 +19,6 @@ pub const LEGACY_JOB_NAME: &str = "job-name";
 /// No status, and unless `manualSelector` says otherwise, the selector and the template's labels. What the user set
 /// there stays, and is refused by validation if it differs.
 pub(super) fn prepare_create(job: &mut Value) {
-    job["status"] = json!({});
     if let Some(template) = get_mut(job, "spec").and_then(|s| get_mut(s, "template")) {
         drop_disabled(child(template, "spec"), &Value::Null);
     }
@@ -41,11 +40,9 @@ pub(super) fn prepare_create(job: &mut Value) {
 
 /// Main keeps status, status keeps the rest.
 pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-    if endpoint == Endpoint::Sub("status") {
-        keep(new, old, "spec");
+    if endpoint != Endpoint::Main {
         return;
     }
-    keep(new, old, "status");
     if let Some(template) = get_mut(new, "spec").and_then(|s| get_mut(s, "template")) {
         drop_disabled(child(template, "spec"), &old["spec"]["template"]["spec"]);
     }
@@ -53,13 +50,15 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn selector_and_labels_are_made_from_the_uid() {
         let mut job = json!({"metadata": {"name": "j", "uid": "u"}, "status": {"active": 3},
                              "spec": {"template": {"metadata": {"labels": {"app": "x"}}}}});
-        prepare_create(&mut job);
+        super::super::KIND.prepare_create(&mut job);
         assert_eq!(job["status"], json!({}));
         assert_eq!(job["spec"]["selector"], json!({"matchLabels": {CONTROLLER_UID: "u"}}));
         let labels = json!({"app": "x", "controller-uid": "u", "batch.kubernetes.io/controller-uid": "u",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::columns::age;
 use crate::field::{ErrorList, Path};
 use crate::kind::{Column, Endpoint, Kind, NameRule, Row, Strategy, Subresource};
-use crate::value::{child, default_to, is_set, items, keep, text};
+use crate::value::{child, default_to, is_set, items, text};
 use crate::{meta, names};
 
 /// The row.
@@ -15,7 +15,7 @@ pub static KIND: Row = Row::new(|| {
     Kind::new(["", "v1"], ["Namespace", "namespaces"], Namespace)
         .cluster_wide()
         .short(&["ns"])
-        .with(Subresource::new("finalize", "Namespace", &["update"]))
+        .with(Subresource::part("finalize", "Namespace", &["spec"]).only(&["update"]))
         .with_status()
         .only(&["create", "delete", "get", "list", "patch", "update", "watch"])
         .returns_deleted()
@@ -36,22 +36,12 @@ impl Strategy for Namespace {
     }
     fn prepare_create(&self, obj: &mut Value) {
         self.default(obj);
-        obj["status"] = json!({"phase": "Active"});
+        child(obj, "status")["phase"] = json!("Active");
         let finalizers = &mut child(obj, "spec")["finalizers"];
         match finalizers.as_array_mut() {
             Some(all) if all.iter().any(|f| text(f) == "kubernetes") => {}
             Some(all) => all.push(json!("kubernetes")),
             None => *finalizers = json!(["kubernetes"]),
-        }
-    }
-    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-        match endpoint {
-            Endpoint::Sub("status") => keep(new, old, "spec"),
-            Endpoint::Sub("finalize") => keep(new, old, "status"),
-            Endpoint::Main | Endpoint::Sub(_) => {
-                keep(new, old, "spec");
-                keep(new, old, "status");
-            }
         }
     }
     fn validate(&self, obj: &Value) -> ErrorList {
@@ -126,7 +116,7 @@ mod tests {
     fn creation() {
         let mut ns = json!({"metadata": {"name": "a"}, "spec": {"finalizers": ["x/y"]}});
         Namespace.default(&mut ns);
-        Namespace.prepare_create(&mut ns);
+        KIND.prepare_create(&mut ns);
         assert_eq!(
             ns,
             json!({"metadata": {"name": "a", "labels": {"kubernetes.io/metadata.name": "a"}},
@@ -154,7 +144,7 @@ mod tests {
             (Endpoint::Sub("finalize"), &new, &old),
         ] {
             let mut result = new.clone();
-            Namespace.prepare_update(&mut result, &old, endpoint);
+            KIND.prepare_update(&mut result, &old, endpoint);
             assert_eq!(
                 (&result["spec"], &result["status"]),
                 (&spec["spec"], &status["status"]),

@@ -6,11 +6,11 @@
 mod tests;
 
 pub use schema::openapi::v2_protobuf;
-use schema::openapi::{self, Resource, Subresource};
+use schema::openapi::{self, Carries, Resource, Subresource};
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
-use crate::kind::Kind;
+use crate::kind::{Kind, Role};
 
 /// The OpenAPI v3 document of one group-version (`/openapi/v3/apis/apps/v1`, core `/openapi/v3/api/v1`); kinds of other
 /// group-versions are skipped.
@@ -35,6 +35,11 @@ fn resource(kind: &Kind) -> Resource<'_> {
         kind: &sub.kind,
         group_version: sub.group_version,
         verbs: sub.verbs.to_vec(),
+        carries: match sub.role {
+            Role::Connect => Carries::Connection,
+            Role::Text => Carries::Text,
+            Role::Part(_) | Role::Scale(_) | Role::Act(_) => Carries::Objects,
+        },
     });
     Resource {
         group: &kind.group,

@@ -16,25 +16,23 @@ pub use resources::{Qos, qos};
 use serde_json::Value;
 
 use crate::field::ErrorList;
-use crate::kind::{
-    CREATE_ONLY, Column, Endpoint, Kind, Row, STATUS_VERBS, STREAM_VERBS, Strategy, Subresource,
-};
-use crate::value::same;
+use crate::kind::{Act, Column, Endpoint, Kind, Row, Strategy, Subresource};
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
     Kind::new(["", "v1"], ["Pod", "pods"], Pod)
         .short(&["po"])
         .in_all()
-        .with(Subresource::new("attach", "PodAttachOptions", STREAM_VERBS))
-        .with(Subresource::new("binding", "Binding", CREATE_ONLY))
-        .with(Subresource::new("ephemeralcontainers", "Pod", STATUS_VERBS))
-        .with(Subresource::new("eviction", "Eviction", CREATE_ONLY).of("policy", "v1"))
-        .with(Subresource::new("exec", "PodExecOptions", STREAM_VERBS))
-        .with(Subresource::new("log", "Pod", &["get"]))
-        .with(Subresource::new("portforward", "PodPortForwardOptions", STREAM_VERBS))
-        .with(Subresource::new("resize", "Pod", STATUS_VERBS))
+        .with(Subresource::connect("attach", "PodAttachOptions"))
+        .with(Subresource::act("binding", "Binding", Act::Bind))
+        .with(Subresource::part("ephemeralcontainers", "Pod", &[]))
+        .with(Subresource::act("eviction", "Eviction", Act::Evict).of("policy", "v1"))
+        .with(Subresource::connect("exec", "PodExecOptions"))
+        .with(Subresource::text("log", "Pod"))
+        .with(Subresource::connect("portforward", "PodPortForwardOptions"))
+        .with(Subresource::part("resize", "Pod", &[]))
         .with_status()
+        .with_generation()
         .returns_deleted()
         .build()
 });
@@ -64,9 +62,6 @@ impl Strategy for Pod {
     }
     fn notices(&self, obj: &Value) -> Vec<String> {
         annotations::notices(obj)
-    }
-    fn bumps_generation(&self, new: &Value, old: &Value) -> Option<bool> {
-        Some(!same(&new["spec"], &old["spec"]))
     }
     fn grace(&self, obj: &Value, asked: Option<i64>) -> Option<i64> {
         Some(strategy::grace(obj, asked))

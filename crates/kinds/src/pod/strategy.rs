@@ -78,7 +78,6 @@ fn match_labels(term: &mut Value, list: &str, operator: &str, labels: &Value) {
 pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
     match endpoint {
         Endpoint::Sub("status") => {
-            keep(new, old, "spec");
             let meta = child(new, "metadata");
             keep(meta, &old["metadata"], "deletionTimestamp");
             keep(meta, &old["metadata"], "ownerReferences");
@@ -103,7 +102,6 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_
         }
         Endpoint::Sub("resize") => resize(new, old),
         Endpoint::Main | Endpoint::Sub(_) => {
-            keep(new, old, "status");
             drop_disabled(child(new, "spec"), &old["spec"]);
             end_in_time(child(new, "spec"));
         }
@@ -232,7 +230,7 @@ mod tests {
                          "ephemeralContainers": [{"name": "e"}]}, "status": {"phase": "Failed"}});
         let after = |endpoint| {
             let mut result = new.clone();
-            prepare_update(&mut result, &old, endpoint);
+            super::super::KIND.prepare_update(&mut result, &old, endpoint);
             result
         };
         assert_eq!(after(Endpoint::Main)["status"], old["status"]);

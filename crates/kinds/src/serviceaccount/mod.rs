@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::ErrorList;
-use crate::kind::{CREATE_ONLY, Column, Endpoint, Kind, Row, Strategy, Subresource};
+use crate::kind::{Act, Column, Endpoint, Kind, Row, Strategy, Subresource};
 use crate::meta;
 use crate::value::text;
 
@@ -14,7 +14,7 @@ use crate::value::text;
 pub static KIND: Row = Row::new(|| {
     Kind::new(["", "v1"], ["ServiceAccount", "serviceaccounts"], ServiceAccount)
         .short(&["sa"])
-        .with(Subresource::new("token", "TokenRequest", CREATE_ONLY).of("authentication.k8s.io", "v1"))
+        .with(Subresource::act("token", "TokenRequest", Act::Token).of("authentication.k8s.io", "v1"))
         .returns_deleted()
         .build()
 });

@@ -102,7 +102,8 @@ mod tests {
         let says = |status, reason| Says { status, reason, message: "m" };
         let times = |c: &Conditions| {
             let one = c.get("Progressing").unwrap();
-            [&one["lastTransitionTime"], &one["lastUpdateTime"]].map(|t| t.as_str().map(|t| t[14..19].to_owned()))
+            [&one["lastTransitionTime"], &one["lastUpdateTime"]]
+                .map(|t| t.as_str().map(|t| t[14..19].to_owned()))
         };
         let text = |minute: &str| Some(format!("{minute}:00"));
         for updates in [true, false] {

@@ -32,9 +32,13 @@ mod tests {
             let of = |number| Revision { what: number, number, in_use: number == used };
             vec![of(3), of(1), of(2), of(4)]
         };
-        for (used, limit, want) in
-            [(0, 10, vec![]), (0, 2, vec![1, 2]), (2, 2, vec![1]), (0, 0, vec![1, 2, 3, 4]), (4, 0, vec![1, 2, 3])]
-        {
+        for (used, limit, want) in [
+            (0, 10, vec![]),
+            (0, 2, vec![1, 2]),
+            (2, 2, vec![1]),
+            (0, 0, vec![1, 2, 3, 4]),
+            (4, 0, vec![1, 2, 3]),
+        ] {
             assert_eq!(superfluous(all(used), limit), want, "{used} {limit}");
         }
     }

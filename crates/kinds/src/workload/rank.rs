@@ -125,9 +125,7 @@ mod tests {
 
     #[test]
     fn each_rule_decides_before_the_next() {
-        let ready = |status: &str, ago: i64| {
-            json!([{"type": "Ready", "status": status, "lastTransitionTime": at(ago)}])
-        };
+        let ready = |status: &str, ago: i64| json!([{"type": "Ready", "status": status, "lastTransitionTime": at(ago)}]);
         let cost = |text: &str| json!({"metadata": {"annotations": {DELETION_COST: text}}});
         let restarted = |name: &str, count: i32| {
             json!({"spec": {"initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "i"}]},

@@ -21,12 +21,9 @@ mod tests {
 
     #[test]
     fn doubling_up_to_the_most() {
-        for (total, want) in [
-            (0, vec![]),
-            (1, vec![1]),
-            (6, vec![1, 2, 3]),
-            (200, vec![1, 2, 4, 8, 16, 32, 64, 64, 9]),
-        ] {
+        for (total, want) in
+            [(0, vec![]), (1, vec![1]), (6, vec![1, 2, 3]), (200, vec![1, 2, 4, 8, 16, 32, 64, 64, 9])]
+        {
             assert_eq!(batches(total).collect::<Vec<_>>(), want);
         }
     }

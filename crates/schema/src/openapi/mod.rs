@@ -45,6 +45,19 @@ pub struct Subresource<'k> {
     pub group_version: Option<(&'k str, &'k str)>,
     /// `["get","patch","update"]`.
     pub verbs: Vec<&'k str>,
+    /// What goes through it.
+    pub carries: Carries,
+}
+
+/// What goes through a subresource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// Objects.
+    Objects,
+    /// Whatever the connection is handed over for.
+    Connection,
+    /// Plain text.
+    Text,
 }
 
 /// Which OpenAPI a document is.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, Resource, Subresource, gvk};
+use super::{Carries, Dialect, Resource, Subresource, gvk};
 use crate::types::{self, TypeRef};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
@@ -20,8 +20,6 @@ const PATCH_MEDIA: &[&str] = &[
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
-/// Subresources that hand the connection over.
-const CONNECT: &[&str] = &["attach", "exec", "portforward", "proxy"];
 
 type Parameter = (&'static str, &'static str);
 
@@ -420,7 +418,7 @@ fn sub_operation<'k>(
 ) -> Operation<'k> {
     let (group, version) = sub.group_version.unwrap_or((kind.group, kind.version));
     let gvk = (group, version, sub.kind);
-    if CONNECT.contains(&sub.name) {
+    if sub.carries == Carries::Connection {
         let (method, verb) = match verb {
             "create" => ("post", "Post"),
             "update" => ("put", "Put"),
@@ -431,7 +429,7 @@ fn sub_operation<'k>(
         let connect = operation((method, "connect", "connect"), gvk, None);
         return Operation { subject: format!("{prefix}{verb}{subject}"), ..connect };
     }
-    let own = if sub.name == "log" { None } else { type_name(group, version, sub.kind) };
+    let own = if sub.carries == Carries::Text { None } else { type_name(group, version, sub.kind) };
     Operation { subject: format!("{prefix}{subject}"), ..object_operation(verb, gvk, own) }
 }
 

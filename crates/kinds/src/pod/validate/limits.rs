@@ -54,7 +54,8 @@ fn overcommits(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
 }
 
-fn container_name(errors: &mut ErrorList, path: &Path<'_>, name: &str) {
+/// The name of a resource that a container may use (`ValidateContainerResourceName`).
+pub(crate) fn check_resource_name(errors: &mut ErrorList, path: &Path<'_>, name: &str) {
     let complaints = base::labels::qualified_name_errors(name);
     let bad = !complaints.is_empty();
     names::check(errors, path, name, complaints);
@@ -78,14 +79,14 @@ fn pod_name(errors: &mut ErrorList, path: &Path<'_>, name: &str) {
 
 /// Resources of one container.
 pub(super) fn container(errors: &mut ErrorList, path: &Path<'_>, resources: &Value, claims: &BTreeSet<&str>) {
-    requirements(errors, path, resources, container_name);
+    requirements(errors, path, resources, check_resource_name);
     claim_names(errors, &path.child("claims"), &resources["claims"], claims);
 }
 
 /// Overhead, checked as limits are.
 pub(crate) fn overhead(errors: &mut ErrorList, path: &Path<'_>, overhead: &Value) {
     let limits = serde_json::json!({ "limits": overhead });
-    requirements(errors, path, &limits, container_name);
+    requirements(errors, path, &limits, check_resource_name);
 }
 
 /// Resources of the Pod as a whole.

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-pub(crate) use limits::{check_amount, overhead};
+pub(crate) use limits::{check_amount, check_resource_name, overhead};
 pub(crate) use scheduling::tolerations;
 pub(super) use update::check as update;
 

@@ -13,6 +13,7 @@ mod manifest;
 mod name;
 mod progress;
 mod registry;
+mod service;
 mod store;
 mod stream;
 mod unpack;
@@ -24,6 +25,7 @@ pub use credentials::{Credential, parse_docker_config};
 pub use error::{Error, PullError};
 pub use name::{Name, NameError};
 pub use progress::{Progress, Reporter, silent, terminal};
+pub use service::ImageService;
 pub use store::{Collected, Images, Removed, Usage};
 
 /// An image as the node needs it.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use base::quantity::Quantity;
 use serde::Deserialize;
 
 /// Version of the configuration file that this program reads.
@@ -38,6 +39,14 @@ pub struct Config {
     pub resolv_conf: Option<PathBuf>,
     /// Whether containers without a seccomp profile get RuntimeDefault.
     pub seccomp_default: bool,
+    /// Most Pods on the node; 110 by default.
+    pub max_pods: Option<u32>,
+    /// Most Pods for each CPU of the node; 0, the default, is no such bound.
+    pub pods_per_core: u32,
+    /// What Pods may not have of `cpu`, `memory` and `ephemeral-storage`, for the system's own daemons.
+    pub system_reserved: BTreeMap<String, String>,
+    /// The same, for this program.
+    pub kube_reserved: BTreeMap<String, String>,
 }
 
 /// A part of the program that can be left out.
@@ -79,6 +88,7 @@ impl Config {
                 "cgroupRoot: {root:?} is not an absolute path"
             );
         }
+        config.limits()?;
         for name in &config.tls_sans {
             tls_san(name).context("tlsSans")?;
         }
@@ -86,6 +96,29 @@ impl Config {
             ensure!(file.is_absolute(), "resolvConf: {file:?} is not an absolute path");
         }
         Ok(config)
+    }
+
+    /// The node's limits.
+    ///
+    /// # Errors
+    /// If an amount is none, or of a resource that cannot be reserved.
+    pub fn limits(&self) -> Result<node::Limits> {
+        let mut limits = node::Limits { pods_per_core: self.pods_per_core, ..node::Limits::default() };
+        limits.max_pods = self.max_pods.unwrap_or(limits.max_pods);
+        for (field, amounts) in
+            [("systemReserved", &self.system_reserved), ("kubeReserved", &self.kube_reserved)]
+        {
+            for (resource, text) in amounts {
+                let known = matches!(resource.as_str(), "cpu" | "memory" | "ephemeral-storage");
+                ensure!(known, "{field}: {resource:?} cannot be reserved");
+                let amount: Quantity =
+                    text.parse().map_err(|why| anyhow::anyhow!("{field}.{resource}: {text:?}: {why}"))?;
+                ensure!(amount.milli_value() >= 0, "{field}.{resource}: {text:?} is less than nothing");
+                let sum = limits.reserved.entry(resource.clone()).or_default();
+                *sum = *sum + amount;
+            }
+        }
+        Ok(limits)
     }
 
     /// Whether a part runs.
@@ -138,6 +171,8 @@ mod tests {
             ("kind: Config\n".to_owned(), "apiVersion"),
             (format!("{head}colour: red\n"), "colour"),
             (format!("{head}resolvConf: resolv.conf\n"), "resolvConf"),
+            (format!("{head}systemReserved: {{cpu: much}}\n"), "systemReserved.cpu"),
+            (format!("{head}kubeReserved: {{example.com/card: 1}}\n"), "kubeReserved"),
             (format!("{head}cgroupRoot: ../x\n"), "cgroupRoot"),
             (format!("{head}tlsSans: [10.0.0.1, a_b]\n"), "tlsSans"),
         ] {

@@ -350,7 +350,7 @@ async fn start_node(
         labels: BTreeMap::new(),
         cluster_dns: Vec::new(),
         cluster_domain: "cluster.local".to_owned(),
-        max_pods: 110,
+        limits: config.limits()?,
         version: VERSION.to_owned(),
         seccomp_default: config.seccomp_default,
     };

@@ -36,6 +36,7 @@ mod lease;
 mod netlink;
 mod netns;
 mod nft;
+mod pod_network;
 mod range;
 mod reaper;
 mod rtnl;
@@ -51,6 +52,7 @@ use tokio::sync::{mpsc, oneshot};
 use worker::{Answer, Command};
 
 pub use cidr::{Cidr, CidrError};
+pub use pod_network::{PodName, PodNetwork};
 
 /// What makes one instance's network.
 #[derive(Debug, Clone)]
@@ -151,6 +153,9 @@ pub enum NetError {
     /// There is no lease, or its link is gone: the sandbox has no network any more.
     #[error("network: Pod {0} is not attached")]
     NotAttached(String),
+    /// A plug-in failed; its own words.
+    #[error("{0}")]
+    Plugin(String),
     /// The network's thread has ended.
     #[error("network: closed")]
     Closed,

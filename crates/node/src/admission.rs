@@ -2,6 +2,7 @@
 //!
 //! Absent: preemption for critical Pods, taints (the scheduler's), devices, topology.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,6 +10,8 @@ use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, Pod};
 use kinds::pod::resources::{Amounts, requests};
 use lifecycle::Verdict;
+
+use crate::ledger::Ledger;
 
 /// What the node has.
 #[derive(Debug, Clone, Default)]
@@ -37,16 +40,22 @@ const SAFE: [(&str, bool); 12] = [
     ("net.ipv4.tcp_wmem", true),
 ];
 
-fn amounts(pod: &Pod) -> Amounts {
-    requests(&serde_json::to_value(&pod.spec).unwrap_or_default())
+/// What a Pod asks for, in the units that are compared: thousandths of CPUs, else whole ones.
+pub(crate) fn amounts(pod: &Pod) -> BTreeMap<String, i64> {
+    let all = requests(&serde_json::to_value(&pod.spec).unwrap_or_default());
+    all.iter().map(|(name, amount)| (name.clone(), units(name, amount))).collect()
+}
+
+fn units(name: &str, amount: &Quantity) -> i64 {
+    if name == "cpu" { amount.milli_value() } else { amount.value() }
 }
 
 fn rejected(reason: &str, message: String) -> Option<Verdict> {
     Some(Verdict::Rejected { reason: reason.into(), message })
 }
 
-/// Why the Pod is refused beside these others; `None` if it is taken.
-pub(crate) fn judge(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
+/// Why the Pod is refused beside the others; `None` if it is taken.
+pub(crate) fn judge(pod: &Pod, ledger: &Ledger, room: &Room) -> Option<Verdict> {
     let spec = pod.spec.clone().unwrap_or_default();
     if spec.os.as_ref().is_some_and(|os| os.name != "linux") {
         return rejected(
@@ -57,8 +66,8 @@ pub(crate) fn judge(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> 
     app_armor(pod)
         .or_else(|| sysctls(pod))
         .or_else(|| node_affinity(pod, room))
-        .or_else(|| host_ports(pod, others, room))
-        .or_else(|| resources(pod, others, room))
+        .or_else(|| host_ports(pod, ledger, room))
+        .or_else(|| resources(pod, ledger, room))
 }
 
 /// The runtime applies no AppArmor profiles: a Pod that asks for one must not run without.
@@ -122,37 +131,29 @@ pub(crate) fn is_over(pod: &Pod) -> bool {
 }
 
 /// Why a Pod that is here already may not have these resources; `None` if it may.
-pub(crate) fn shortage(pod: &Pod, others: &[&Pod], room: &Room) -> Option<String> {
-    match resources(pod, others, room)? {
+pub(crate) fn shortage(pod: &Pod, ledger: &Ledger, room: &Room) -> Option<String> {
+    match resources(pod, ledger, room)? {
         Verdict::Rejected { message, .. } | Verdict::Evicted { message, .. } => Some(message),
     }
 }
 
-fn resources(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
+fn resources(pod: &Pod, ledger: &Ledger, room: &Room) -> Option<Verdict> {
     let short = |name: &str, asked: i64, used: i64, capacity: i64| {
         let message = format!(
             "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
         );
         rejected(&format!("OutOf{name}"), message)
     };
-    let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let count = i64::try_from(ledger.others(uid)).unwrap_or(i64::MAX);
     if count + 1 > i64::from(room.max_pods) {
         return short("pods", 1, count, i64::from(room.max_pods));
     }
-    let wants = amounts(pod);
-    if wants.values().all(Quantity::is_zero) {
-        return None;
-    }
-    let used: Vec<Amounts> = others.iter().map(|p| amounts(p)).collect();
-    for (name, want) in &wants {
-        let value = |q: &Quantity| if name == "cpu" { q.milli_value() } else { q.value() };
-        let has = room.allocatable.get(name).map_or(0, value);
-        let taken: i64 = used.iter().filter_map(|u| u.get(name)).map(value).sum();
-        if value(want) > 0 && value(want) + taken > has {
-            return short(name, value(want), taken, has);
-        }
-    }
-    None
+    amounts(pod).into_iter().find_map(|(name, want)| {
+        let has = room.allocatable.get(&name).map_or(0, |amount| units(&name, amount));
+        let taken = ledger.used(&name, uid);
+        if want > 0 && want + taken > has { short(&name, want, taken, has) } else { None }
+    })
 }
 
 /// Whether the Pod asks for labels of its node.
@@ -192,21 +193,27 @@ fn node_affinity(pod: &Pod, room: &Room) -> Option<Verdict> {
 }
 
 /// A port of the host: at which address, over which protocol.
-struct HostPort<'p> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostPort {
     ip: IpAddr,
-    protocol: &'p str,
+    protocol: Cow<'static, str>,
     number: i32,
 }
 
-impl HostPort<'_> {
+impl HostPort {
+    #[cfg(test)]
+    pub(crate) fn any(number: i32) -> Self {
+        Self { ip: Ipv4Addr::UNSPECIFIED.into(), protocol: "TCP".into(), number }
+    }
+
     fn meets(&self, other: &Self) -> bool {
         let same = self.ip == other.ip || self.ip.is_unspecified() || other.ip.is_unspecified();
-        (self.number, self.protocol) == (other.number, other.protocol) && same
+        (self.number, &self.protocol) == (other.number, &other.protocol) && same
     }
 }
 
 /// The ports of the host that a Pod wants; those of init containers that end before others start only if `all`.
-fn wanted_ports(pod: &Pod, all: bool) -> impl Iterator<Item = HostPort<'_>> {
+pub(crate) fn wanted_ports(pod: &Pod, all: bool) -> impl Iterator<Item = HostPort> {
     let inits = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten());
     let inits = inits.filter(move |c| all || c.restart_policy.as_deref() == Some("Always"));
     let containers = pod.spec.iter().flat_map(|s| &s.containers).chain(inits);
@@ -215,18 +222,18 @@ fn wanted_ports(pod: &Pod, all: bool) -> impl Iterator<Item = HostPort<'_>> {
         let ip = p.host_ip.as_ref().and_then(|ip| ip.parse().ok());
         Some(HostPort {
             ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            protocol: p.protocol.as_deref().unwrap_or("TCP"),
+            protocol: p.protocol.clone().map_or(Cow::Borrowed("TCP"), Cow::Owned),
             number: p.host_port.filter(|n| *n > 0)?,
         })
     })
 }
 
 /// Neither a port of another Pod nor one of this program itself.
-fn host_ports(pod: &Pod, others: &[&Pod], room: &Room) -> Option<Verdict> {
-    let own = |at: &SocketAddr| HostPort { ip: at.ip(), protocol: "TCP", number: at.port().into() };
+fn host_ports(pod: &Pod, ledger: &Ledger, room: &Room) -> Option<Verdict> {
+    let own = |at: &SocketAddr| HostPort { ip: at.ip(), protocol: "TCP".into(), number: at.port().into() };
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let taken = wanted_ports(pod, true).any(|p| room.own_ports.iter().any(|at| own(at).meets(&p)))
-        || wanted_ports(pod, false)
-            .any(|p| others.iter().any(|other| wanted_ports(other, false).any(|o| o.meets(&p))));
+        || wanted_ports(pod, false).any(|p| ledger.ports(uid).any(|other| other.meets(&p)));
     let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
     taken.then(|| rejected("NodePorts", message.into()))?
 }
@@ -249,7 +256,16 @@ fn matches(e: &NodeSelectorRequirement, value: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Share;
     use serde_json::json;
+
+    fn beside(others: &[&Pod]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (uid, other) in others.iter().enumerate() {
+            ledger.put(&uid.to_string(), Share::of(other));
+        }
+        ledger
+    }
 
     #[test]
     fn ports_are_taken_once() {
@@ -277,7 +293,7 @@ mod tests {
             ("containers", json!({"containerPort": 1, "hostPort": 80, "hostIP": "192.0.2.2"}), false),
             ("initContainers", json!({"containerPort": 1, "hostPort": 80}), false),
         ] {
-            let verdict = judge(&pod(list, port.clone()), &[&other], &room);
+            let verdict = judge(&pod(list, port.clone()), &beside(&[&other]), &room);
             let reason = verdict.map(|v| match v {
                 Verdict::Rejected { reason, .. } | Verdict::Evicted { reason, .. } => reason,
             });
@@ -349,12 +365,12 @@ mod tests {
             ),
         ];
         for (pod, want) in table {
-            let got = match judge(&pod, &[&other], &room) {
+            let got = match judge(&pod, &beside(&[&other]), &room) {
                 Some(Verdict::Rejected { reason, message }) => format!("{reason}: {message}"),
                 _ => String::new(),
             };
             assert_eq!(got, want);
         }
-        assert!(judge(&cpu("0"), &[&other, &other], &room).is_some(), "pods");
+        assert!(judge(&cpu("0"), &beside(&[&other, &other]), &room).is_some(), "pods");
     }
 }

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::quantity::Quantity;
 use client::Objects;
-use images::Images;
-use net::Network;
+use images::ImageService;
+use net::PodNetwork;
 use runtime::{Runtime, Trash};
 
 use crate::admission::Room;
 use crate::events::Recorder;
 use crate::handle::NodeHandle;
+use crate::ledger::Ledger;
+use crate::limits::Limits;
 use crate::logs;
 use crate::pulls::Pulls;
 use crate::register::facts::Facts;
@@ -31,9 +33,9 @@ pub struct Config {
     /// Container runtime.
     pub runtime: Arc<dyn Runtime>,
     /// Image store.
-    pub images: Arc<Images>,
+    pub images: Arc<dyn ImageService>,
     /// Pod network.
-    pub network: Arc<Network>,
+    pub network: Arc<dyn PodNetwork>,
     /// The API as `system:node:NAME`; `None` runs static Pods only.
     pub api: Option<Arc<dyn Objects>>,
     /// Where Pods reach the API server: KUBERNETES_SERVICE_HOST and PORT until Services exist.
@@ -52,8 +54,8 @@ pub struct Config {
     pub resolv_conf: Option<PathBuf>,
     /// Where this program itself listens: no Pod may take such a port of the host.
     pub own_ports: Vec<SocketAddr>,
-    /// Most Pods at a time.
-    pub max_pods: u32,
+    /// How many Pods it takes, and what they may not have.
+    pub limits: Limits,
     /// `gitVersion` told as kubeletVersion.
     pub version: String,
     /// RuntimeDefault instead of Unconfined where a Pod says nothing.
@@ -74,13 +76,17 @@ pub(crate) struct Shared {
     pub(crate) allocatable: BTreeMap<String, Quantity>,
     /// What Pods are admitted to.
     pub(crate) room: Room,
-    /// Held while a Pod is granted more.
-    pub(crate) allocating: tokio::sync::Mutex<()>,
+    /// What Pods use of it; held while a Pod is admitted or granted more.
+    pub(crate) ledger: Mutex<Ledger>,
     /// Bounds status writes under way.
     pub(crate) status_slots: tokio::sync::Semaphore,
 }
 
 impl Shared {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The node's directory of one Pod.
     pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.config.data_dir.join("pods").join(uid)

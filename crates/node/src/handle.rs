@@ -32,7 +32,7 @@ struct Inner {
     name: String,
     data_dir: PathBuf,
     runtime: Arc<dyn Runtime>,
-    pods: RwLock<BTreeMap<String, PodEntry>>,
+    pods: RwLock<BTreeMap<String, Arc<PodEntry>>>,
 }
 
 impl NodeHandle {
@@ -63,21 +63,21 @@ impl NodeHandle {
 
     /// All Pods of this node, by UID.
     #[must_use]
-    pub fn pods(&self) -> Vec<PodEntry> {
+    pub fn pods(&self) -> Vec<Arc<PodEntry>> {
         self.read().values().cloned().collect()
     }
 
     /// A Pod by UID.
     #[must_use]
-    pub fn pod_by_uid(&self, uid: &str) -> Option<PodEntry> {
+    pub fn pod_by_uid(&self, uid: &str) -> Option<Arc<PodEntry>> {
         self.read().get(uid).cloned()
     }
 
     /// A Pod by namespace and name; `uid`, if not empty, must fit too (a static Pod also answers to its mirror's UID
     /// being absent).
     #[must_use]
-    pub fn pod(&self, namespace: &str, name: &str, uid: &str) -> Option<PodEntry> {
-        let fits = |e: &&PodEntry| {
+    pub fn pod(&self, namespace: &str, name: &str, uid: &str) -> Option<Arc<PodEntry>> {
+        let fits = |e: &&Arc<PodEntry>| {
             let m = &e.pod.metadata;
             m.namespace.as_deref() == Some(namespace)
                 && m.name.as_deref() == Some(name)
@@ -99,14 +99,15 @@ impl NodeHandle {
     }
 
     /// Replaces what is known of a Pod.
-    pub(crate) fn put(&self, uid: &str, entry: PodEntry) {
+    pub(crate) fn put(&self, uid: &str, entry: Arc<PodEntry>) {
         self.inner.pods.write().unwrap_or_else(PoisonError::into_inner).insert(uid.into(), entry);
     }
 
     /// Replaces the spec of a Pod that is known.
     pub(crate) fn set_spec(&self, uid: &str, pod: Arc<Pod>) {
         if let Some(entry) = self.inner.pods.write().unwrap_or_else(PoisonError::into_inner).get_mut(uid) {
-            entry.pod = Arc::new(Pod { status: entry.pod.status.clone(), ..(*pod).clone() });
+            let pod = Arc::new(Pod { status: entry.pod.status.clone(), ..(*pod).clone() });
+            *entry = Arc::new(PodEntry { pod, ..(**entry).clone() });
         }
     }
 
@@ -115,7 +116,7 @@ impl NodeHandle {
         self.inner.pods.write().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, PodEntry>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<PodEntry>>> {
         self.inner.pods.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,6 +17,8 @@ mod events;
 mod eviction;
 mod files;
 pub mod handle;
+mod ledger;
+mod limits;
 pub mod logs;
 mod manager;
 mod node;
@@ -29,9 +31,12 @@ pub mod server;
 mod sources;
 mod status;
 pub mod streaming;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 pub mod volumes;
 
 pub use config::Config;
 pub use handle::{NodeHandle, PodEntry};
+pub use limits::Limits;
 pub use node::{Node, NodeError};

@@ -18,8 +18,9 @@ use crate::actor::{Actor, Input};
 use crate::admission::{self, Room, is_over};
 use crate::calls;
 use crate::config::Shared;
-use crate::container::resources::{self, shares};
+use crate::container::resources::shares;
 use crate::files::is_uid;
+use crate::ledger::Share;
 use crate::sources::Update;
 use crate::sources::mirror::{self, Mirror, Repair};
 
@@ -96,6 +97,7 @@ impl Manager {
                 },
                 Some(uid) = over.recv() => {
                     self.pods.remove(&uid);
+                    self.shared.ledger().remove(&uid);
                     self.start_statics();
                 }
                 event = events.recv() => match event {
@@ -217,6 +219,9 @@ impl Manager {
 
     /// Starts static Pods whose name is free.
     fn start_statics(&mut self) {
+        if self.statics.is_empty() {
+            return;
+        }
         let name = |p: &Pod| (p.metadata.namespace.clone(), p.metadata.name.clone());
         let taken: BTreeSet<_> = self.pods.values().map(|(_, i)| name(&i.pod)).collect();
         let due: Vec<(String, Arc<Pod>)> = self
@@ -236,32 +241,25 @@ impl Manager {
             return tracing::error!("{} is left out: {uid:?} is no UID", lifecycle::pod_label(&input.pod));
         }
         if let Some((actor, known)) = self.pods.get_mut(&uid) {
+            if input.verdict.is_some() || is_over(&input.pod) {
+                self.shared.ledger().remove(&uid);
+            }
             known.clone_from(&input);
             actor.input.send_replace(input);
             return;
         }
         let known = self.shared.pod_dir(&uid).join("memory.json").exists();
-        if !known && !input.gone && !is_over(&input.pod) {
-            input.verdict = admission::judge(
-                &input.pod,
-                &self.active().iter().map(|p| &**p).collect::<Vec<_>>(),
-                &self.room,
-            );
+        if !is_over(&input.pod) {
+            let mut ledger = self.shared.ledger();
+            if !known && !input.gone {
+                input.verdict = admission::judge(&input.pod, &ledger, &self.room);
+            }
+            if input.verdict.is_none() {
+                ledger.put(&uid, Share::of(&input.pod));
+            }
         }
         let actor = Actor::start(self.shared.clone(), uid.clone(), input.clone(), self.over.clone());
         self.pods.insert(uid, (actor, input));
-    }
-
-    /// Pods that use the node's resources.
-    fn active(&self) -> Vec<Arc<Pod>> {
-        // As its actor shows it: with the resources that are granted, which are not always those that it wants.
-        let shown = |uid: &str| self.shared.handle.pod_by_uid(uid).map(|e| e.pod);
-        self.pods
-            .iter()
-            .filter(|(_, (_, i))| i.verdict.is_none() && !is_over(&i.pod))
-            .map(|(uid, (_, i))| shown(uid).unwrap_or_else(|| i.pod.clone()))
-            .filter(|pod| !is_over(pod))
-            .collect()
     }
 
     /// What follows from any change: orphans, once everybody has spoken, and the weight of the burstable class.
@@ -270,17 +268,7 @@ impl Manager {
             self.orphans_done = true;
             self.end_orphans().await;
         }
-        let milli: i64 = self
-            .active()
-            .iter()
-            .filter(|p| resources::qos(p) == kinds::pod::Qos::Burstable)
-            .map(|p| {
-                kinds::pod::resources::requests(&serde_json::to_value(&p.spec).unwrap_or_default())
-                    .get("cpu")
-                    .map_or(0, base::quantity::Quantity::milli_value)
-            })
-            .sum();
-        let weight = shares(milli);
+        let weight = shares(self.shared.ledger().burstable());
         if self.burstable != Some(weight) {
             let path = format!("{}/kubepods/burstable", self.shared.config.cgroup_root);
             match self
@@ -333,7 +321,7 @@ impl Manager {
     /// Sandboxes and addresses of Pods of which nothing else is known.
     async fn end_strays(&self) -> Result<(), Box<dyn std::error::Error>> {
         let config = &self.shared.config;
-        for s in config.runtime.sandboxes().await?.iter().filter(|s| !self.pods.contains_key(&s.uid)) {
+        for s in config.runtime.sandboxes(None).await?.iter().filter(|s| !self.pods.contains_key(&s.uid)) {
             config.runtime.stop_sandbox(&s.id).await?;
             config.runtime.remove_sandbox(&s.id).await?;
         }

@@ -1,7 +1,7 @@
 //! The node as a whole: `Node::new`, then `run` until told to stop. Containers go on when it stops.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use base::quantity::Quantity;
 use runtime::{Resources, RuntimeError, Trash};
@@ -60,12 +60,13 @@ impl Node {
         let trash = Trash::open(path.clone()).map_err(|source| NodeError::Directory { path, source })?;
         let trash = Arc::new(trash);
         let facts = Facts::read(&config.data_dir);
-        let allocatable: BTreeMap<String, Quantity> =
-            serde_json::from_value::<BTreeMap<String, String>>(register::status::allocatable(&facts))
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|(name, amount)| Some((name, amount.parse().ok()?)))
-                .collect();
+        let allocatable: BTreeMap<String, Quantity> = serde_json::from_value::<BTreeMap<String, String>>(
+            register::status::allocatable(&facts, &config.limits),
+        )
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|(name, amount)| Some((name, amount.parse().ok()?)))
+        .collect();
         let memory = allocatable.get("memory").map_or(0, |q| u64::try_from(q.value()).unwrap_or(0));
         let shared = Shared {
             handle: NodeHandle::new(&config.name, &config.data_dir, config.runtime.clone()),
@@ -76,12 +77,12 @@ impl Node {
             trash,
             room: Room {
                 allocatable: allocatable.clone(),
-                max_pods: config.max_pods,
+                max_pods: config.limits.pods(facts.cpus),
                 labels: serde_json::from_value(register::status::labels(&config.name)).unwrap_or_default(),
                 name: config.name.clone(),
                 own_ports: config.own_ports.clone(),
             },
-            allocating: tokio::sync::Mutex::new(()),
+            ledger: Mutex::default(),
             allocatable,
             status_slots: Semaphore::new(STATUS_SLOTS),
             facts,
@@ -94,6 +95,11 @@ impl Node {
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
         self.shared.handle.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// Runs Pods until `shutdown`; they go on running after that.
@@ -116,9 +122,10 @@ impl Node {
                 name: shared.config.name.clone(),
                 ips: shared.config.node_ips.clone(),
                 port: shared.config.port,
-                pod_cidr: shared.config.network.pod_cidr().to_string(),
+                pod_cidr: shared.config.network.pod_cidr().map(|cidr| cidr.to_string()),
                 data_dir: shared.config.data_dir.clone(),
                 images: shared.config.images.clone(),
+                limits: shared.config.limits.clone(),
                 runtime: shared.config.runtime.version(),
                 version: shared.config.version.clone(),
             };

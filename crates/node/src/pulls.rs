@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use images::{Credential, Image, Images, PullError};
+use images::{Credential, Image, ImageService, PullError};
 use tokio::sync::Mutex;
 
 /// The queue: whoever holds the lock pulls; tokio's mutex is fair.
 pub(crate) struct Pulls {
-    images: Arc<Images>,
+    images: Arc<dyn ImageService>,
     turn: Mutex<()>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Pulled {
 
 impl Pulls {
     /// A queue in front of `images`.
-    pub(crate) fn new(images: Arc<Images>) -> Self {
+    pub(crate) fn new(images: Arc<dyn ImageService>) -> Self {
         Self { images, turn: Mutex::new(()) }
     }
 
@@ -37,7 +37,7 @@ impl Pulls {
         let asked = Instant::now();
         let _turn = self.turn.lock().await;
         let began = Instant::now();
-        let image = self.images.pull(reference, credentials, images::silent()).await?;
+        let image = self.images.clone().pull(reference, credentials).await?;
         Ok(Pulled { image, took: began.elapsed(), waited: asked.elapsed() })
     }
 }

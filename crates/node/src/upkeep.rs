@@ -51,7 +51,7 @@ async fn collect_images(shared: &Shared) {
         return;
     }
     let need = used - total / 100 * LOW;
-    match images.gc(in_use, need, MIN_AGE).await {
+    match images.clone().gc(in_use, need, MIN_AGE).await {
         Ok(c) => tracing::info!("removed {} images, {} bytes", c.images.len(), c.bytes),
         Err(e) => tracing::warn!("images not collected: {e}"),
     }

@@ -102,7 +102,7 @@ async fn main() {
     }
     memory.sort_unstable();
     println!("shim: median {} kB PSS", memory[memory.len() / 2]);
-    for sandbox in runtime.sandboxes().await.unwrap() {
+    for sandbox in runtime.sandboxes(None).await.unwrap() {
         runtime.remove_sandbox(&sandbox.id).await.unwrap();
     }
     runtime.remove_cgroup(&root).await.unwrap();

@@ -46,8 +46,9 @@ pub trait Runtime: Send + Sync + 'static {
     async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError>;
     /// Removes a stopped sandbox with its containers and files.
     async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError>;
-    /// All sandboxes, of this data dir, dead ones too.
-    async fn sandboxes(&self) -> Result<Vec<SandboxStatus>, RuntimeError>;
+    /// All sandboxes of a Pod (by UID), or of this data dir, dead ones too. Asking for a Pod's must not cost more the
+    /// more other Pods there are.
+    async fn sandboxes(&self, pod: Option<&str>) -> Result<Vec<SandboxStatus>, RuntimeError>;
     /// Makes the container's files; no process yet. Returns its id.
     async fn create_container(&self, sandbox: &str, spec: ContainerSpec) -> Result<String, RuntimeError>;
     /// Starts the first process.

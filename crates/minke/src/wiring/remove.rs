@@ -55,7 +55,7 @@ async fn sandboxes(instance: &Instance, grace: Duration) -> Result<()> {
     for stopped in futures_util::future::join_all(stops).await {
         stopped.context("cannot stop a container")?;
     }
-    for sandbox in runtime.sandboxes().await? {
+    for sandbox in runtime.sandboxes(None).await? {
         if sandbox.state == SandboxState::Ready {
             runtime.stop_sandbox(&sandbox.id).await?;
         }

@@ -13,15 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use lifecycle::{Action, Desired, Finished, Key, Memory, Outcome, Time, Verdict};
+use lifecycle::{Action, Allocation, Desired, Finished, Key, Memory, Outcome, Time, Verdict};
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::admission::is_over;
 use crate::clock;
 use crate::config::Shared;
 use crate::container::resources;
 use crate::events::About;
 use crate::files;
 use crate::handle::PodEntry;
+use crate::ledger::Share;
 use crate::status::Publisher;
 use crate::volumes::HostPaths;
 pub(crate) use make::{LAST_WORDS, NODE_FILES};
@@ -79,6 +81,8 @@ impl Actor {
             saved_memory: Vec::new(),
             restless: 0,
             seen: (None, BTreeMap::new()),
+            granted: None,
+            shown: None,
         };
         tokio::spawn(async move {
             body.run().await;
@@ -125,6 +129,22 @@ struct Body {
     restless: u32,
     /// The usable sandbox and all instances by name, newest first, as last observed.
     seen: (Option<String>, BTreeMap<String, Vec<runtime::ContainerStatus>>),
+    /// The Pod with what it was granted, and from which Pod and allocation that was made.
+    granted: Option<Granted>,
+    /// What was shown last, and whether its share is in the ledger.
+    shown: Option<Shown>,
+}
+
+struct Granted {
+    wanted: Arc<Pod>,
+    allocation: Option<Allocation>,
+    pod: Arc<Pod>,
+}
+
+struct Shown {
+    granted: Arc<Pod>,
+    pod: Arc<Pod>,
+    counts: bool,
 }
 
 impl Body {
@@ -250,13 +270,23 @@ impl Body {
     }
 
     /// The Pod with the resources that the node granted it.
-    fn allocated(&self, pod: &Arc<Pod>) -> Arc<Pod> {
-        match &self.memory.allocated {
+    fn allocated(&mut self, pod: &Arc<Pod>) -> Arc<Pod> {
+        let allocation = &self.memory.allocated;
+        if let Some(known) = &self.granted
+            && Arc::ptr_eq(&known.wanted, pod)
+            && known.allocation == *allocation
+        {
+            return known.pod.clone();
+        }
+        let granted = match allocation {
             Some(allocation) if !lifecycle::has_resources(pod, allocation) => {
                 Arc::new(lifecycle::with_resources(pod, allocation))
             }
             _ => pod.clone(),
-        }
+        };
+        let (wanted, allocation) = (pod.clone(), allocation.clone());
+        self.granted = Some(Granted { wanted, allocation, pod: granted.clone() });
+        granted
     }
 
     /// Writes memory and Pod to disk where they changed.
@@ -305,9 +335,23 @@ impl Body {
     }
 
     /// Shows the Pod to the rest of the node.
-    fn show(&self, input: &Input, status: &k8s_openapi::api::core::v1::PodStatus) {
-        let mut pod = (*self.allocated(&input.pod)).clone();
-        pod.status = Some(status.clone());
+    fn show(&mut self, input: &Input, status: &PodStatus) {
+        let granted = self.allocated(&input.pod);
+        let same = |s: &&Shown| Arc::ptr_eq(&s.granted, &granted);
+        let pod = match self.shown.as_ref().filter(same).filter(|s| s.pod.status.as_ref() == Some(status)) {
+            Some(shown) => shown.pod.clone(),
+            None => Arc::new(Pod { status: Some(status.clone()), ..(*granted).clone() }),
+        };
+        let counts = input.verdict.is_none() && !is_over(&pod) && !is_over(&input.pod);
+        if self.shown.as_ref().filter(same).is_none_or(|s| s.counts != counts) {
+            let mut ledger = self.shared.ledger();
+            if counts {
+                ledger.put(&self.uid, Share::of(&granted));
+            } else {
+                ledger.remove(&self.uid);
+            }
+        }
+        self.shown = Some(Shown { granted, pod: pod.clone(), counts });
         let (sandbox, containers) = self.seen.clone();
         let m = &pod.metadata;
         let log_dir = self.shared.log_dir(
@@ -315,7 +359,7 @@ impl Body {
             m.name.as_deref().unwrap_or_default(),
             &self.uid,
         );
-        self.shared.handle.put(&self.uid, PodEntry { pod: Arc::new(pod), sandbox, containers, log_dir });
+        self.shared.handle.put(&self.uid, Arc::new(PodEntry { pod, sandbox, containers, log_dir }));
     }
 }
 

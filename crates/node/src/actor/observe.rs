@@ -14,9 +14,8 @@ use crate::pulls::image_ref;
 impl Body {
     /// Takes over sandboxes that lived before this start of the daemon.
     pub(super) async fn adopt(&mut self) {
-        let Ok(all) = self.shared.config.runtime.sandboxes().await else { return };
-        for s in all.iter().filter(|s| s.uid == self.uid && s.state == SandboxState::Ready && !s.host_network)
-        {
+        let Ok(all) = self.shared.config.runtime.sandboxes(Some(&self.uid)).await else { return };
+        for s in all.iter().filter(|s| s.state == SandboxState::Ready && !s.host_network) {
             let Some(pid) = s.pid else { continue };
             let path = format!("/proc/{pid}/ns/net");
             match self.shared.config.network.adopt(&self.uid, Path::new(&path)).await {
@@ -37,7 +36,7 @@ impl Body {
             ..Observed::default()
         };
         self.seen = (None, BTreeMap::new());
-        for s in runtime.sandboxes().await?.into_iter().filter(|s| s.uid == self.uid) {
+        for s in runtime.sandboxes(Some(&self.uid)).await? {
             for c in runtime.containers(Some(&s.id)).await? {
                 self.seen.1.entry(c.name.clone()).or_default().push(c.clone());
                 if c.state == runtime::ContainerState::Exited && !self.messages.contains_key(&c.id) {

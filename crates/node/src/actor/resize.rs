@@ -9,22 +9,18 @@ use lifecycle::{Allocation, Outcome};
 use super::work::{Work, failed};
 use crate::admission;
 use crate::container::resources;
+use crate::ledger::Share;
 
 impl Work {
     /// Grants the resources if they fit.
-    pub(super) async fn allocate(&self, wanted: &Allocation) -> Outcome {
-        let _one_at_a_time = self.shared.allocating.lock().await;
-        let all = self.shared.handle.pods();
-        let others: Vec<_> = all
-            .iter()
-            .filter(|e| e.pod.metadata.uid.as_deref() != Some(&self.uid))
-            .map(|e| &*e.pod)
-            .filter(|p| !admission::is_over(p))
-            .collect();
+    pub(super) fn allocate(&self, wanted: &Allocation) -> Outcome {
         let pod = lifecycle::with_resources(&self.pod, wanted);
-        if let Some(why) = admission::shortage(&pod, &others, &self.shared.room) {
+        let mut ledger = self.shared.ledger();
+        if let Some(why) = admission::shortage(&pod, &ledger, &self.shared.room) {
             return failed("Deferred", why);
         }
+        ledger.put(&self.uid, Share::of(&pod));
+        drop(ledger);
         self.shared.handle.set_spec(&self.uid, Arc::new(pod));
         Outcome::Done
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec, Probe};
 use lifecycle::{Action, Failure, Finished, Hook, Outcome, ProbeKind};
-use net::{HostPort, Protocol};
+use net::{HostPort, PodName, Protocol};
 use runtime::{NamespaceMode, SandboxSpec};
 
 use super::make::Making;
@@ -96,7 +96,7 @@ impl Work {
             Action::RunProbe { id, container, probe } => self.probe(&id, &container, probe).await,
             Action::RemoveCgroup => done(runtime.remove_cgroup(&self.cgroup()).await),
             Action::DeleteFromApi => self.delete().await,
-            Action::Allocate { resources } => self.allocate(&resources).await,
+            Action::Allocate { resources } => self.allocate(&resources),
             Action::Resize { running, from } => self.resize(&running, &from).await,
             Action::Forget | Action::EmitEvent(_) => Outcome::Done,
         };
@@ -240,7 +240,9 @@ impl Work {
         let attached = if host_network {
             None
         } else {
-            let attach = self.shared.config.network.attach(&self.uid, &host_ports(&spec)).await;
+            let (namespace, name) = self.meta();
+            let pod = PodName { namespace, name, uid: &self.uid };
+            let attach = self.shared.config.network.attach(pod, &host_ports(&spec)).await;
             Some(attach.map_err(|e| format!("failed to setup network for sandbox: {}", chain(&e)))?)
         };
         let (netns, ips) = match attached {

@@ -36,12 +36,14 @@ pub struct Config {
     pub ips: Vec<IpAddr>,
     /// Where the node's HTTPS endpoints listen.
     pub port: u16,
-    /// The range of its Pods' addresses.
-    pub pod_cidr: String,
+    /// The range of its Pods' addresses, if it has one.
+    pub pod_cidr: Option<String>,
     /// Where Pods' files lie: the file system whose space is offered.
     pub data_dir: PathBuf,
     /// The image store.
-    pub images: Arc<images::Images>,
+    pub images: Arc<dyn images::ImageService>,
+    /// How many Pods, and what they may not have.
+    pub limits: crate::Limits,
     /// Name and version of the runtime.
     pub runtime: (String, String),
     /// This program's version, `v1.36.2+minke.X`.
@@ -67,7 +69,7 @@ pub async fn register(config: &Config, status: &Value) -> Result<Value, Status> 
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": config.name, "labels": status::labels(&config.name)},
-        "spec": {"podCIDR": config.pod_cidr, "podCIDRs": [config.pod_cidr]},
+        "spec": config.pod_cidr.as_ref().map_or_else(|| json!({}), |cidr| json!({"podCIDR": cidr, "podCIDRs": [cidr]})),
         "status": status,
     });
     let target = target("", "v1", "nodes", "", "");
@@ -93,6 +95,7 @@ fn known(config: &Config) -> status::Known {
         port: config.port,
         runtime: format!("{}://{}", config.runtime.0, config.runtime.1),
         version: config.version.clone(),
+        limits: config.limits.clone(),
         images: images.into_iter().map(|i| (i.digests.into_iter().chain(i.tags).collect(), i.size)).collect(),
     }
 }

@@ -4,17 +4,17 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use base::platform::ARCHITECTURE;
+use base::quantity::Quantity;
 use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
+use crate::limits::Limits;
 
 /// `memory.available` below which memory is under pressure and which Pods cannot have, in bytes.
 const MEMORY_RESERVE: u64 = 100 << 20;
 /// Free bytes of the data directory's disk from which on it is never under pressure. Upstream looks at the tenth
 /// alone; tens of free gigabytes of a large or shared disk are no reason for one machine's only node to take no Pods.
 const DISK_PLENTY: u64 = 2 << 30;
-/// Pods per node.
-const MAX_PODS: u64 = 110;
 /// Images listed.
 const MAX_IMAGES: usize = 50;
 /// Names of each image.
@@ -33,6 +33,8 @@ pub struct Known {
     pub runtime: String,
     /// `v1.36.2+minke.X`.
     pub version: String,
+    /// How many Pods, and what they may not have.
+    pub limits: Limits,
     /// Names (digests first) and size of each image.
     pub images: Vec<(Vec<String>, u64)>,
 }
@@ -57,8 +59,8 @@ pub fn status(now: i64, facts: &Facts, known: &Known, last: Option<&Value>) -> V
     addresses.push(json!({"type": "Hostname", "address": known.name}));
     json!({
         "addresses": addresses,
-        "capacity": capacity(facts),
-        "allocatable": allocatable(facts),
+        "capacity": capacity(facts, &known.limits),
+        "allocatable": allocatable(facts, &known.limits),
         "conditions": conditions(now, facts, last),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": known.port}},
         "nodeInfo": {
@@ -99,24 +101,28 @@ fn bytes(n: u64) -> Value {
     json!(base::quantity::Quantity::from_bytes(i64::try_from(n).unwrap_or(i64::MAX)).to_string())
 }
 
-fn capacity(facts: &Facts) -> Value {
+fn capacity(facts: &Facts, limits: &Limits) -> Value {
     let mut map = Map::new();
     map.insert("cpu".into(), json!(facts.cpus.to_string()));
     map.insert("memory".into(), json!(format!("{}Ki", facts.memory / 1024)));
     map.insert("ephemeral-storage".into(), json!(format!("{}Ki", facts.disk / 1024)));
-    map.insert("pods".into(), json!(MAX_PODS.to_string()));
+    map.insert("pods".into(), json!(limits.pods(facts.cpus).to_string()));
     map.extend(hugepages(facts).map(|(name, n)| (name, bytes(n))));
     Value::Object(map)
 }
 
-/// Capacity without what hard eviction keeps free; memory also without huge pages.
+/// Capacity without what is reserved and what hard eviction keeps free; memory also without huge pages.
 #[must_use]
-pub fn allocatable(facts: &Facts) -> Value {
-    let mut map = capacity(facts);
+pub fn allocatable(facts: &Facts, limits: &Limits) -> Value {
+    let mut map = capacity(facts, limits);
+    let milli = (facts.cpus * 1000).saturating_sub(limits.kept("cpu", Quantity::milli_value));
+    map["cpu"] =
+        json!(if milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { format!("{milli}m") });
     let huge: u64 = hugepages(facts).map(|(_, bytes)| bytes).sum();
-    map["memory"] =
-        json!(format!("{}Ki", facts.memory.saturating_sub(MEMORY_RESERVE).saturating_sub(huge) / 1024));
-    map["ephemeral-storage"] = json!((facts.disk - facts.disk / 10).to_string());
+    let kept = MEMORY_RESERVE + huge + limits.kept("memory", Quantity::value);
+    map["memory"] = json!(format!("{}Ki", facts.memory.saturating_sub(kept) / 1024));
+    let kept = facts.disk / 10 + limits.kept("ephemeral-storage", Quantity::value);
+    map["ephemeral-storage"] = json!(facts.disk.saturating_sub(kept).to_string());
     map
 }
 
@@ -230,5 +236,26 @@ mod tests {
         assert_eq!(status["capacity"]["memory"], "1048576Ki");
         assert_eq!(status["allocatable"]["memory"], "946176Ki");
         assert_eq!(status["allocatable"]["ephemeral-storage"], "943718400");
+        assert_eq!(
+            (&status["allocatable"]["cpu"], &status["capacity"]["pods"]),
+            (&json!("2"), &json!("110"))
+        );
+        let amount = |text: &str| text.parse().unwrap();
+        let limits = Limits {
+            max_pods: 30,
+            pods_per_core: 10,
+            reserved: [("cpu".into(), amount("100m")), ("memory".into(), amount("24Mi"))].into(),
+        };
+        let status = super::status(0, &facts(), &Known { limits, ..Known::default() }, None);
+        assert_eq!(
+            (&status["capacity"]["cpu"], &status["allocatable"]["cpu"]),
+            (&json!("2"), &json!("1900m"))
+        );
+        assert_eq!(status["capacity"]["memory"], "1048576Ki");
+        assert_eq!(status["allocatable"]["memory"], "921600Ki");
+        assert_eq!(
+            (&status["capacity"]["pods"], &status["allocatable"]["pods"]),
+            (&json!("20"), &json!("20"))
+        );
     }
 }

@@ -97,7 +97,7 @@ fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn find(node: &NodeHandle, place: &route::Place) -> Result<PodEntry, Box<Reply>> {
+fn find(node: &NodeHandle, place: &route::Place) -> Result<Arc<PodEntry>, Box<Reply>> {
     node.pod(&place.namespace, &place.pod, &place.uid)
         .ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, "pod does not exist")))
 }
@@ -202,7 +202,7 @@ fn forward_to(
         Err(refused) => return *refused,
     };
     let uid = pod.pod.metadata.uid.clone().unwrap_or_default();
-    let Some(sandbox) = pod.sandbox else {
+    let Some(sandbox) = pod.sandbox.clone() else {
         return text(StatusCode::INTERNAL_SERVER_ERROR, &format!("pod not found ({})", go_quote(&place.pod)));
     };
     let mut ports = Vec::new();

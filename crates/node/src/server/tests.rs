@@ -94,7 +94,7 @@ async fn world() -> World {
     let log = temp.path().join("0.log");
     std::fs::write(&log, "2024-01-01T00:00:01Z stdout F one\n2024-01-01T00:00:02Z stdout F two\n").unwrap();
     let node = NodeHandle::new("n1", temp.path(), Arc::new(Fake));
-    node.put("u", entry(&log));
+    node.put("u", Arc::new(entry(&log)));
     let ca = Ca::new();
     let (certs, key) = ca.leaf("system:node:n1", "system:nodes");
     let provider = Arc::new(rustls::crypto::ring::default_provider());

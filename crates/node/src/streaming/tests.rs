@@ -80,7 +80,7 @@ impl Runtime for Fake {
     async fn remove_sandbox(&self, _: &str) -> Result<(), RuntimeError> {
         absent()
     }
-    async fn sandboxes(&self) -> Result<Vec<SandboxStatus>, RuntimeError> {
+    async fn sandboxes(&self, _: Option<&str>) -> Result<Vec<SandboxStatus>, RuntimeError> {
         absent()
     }
     async fn create_container(&self, _: &str, _: ContainerSpec) -> Result<String, RuntimeError> {

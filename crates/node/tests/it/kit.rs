@@ -143,7 +143,7 @@ impl Kit {
             cluster_domain: "cluster.local".into(),
             resolv_conf: None,
             own_ports: vec![([0, 0, 0, 0], 10250).into()],
-            max_pods: 110,
+            limits: node::Limits::default(),
             version: "v1.36.2".into(),
             seccomp_default: false,
         })
@@ -184,12 +184,12 @@ impl Kit {
         std::fs::remove_file(self.path(name)).unwrap();
     }
 
-    pub fn pod(&self, name: &str) -> Option<PodEntry> {
+    pub fn pod(&self, name: &str) -> Option<Arc<PodEntry>> {
         self.handle().pod("ns", &format!("{name}-n1"), "")
     }
 
     /// Waits until the Pod is as wanted.
-    pub async fn until(&self, name: &str, wanted: impl Fn(&Pod) -> bool) -> PodEntry {
+    pub async fn until(&self, name: &str, wanted: impl Fn(&Pod) -> bool) -> Arc<PodEntry> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let entry = self.pod(name);
@@ -198,7 +198,11 @@ impl Kit {
             {
                 return entry.clone();
             }
-            assert!(Instant::now() < deadline, "{name} is {:#?}", entry.map(|e| e.pod.status.clone()));
+            assert!(
+                Instant::now() < deadline,
+                "{name} is {:#?}",
+                entry.as_ref().map(|e| e.pod.status.clone())
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -216,7 +220,7 @@ impl Kit {
         }
     }
 
-    pub async fn phase(&self, name: &str, phase: &str) -> PodEntry {
+    pub async fn phase(&self, name: &str, phase: &str) -> Arc<PodEntry> {
         self.until(name, |p| p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(phase)).await
     }
 
@@ -247,7 +251,7 @@ impl Kit {
     /// Nothing may be left in the runtime and the network.
     pub async fn assert_clean(&self) {
         let up = self.up.as_ref().unwrap();
-        assert!(up.runtime.sandboxes().await.unwrap().is_empty());
+        assert!(up.runtime.sandboxes(None).await.unwrap().is_empty());
         assert!(up.network.unclaimed().await.unwrap().is_empty());
         let pods: Vec<_> = std::fs::read_dir(self.dir.join("data/pods")).unwrap().collect();
         assert!(pods.is_empty(), "{pods:?}");

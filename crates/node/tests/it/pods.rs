@@ -194,7 +194,7 @@ pub async fn removed_while_down(mut kit: Kit) {
     kit.remove("lost");
     kit.start().await;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !runtime::Runtime::sandboxes(kit.runtime()).await.unwrap().is_empty() {
+    while !runtime::Runtime::sandboxes(kit.runtime(), None).await.unwrap().is_empty() {
         assert!(std::time::Instant::now() < deadline, "the orphan stays");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

@@ -51,7 +51,7 @@ pub(super) async fn create(
         record::save(&with.dir.join("state.json"), &with.record())
     })
     .await?;
-    shared.containers().insert(id.clone(), container);
+    shared.containers().insert(container);
     Ok(id)
 }
 

@@ -5,13 +5,13 @@
 
 mod container;
 mod exec;
+mod grouped;
 mod record;
 mod restore;
 mod sandbox;
 mod state;
 mod streams;
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +26,7 @@ use crate::{
     ContainerSpec, ContainerStatus, ExecOutput, ExecSpec, Resources, Runtime, RuntimeError, RuntimeEvent,
     SandboxSpec, SandboxStatus, Session, Stats, Trash, caps, plan, sys,
 };
+use grouped::Grouped;
 use record::failed;
 use state::{Container, Sandbox};
 
@@ -59,19 +60,19 @@ struct Shared {
     trash: Trash,
     /// The shim's program on a read-only mount: what runs in containers cannot overwrite it through /proc/PID/exe.
     shim: OwnedFd,
-    sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
-    containers: Mutex<BTreeMap<String, Arc<Container>>>,
+    sandboxes: Mutex<Grouped<Sandbox>>,
+    containers: Mutex<Grouped<Container>>,
     events: broadcast::Sender<RuntimeEvent>,
     next_exec: AtomicU64,
     closed: AtomicBool,
 }
 
 impl Shared {
-    fn sandboxes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Sandbox>>> {
+    fn sandboxes(&self) -> MutexGuard<'_, Grouped<Sandbox>> {
         self.sandboxes.lock().expect("no code panics while holding it")
     }
 
-    fn containers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Container>>> {
+    fn containers(&self) -> MutexGuard<'_, Grouped<Container>> {
         self.containers.lock().expect("no code panics while holding it")
     }
 
@@ -86,7 +87,7 @@ impl Shared {
     }
 
     fn containers_of(&self, sandbox: &str) -> Vec<Arc<Container>> {
-        self.containers().values().filter(|container| container.sandbox.id == sandbox).cloned().collect()
+        self.containers().of(sandbox).cloned().collect()
     }
 
     fn wake(&self, sandbox: &Sandbox, container: Option<&str>) {
@@ -156,7 +157,7 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Relaxed);
-        for sandbox in self.shared.sandboxes().values() {
+        for sandbox in self.shared.sandboxes().all() {
             if let Some(link) = sandbox.live().link.take() {
                 link.close();
             }
@@ -217,8 +218,12 @@ impl Runtime for Embedded {
         sandbox::remove(&self.shared, &sandbox).await
     }
 
-    async fn sandboxes(&self) -> Result<Vec<SandboxStatus>, RuntimeError> {
-        Ok(self.shared.sandboxes().values().map(|sandbox| sandbox.status()).collect())
+    async fn sandboxes(&self, pod: Option<&str>) -> Result<Vec<SandboxStatus>, RuntimeError> {
+        let sandboxes = self.shared.sandboxes();
+        Ok(match pod {
+            Some(uid) => sandboxes.of(uid).map(|sandbox| sandbox.status()).collect(),
+            None => sandboxes.all().map(|sandbox| sandbox.status()).collect(),
+        })
     }
 
     async fn create_container(&self, sandbox: &str, spec: ContainerSpec) -> Result<String, RuntimeError> {
@@ -243,8 +248,10 @@ impl Runtime for Embedded {
 
     async fn containers(&self, sandbox: Option<&str>) -> Result<Vec<ContainerStatus>, RuntimeError> {
         let containers = self.shared.containers();
-        let wanted = |container: &&Arc<Container>| sandbox.is_none_or(|id| container.sandbox.id == id);
-        Ok(containers.values().filter(wanted).map(|container| container.status()).collect())
+        Ok(match sandbox {
+            Some(id) => containers.of(id).map(|container| container.status()).collect(),
+            None => containers.all().map(|container| container.status()).collect(),
+        })
     }
 
     async fn container(&self, id: &str) -> Result<ContainerStatus, RuntimeError> {

@@ -166,19 +166,19 @@ fn load(runtime: &Embedded, dir: &Path) -> Result<Arc<Sandbox>, RuntimeError> {
     let record: SandboxRecord = record::load(&dir.join("sandbox.json"))?;
     let id = name_of(dir);
     let socket = runtime.config.run_dir.join(format!("{}.sock", short(&id)));
-    let sandbox = Sandbox::new(id.clone(), dir.to_owned(), socket, record);
+    let sandbox = Sandbox::new(id, dir.to_owned(), socket, record);
     for dir in directories(&dir.join("c")).unwrap_or_default() {
         let spec: Result<ContainerSpec, _> = record::load(&dir.join("spec.json"));
         let state: Result<ContainerRecord, _> = record::load(&dir.join("state.json"));
         match (spec, state) {
             (Ok(spec), Ok(state)) => {
                 let container = Container::new(name_of(&dir), dir, sandbox.clone(), spec, state);
-                runtime.shared.containers().insert(container.id.clone(), container);
+                runtime.shared.containers().insert(container);
             }
             (Err(error), _) | (_, Err(error)) => put_away(runtime, "container", &dir, &error),
         }
     }
-    runtime.shared.sandboxes().insert(id, sandbox.clone());
+    runtime.shared.sandboxes().insert(sandbox.clone());
     Ok(sandbox)
 }
 
@@ -234,7 +234,7 @@ fn end_strangers(runtime: &Embedded, shims: &BTreeMap<String, i32>) {
         }
     }
     let known: Vec<PathBuf> =
-        runtime.shared.sandboxes().values().map(|sandbox| sandbox.socket.clone()).collect();
+        runtime.shared.sandboxes().all().map(|sandbox| sandbox.socket.clone()).collect();
     let entries = std::fs::read_dir(&runtime.config.run_dir).into_iter().flatten().flatten();
     let sockets = entries.map(|entry| entry.path()).filter(|path| {
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();

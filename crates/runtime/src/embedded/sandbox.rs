@@ -35,7 +35,7 @@ pub(super) async fn run(runtime: &Embedded, spec: SandboxSpec) -> Result<Sandbox
     );
     match bring_up(runtime, &sandbox, spec).await {
         Ok(()) => {
-            shared.sandboxes().insert(id, sandbox.clone());
+            shared.sandboxes().insert(sandbox.clone());
             Ok(sandbox.status())
         }
         Err(error) => {

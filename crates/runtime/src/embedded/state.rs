@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{oneshot, watch};
 
+use super::grouped::Member;
 use super::record::{self, ContainerRecord, SandboxRecord};
 use crate::link::Link;
 use crate::{
@@ -78,6 +79,17 @@ impl Sandbox {
     }
 }
 
+impl Member for Sandbox {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its Pod.
+    fn group(&self) -> &str {
+        &self.record.uid
+    }
+}
+
 pub(super) struct Container {
     pub(super) id: String,
     pub(super) dir: PathBuf,
@@ -88,6 +100,17 @@ pub(super) struct Container {
     telling: Mutex<()>,
     /// Changes with the state.
     pub(super) state: watch::Sender<ContainerState>,
+}
+
+impl Member for Container {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its sandbox.
+    fn group(&self) -> &str {
+        &self.sandbox.id
+    }
 }
 
 impl Container {

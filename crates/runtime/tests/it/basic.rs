@@ -20,7 +20,7 @@ pub async fn runs_and_logs(kit: Kit) {
     kit.rt().remove_container(&status.id).await.unwrap();
     assert!(kit.rt().container(&status.id).await.is_err());
     kit.rt().remove_sandbox(&sandbox).await.unwrap();
-    assert!(kit.rt().sandboxes().await.unwrap().is_empty());
+    assert!(kit.rt().sandboxes(None).await.unwrap().is_empty());
     assert!(!kit.log("c/0.log").is_empty(), "the log stays");
     kit.rt().remove_cgroup(&format!("{}/kubepods", kit.config.cgroup_root)).await.unwrap();
 }
@@ -93,7 +93,7 @@ pub async fn stops_by_kill(kit: Kit) {
     kit.rt().stop_sandbox(&sandbox).await.unwrap();
     kit.rt().stop_sandbox(&sandbox).await.unwrap();
     assert_eq!(kit.rt().container(&id).await.unwrap().exit_code, 137);
-    assert_eq!(kit.rt().sandboxes().await.unwrap()[0].state, SandboxState::NotReady);
+    assert_eq!(kit.rt().sandboxes(None).await.unwrap()[0].state, SandboxState::NotReady);
     kit.rt().remove_sandbox(&sandbox).await.unwrap();
 }
 
@@ -199,7 +199,7 @@ pub async fn dead_shim(kit: Kit) {
     let sandbox = kit.sandbox().await;
     let id = kit.start(&sandbox, container(&["sleep", "1000"])).await;
     let pid = kit.rt().container(&id).await.unwrap().pid.unwrap();
-    let shim = kit.rt().sandboxes().await.unwrap()[0].pid.unwrap();
+    let shim = kit.rt().sandboxes(None).await.unwrap()[0].pid.unwrap();
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(shim).unwrap(),
         rustix::process::Signal::KILL,
@@ -209,7 +209,7 @@ pub async fn dead_shim(kit: Kit) {
     assert_eq!((status.state, status.exit_code, &*status.reason), (ContainerState::Exited, 255, "Unknown"));
     assert!(status.started_at > 0 && status.finished_at >= status.started_at);
     kit.until(async || {
-        let list = kit.rt().sandboxes().await.unwrap();
+        let list = kit.rt().sandboxes(None).await.unwrap();
         (list[0].state == SandboxState::NotReady).then_some(())
     })
     .await;

@@ -390,5 +390,5 @@ pub async fn sysctls_and_devices(kit: Kit) {
     bad.sysctls.insert("net.nosuch".into(), "1".into());
     let error = kit.rt().run_sandbox(bad).await.unwrap_err();
     assert!(error.to_string().contains("net/nosuch"), "{error}");
-    assert_eq!(kit.rt().sandboxes().await.unwrap().len(), 1);
+    assert_eq!(kit.rt().sandboxes(None).await.unwrap().len(), 1);
 }

@@ -13,7 +13,7 @@ async fn started(kit: &Kit) -> (String, String, i32, i32) {
     let sandbox = kit.sandbox().await;
     let id = kit.start(&sandbox, container(&["sleep", "1000"])).await;
     let pid = kit.rt().container(&id).await.unwrap().pid.unwrap();
-    let shim = kit.rt().sandboxes().await.unwrap()[0].pid.unwrap();
+    let shim = kit.rt().sandboxes(None).await.unwrap()[0].pid.unwrap();
     // It is moved there in the background.
     let name = format!("{}/shims", kit.config.cgroup_root);
     kit.until(async || in_group(&name, shim).then_some(())).await;
@@ -65,7 +65,7 @@ pub async fn shim_and_sockets(mut kit: Kit) {
     let ended = kit.rt().container(&ended.id).await.unwrap();
     assert_eq!((ended.exit_code, &*ended.reason), (7, "Error"));
     assert_eq!(kit.rt().container(&unstarted).await.unwrap().state, ContainerState::Created);
-    assert_eq!(kit.rt().sandboxes().await.unwrap()[0].state, SandboxState::NotReady);
+    assert_eq!(kit.rt().sandboxes(None).await.unwrap()[0].state, SandboxState::NotReady);
     kit.rt().remove_sandbox(&sandbox).await.unwrap();
     assert!(kit.rt().containers(None).await.unwrap().is_empty());
 }
@@ -99,7 +99,7 @@ pub async fn records(mut kit: Kit) {
     kit.restart().await;
     until_dead(&kit, shim).await;
     until_dead(&kit, pid).await;
-    assert!(kit.rt().sandboxes().await.unwrap().is_empty());
+    assert!(kit.rt().sandboxes(None).await.unwrap().is_empty());
     let sockets = std::fs::read_dir(&kit.config.run_dir).unwrap().count();
     assert_eq!(sockets, 0, "its socket stays");
     let found = std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &id]).output().unwrap();
@@ -118,7 +118,7 @@ pub async fn damaged_records(mut kit: Kit) {
     cut(sandbox_dir(&kit, &first).join("c").join(&id).join("exit"));
     cut(sandbox_dir(&kit, &other).join("sandbox.json"));
     kit.restart().await;
-    let left: Vec<String> = kit.rt().sandboxes().await.unwrap().into_iter().map(|s| s.id).collect();
+    let left: Vec<String> = kit.rt().sandboxes(None).await.unwrap().into_iter().map(|s| s.id).collect();
     assert_eq!(left, std::slice::from_ref(&first));
     assert_eq!(kit.rt().container(&id).await.unwrap().state, ContainerState::Running);
     assert!(kit.rt().container(&second).await.is_err());
@@ -131,7 +131,7 @@ pub async fn silent_shim(mut kit: Kit) {
     kit.runtime = None;
     signal(shim, Signal::STOP);
     kit.restart().await;
-    assert_eq!(kit.rt().sandboxes().await.unwrap()[0].state, SandboxState::Ready);
+    assert_eq!(kit.rt().sandboxes(None).await.unwrap()[0].state, SandboxState::Ready);
     assert_eq!(kit.rt().container(&id).await.unwrap().state, ContainerState::Running);
     let true_there = async || {
         let ran = kit.rt().exec_sync(&id, vec!["true".into()], None).await;

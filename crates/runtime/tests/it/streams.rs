@@ -113,7 +113,7 @@ fn open_in(process: i32) -> usize {
 pub async fn attach_leaves_nothing(kit: Kit) {
     let sandbox = kit.sandbox().await;
     let id = kit.start(&sandbox, container(&["sleep", "1000"])).await;
-    let shim = kit.rt().sandboxes().await.unwrap()[0].pid.unwrap();
+    let shim = kit.rt().sandboxes(None).await.unwrap()[0].pid.unwrap();
     let before = open_in(shim);
     for _ in 0..20 {
         drop(kit.rt().attach(&id, false).await.unwrap());
@@ -163,7 +163,7 @@ pub async fn attach_outlives_removal(kit: Kit) {
     let mut spec = container(&["sleep", "1000"]);
     spec.stdin = true;
     let id = kit.start(&sandbox, spec).await;
-    let shim = kit.rt().sandboxes().await.unwrap()[0].pid.unwrap();
+    let shim = kit.rt().sandboxes(None).await.unwrap()[0].pid.unwrap();
     let before = open_in(shim);
     for _ in 0..3 {
         drop(kit.rt().attach(&id, true).await.unwrap());

@@ -123,13 +123,15 @@ impl Pki {
             path: dir.into(),
             source,
         })?;
+        let sa = dir.join("sa.key");
         let (ca_pem, key_pem) = match (read(&dir.join("ca.crt"))?, read(&dir.join("ca.key"))?) {
             (Some(cert), Some(key)) => (cert, key),
-            (None, None) => make_ca(dir)?,
+            // The first start was ended between its files: a key without a certificate has signed nothing yet.
+            (None, key) if key.is_none() || !sa.exists() => make_ca(dir)?,
             (Some(_), None) => {
                 return Err(PkiError::Damaged { path: dir.join("ca.key"), what: "private key" });
             }
-            (None, Some(_)) => {
+            (None, _) => {
                 return Err(PkiError::Damaged { path: dir.join("ca.crt"), what: "CA certificate" });
             }
         };
@@ -137,7 +139,6 @@ impl Pki {
             .map_err(|_| PkiError::Damaged { path: dir.join("ca.key"), what: "private key" })?;
         let ca = Issuer::from_ca_cert_pem(&ca_pem, key)
             .map_err(|_| PkiError::Damaged { path: dir.join("ca.crt"), what: "CA certificate" })?;
-        let sa = dir.join("sa.key");
         let sa_pem = match read(&sa)? {
             Some(pem) => pem,
             None => {
@@ -495,6 +496,19 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         fs::write(dir.path().join("pki/ca.key"), "rubbish").unwrap();
         assert!(matches!(Pki::open(&dir.path().join("pki"), &[], &[]), Err(PkiError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_first_start_that_was_cut_short_begins_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Pki::open(dir.path(), &[], &[]);
+        fs::write(dir.path().join("ca.key"), "half of a pair").unwrap();
+        let ca = open().unwrap().ca_pem().to_owned();
+        fs::remove_file(dir.path().join("sa.key")).unwrap();
+        assert_eq!(open().unwrap().ca_pem(), ca);
+        // A CA that has been used is not replaced behind its users' backs.
+        fs::remove_file(dir.path().join("ca.crt")).unwrap();
+        assert!(matches!(open(), Err(PkiError::Damaged { what: "CA certificate", .. })));
     }
 
     #[test]

@@ -9,10 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
-use super::files::{lock_file, remove_tree};
+use super::files::{Locked, remove_tree};
 use super::index::{Index, untag};
 use super::{Images, blocking, lock, now};
 use crate::error::Error;
@@ -121,12 +118,7 @@ impl Images {
     /// layers are being added.
     pub(super) fn sweep(&self) -> Result<usize, Error> {
         let path = self.root.join("layers.lock");
-        let file = lock_file(&path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => (),
-            Err(Errno::WOULDBLOCK) => return Ok(0),
-            Err(error) => return Err(Error::io("lock", &path, error)),
-        }
+        let Some(_locked) = Locked::alone_now(&path)? else { return Ok(0) };
         let unneeded = self.unneeded()?;
         let used = mounted(&unneeded)?;
         let free: Vec<&String> = unneeded.iter().filter(|name| !used.contains(*name)).collect();

@@ -18,13 +18,51 @@ pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
         .map_err(|error| Error::io("make directory", path, error))
 }
 
-pub(super) fn lock_file(path: &Path) -> Result<File, Error> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|error| Error::io("open", path, error))
+/// A lock file, locked. Unlocked in so many words when dropped: closing alone would leave the lock to a child that
+/// another thread has just forked, until its execve.
+#[derive(Debug)]
+pub(super) struct Locked(File);
+
+impl Locked {
+    /// Waits until `path`, made if need be, is locked with others that only share it.
+    pub(super) fn shared(path: &Path) -> Result<Self, Error> {
+        Self::wait(path, FlockOperation::LockShared)
+    }
+
+    /// Waits until nobody else has `path`, made if need be, locked.
+    pub(super) fn alone(path: &Path) -> Result<Self, Error> {
+        Self::wait(path, FlockOperation::LockExclusive)
+    }
+
+    /// The same without waiting: `None` if somebody has.
+    pub(super) fn alone_now(path: &Path) -> Result<Option<Self>, Error> {
+        let file = open_lock(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Error::io("lock", path, error)),
+        }
+    }
+
+    fn wait(path: &Path, how: FlockOperation) -> Result<Self, Error> {
+        let file = open_lock(path)?;
+        flock(&file, how).map_err(|error| Error::io("lock", path, error))?;
+        Ok(Self(file))
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, Error> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    options.open(path).map_err(|error| Error::io("open", path, error))
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::warn!(%error, "a lock of the image store is not given back before its file is closed");
+        }
+    }
 }
 
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {

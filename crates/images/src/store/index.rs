@@ -8,10 +8,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::files::{lock_file, sync_dir, write_durably};
+use super::files::{Locked, sync_dir, write_durably};
 use super::{Images, lock, now};
 use crate::Image;
 use crate::error::Error;
@@ -145,8 +144,7 @@ impl Images {
 
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Index) -> T) -> Result<T, Error> {
         let path = self.root.join("index.lock");
-        let file = lock_file(&path)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| Error::io("lock", &path, error))?;
+        let _locked = Locked::alone(&path)?;
         let present = self.index()?;
         let mut index = Index { format: FORMAT, images: present.images.clone() };
         let result = change(&mut index);

@@ -23,7 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::Image;
@@ -31,7 +30,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::manifest::Digest;
 use crate::unpack::{Unpacked, inherit};
-use files::{lock_file, make_dir, own_work, remove_stale_work, remove_tree, sync_dir, write_durably};
+use files::{Locked, make_dir, own_work, remove_stale_work, remove_tree, sync_dir, write_durably};
 use index::{Index, Stamp, find};
 
 pub use collect::{Collected, Removed};
@@ -91,7 +90,7 @@ impl Drop for WorkDir {
 }
 
 /// While it lives no layer is removed.
-pub(crate) struct LayersHeld(#[allow(dead_code, reason = "the open file is the lock")] File);
+pub(crate) struct LayersHeld(#[allow(dead_code, reason = "it is the lock")] Locked);
 
 impl Images {
     /// Opens `data_dir/images`, made if missing, and removes what crashed processes left unfinished.
@@ -181,9 +180,7 @@ impl Images {
     /// Keeps layers from being removed; blocks while another process removes some.
     pub(crate) fn hold_layers(&self) -> Result<LayersHeld, Error> {
         let path = self.root.join("layers.lock");
-        let file = lock_file(&path)?;
-        flock(&file, FlockOperation::LockShared).map_err(|error| Error::io("lock", &path, error))?;
-        Ok(LayersHeld(file))
+        Ok(LayersHeld(Locked::shared(&path)?))
     }
 
     /// One lock for each layer being added: who waits for it finds the layer there afterwards, or adds it.

@@ -36,6 +36,26 @@ fn runs_logs_and_goes() {
     });
 }
 
+/// Nothing of ours depends on a name fitting into a file's or an Event's name, or into a hostname.
+#[test]
+fn the_longest_names() {
+    isolated("pods::the_longest_names", || {
+        let cluster = Cluster::up(&[]);
+        let (label, pod) = ("n".repeat(63), format!("{}.{}", "p".repeat(200), "q".repeat(52)));
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec:\n  containers:\n  - name: {label}\n    \
+             image: 'busybox:1.36'\n    command: [sh, -c, 'hostname; exec sleep 1000']\n    \
+             volumeMounts: [{{name: {label}, mountPath: /v}}]\n  volumes: [{{name: {label}, emptyDir: {{}}}}]\n"
+        ));
+        let object = format!("pod/{pod}");
+        cluster.wait("condition=Ready", &object);
+        assert_eq!(cluster.kubectl(&["logs", &pod]), format!("{}\n", "p".repeat(63)));
+        let described = cluster.kubectl(&["describe", &object]);
+        assert!(described.contains("Container started"), "{described}");
+        cluster.kubectl(&["delete", &object, "--grace-period=1"]);
+    });
+}
+
 const ENDS: &str = r#"
 apiVersion: v1
 kind: Pod

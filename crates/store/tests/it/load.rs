@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use store::{Expect, Op, Options, RangeQuery, Revision, SqliteStore, Store, StoreError, Write};
 
 use crate::value::{number_of, object, put, sized};
@@ -95,7 +95,7 @@ impl Acknowledged {
             // An unacknowledged successor may have made it to the disk.
             let later = match found {
                 Some((found, _)) => found > revision,
-                None => self.deleted_later(&store, key).await,
+                None => self.deleted_later(&store, key, revision),
             };
             let expected = (number != 0).then_some((revision, number));
             assert!(found == expected || later, "{key}: {found:?}, acknowledged {expected:?}");
@@ -106,19 +106,18 @@ impl Acknowledged {
         more
     }
 
-    /// Whether the history tells of a deletion that nobody was told of: at most the last group's, so it is there.
-    async fn deleted_later(&self, store: &SqliteStore, key: &str) -> bool {
-        let newest = self.newest();
-        if store.revision() == newest {
-            return false;
-        }
-        let mut later = match store.watch("pods", newest) {
-            Ok(later) => later,
+    /// Whether the history tells of a deletion after `revision` that nobody was told of. Another member of its group
+    /// may have been acknowledged, so it need not be newer than all that was.
+    fn deleted_later(&self, store: &SqliteStore, key: &str, revision: Revision) -> bool {
+        let from = match store.watch("pods", revision) {
+            Ok(_) => revision,
             // A compaction that nobody was told of forgot it with the deletion that must have been there.
-            Err(StoreError::Compacted { .. }) => return true,
+            Err(StoreError::Compacted { oldest, .. }) if oldest > self.newest() => return true,
+            Err(StoreError::Compacted { oldest, .. }) => oldest,
             Err(error) => panic!("{error}"),
         };
-        let events = later.next().await.unwrap();
+        let mut later = store.watch("pods", from).unwrap();
+        let events = later.next().now_or_never().map(Result::unwrap).unwrap_or_default();
         events.iter().any(|event| event.deleted && *event.entry.key == *key)
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: a call through [`Handle`] passes the same authorization, admission and validation as one over HTTPS.
 //! [`View`] only reads.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::{
@@ -22,6 +22,7 @@ use crate::generic::body::Body;
 use crate::generic::watch::{Frame, Stream};
 use crate::http::{attributes, find};
 use crate::object;
+use crate::remarks::Remarks;
 use crate::request::{FieldValidation, Info, Params};
 use crate::server::Server;
 use crate::sub::{self, Action};
@@ -84,8 +85,7 @@ impl Handle {
             name: if verb == "create" { info.name.clone() } else { target.name.clone() },
             manager: params.field_manager.clone(),
             params,
-            warnings: Mutex::default(),
-            notes: Mutex::default(),
+            remarks: Remarks::default(),
         })
     }
 
@@ -128,7 +128,7 @@ impl Objects for Handle {
         let catalogue = self.server.catalogue();
         let ctx = self.admit(&catalogue, &target, &options, name)?;
         let answer = sub::execute(&ctx, action).await?;
-        for warning in ctx.warnings.lock().expect("no panic while held").iter() {
+        for warning in ctx.remarks.warnings() {
             tracing::debug!(warning, user = self.identity.name, "API");
         }
         Ok(answer.into_value())

@@ -19,8 +19,10 @@ mod nature;
 mod negotiate;
 mod object;
 pub mod pki;
+mod remarks;
 mod request;
 pub mod server;
+mod services;
 mod sub;
 mod token;
 

@@ -12,6 +12,7 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::admission::{self, Chain};
 use crate::audit::{Audit, Event, Record};
 use crate::authz::{Attributes, Authorizer};
 use crate::generic::Ctx;
@@ -19,6 +20,7 @@ use crate::http::documents::Documents;
 use crate::inproc::{Handle, View};
 use crate::nature::{Nature, Real};
 use crate::pki::{Pki, PkiError};
+use crate::services::Services;
 use crate::token::Tokens;
 use crate::{bootstrap, http};
 
@@ -55,9 +57,8 @@ impl Config {
 /// The API server. Cheap to share; all state that outlives a request is in the store.
 pub struct Server {
     config: Config,
-    tokens: Tokens,
-    authorizer: Authorizer,
-    catalogue: watch::Sender<Arc<Catalogue>>,
+    services: Services,
+    admission: Chain,
     documents: Mutex<Arc<Documents>>,
     closing: watch::Sender<bool>,
     bootstrapped: AtomicBool,
@@ -73,13 +74,22 @@ impl Server {
     /// Makes the server. Call [`Server::bootstrap`] before anything else uses it.
     #[must_use]
     pub fn new(config: Config) -> Arc<Self> {
-        let tokens = Tokens::new(config.pki.service_account_key()).expect("Pki::open has read the key");
-        let authorizer = Authorizer::new(config.store.clone());
+        Self::with(config, Chain::new(admission::built_in()))
+    }
+
+    /// The same with another chain of admission.
+    pub(crate) fn with(config: Config, admission: Chain) -> Arc<Self> {
+        let services = Services {
+            store: config.store.clone(),
+            nature: config.nature.clone(),
+            authorizer: Authorizer::new(config.store.clone()),
+            tokens: Tokens::new(config.pki.service_account_key()).expect("Pki::open has read the key"),
+            catalogue: watch::Sender::new(kinds::built_in().clone()),
+        };
         Arc::new(Self {
             config,
-            tokens,
-            authorizer,
-            catalogue: watch::Sender::new(kinds::built_in().clone()),
+            services,
+            admission,
             documents: Mutex::new(Arc::new(Documents::new(kinds::built_in().clone()))),
             closing: watch::Sender::new(false),
             bootstrapped: AtomicBool::new(false),
@@ -106,7 +116,7 @@ impl Server {
     /// Reads of several kinds at one revision, for controllers and the scheduler.
     #[must_use]
     pub fn snapshots(self: &Arc<Self>) -> Arc<dyn Snapshots> {
-        Arc::new(View::new(self.config.store.clone(), self.catalogue.subscribe()))
+        Arc::new(View::new(self.config.store.clone(), self.services.catalogue.subscribe()))
     }
 
     /// Serves HTTPS on all listeners until `shutdown` resolves, then closes watches and lets requests in flight finish,
@@ -137,7 +147,7 @@ impl Server {
 
     /// The kinds that are served now.
     pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
-        self.catalogue.borrow().clone()
+        self.services.catalogue.borrow().clone()
     }
 
     /// Discovery and OpenAPI of the kinds that are served now.
@@ -155,25 +165,33 @@ impl Server {
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
-        &self.config.store
+        &self.services.store
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    pub(crate) fn admission(&self) -> &Chain {
+        &self.admission
     }
 
     /// The time that objects are dated with.
     pub(crate) fn now(&self) -> Timestamp {
-        self.config.nature.now()
+        self.services.now()
     }
 
     /// Chance for UIDs and names.
     pub(crate) fn random(&self) -> [u8; 16] {
-        self.config.nature.random()
+        self.services.random()
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {
-        &self.tokens
+        &self.services.tokens
     }
 
     pub(crate) fn authorizer(&self) -> &Authorizer {
-        &self.authorizer
+        &self.services.authorizer
     }
 
     /// TLS towards nodes.
@@ -228,6 +246,6 @@ impl Server {
             path: "",
             field_selector: &ctx.params.field_selector,
         };
-        self.authorizer.check(ctx.who, &asked).map_err(|why| ctx.forbidden(&ctx.name, &why))
+        self.services.authorizer.check(ctx.who, &asked).map_err(|why| ctx.forbidden(&ctx.name, &why))
     }
 }

@@ -1,94 +1,124 @@
-//! Admission: what several kinds do together, after decoding and before validation.
+//! Admission: what several kinds do together, and what a cluster asks of its objects beyond their validity.
 //!
-//! Invariant: the plugins run in upstream's order, those that only look after validation, when nothing changes any more.
-//! Absent (later kinds): LimitRanger, storage and ingress plugins, webhooks, policies, ResourceQuota.
+//! Invariants: a write goes decode → default → locate → own → **mutate** → prepare → validate → **validate** → **reserve** →
+//! commit → **settle**; the phases in bold are here, each run over one [`Review`] by the [`Chain`], in upstream's order of
+//! plugins. A plugin is one file, or folder, and one line in [`built_in`].
+//! Absent (later kinds): LimitRanger, storage and ingress plugins, policies, ResourceQuota.
 
+mod chain;
 mod namespace;
 mod node;
 mod node_restriction;
 mod pod_security;
 mod priority;
+mod reserve;
+mod review;
 mod runtime_class;
 mod service_account;
+#[cfg(test)]
+mod tests;
 mod tolerations;
 
+use async_trait::async_trait;
 use client::Status;
-use serde_json::Value;
 
-use crate::generic::Ctx;
+pub(crate) use chain::Chain;
+use reserve::Reservation;
+pub(crate) use review::{Operation, Pass, Review};
 
 /// The annotation of a Pod that shows a static one of its node.
 pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// One plugin. It looks at the kind itself and leaves alone what is not its own.
-trait Plugin: Sync {
-    fn create(&self, _ctx: &Ctx<'_>, _obj: &mut Value) -> Result<(), Status> {
-        Ok(())
+/// The plugins, in upstream's order (`pkg/kubeapiserver/options/plugins.go`).
+pub(crate) fn built_in() -> Vec<Row> {
+    vec![
+        namespace::row(),
+        service_account::row(),
+        node_restriction::row(),
+        node::row(),
+        pod_security::row(),
+        priority::row(),
+        tolerations::row(),
+        runtime_class::row(),
+    ]
+}
+
+/// The first phase: changes what is asked for, or refuses it. Runs before the kind prepares and validates the object.
+#[async_trait]
+pub(crate) trait Mutate: Send + Sync {
+    /// Looks at the review and changes its object, if it likes. It may be asked twice: see [`Review::reinvoke`].
+    async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status>;
+}
+
+/// The second phase: refuses, or warns. Runs on the object as it will be stored.
+#[async_trait]
+pub(crate) trait Validate: Send + Sync {
+    /// Looks at the review.
+    async fn validate(&self, review: &Review<'_>) -> Result<(), Status>;
+}
+
+/// The last phase: takes what the object needs of something that is counted (addresses, ports, quota), or what will be
+/// free when it goes.
+#[async_trait]
+pub(crate) trait Reserve: Send + Sync {
+    /// Takes, and may write what it took into the review's object. What is returned is told how the write ended, whatever
+    /// happens to the request.
+    async fn reserve(&self, review: &mut Review<'_>) -> Result<Option<Box<dyn Reservation>>, Status>;
+}
+
+/// Which reviews a plugin is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want {
+    operations: &'static [Operation],
+    /// `pods`, `jobs.batch`, or `*`.
+    resource: &'static str,
+    /// Empty for the object itself, a name, or `*` for all of these.
+    subresources: &'static [&'static str],
+}
+
+/// The objects themselves.
+const MAIN: &[&str] = &[""];
+/// The objects and all their subresources.
+const EVERY: &[&str] = &["*"];
+
+impl Want {
+    const fn new(
+        operations: &'static [Operation],
+        resource: &'static str,
+        subresources: &'static [&'static str],
+    ) -> Self {
+        Self { operations, resource, subresources }
     }
-    fn update(&self, _ctx: &Ctx<'_>, _new: &mut Value, _old: &Value) -> Result<(), Status> {
-        Ok(())
-    }
-    fn delete(&self, _ctx: &Ctx<'_>, _name: &str, _old: &Value) -> Result<(), Status> {
-        Ok(())
-    }
-    /// After validation: `new` as it will be stored.
-    fn validate(&self, _ctx: &Ctx<'_>, _new: &Value, _old: Option<&Value>) -> Result<(), Status> {
-        Ok(())
+
+    fn is_for_all(&self) -> bool {
+        self.resource == EVERY[0]
     }
 }
 
-static PLUGINS: &[&dyn Plugin] = &[
-    &namespace::NamespaceLifecycle,
-    &service_account::ServiceAccount,
-    &node_restriction::NodeRestriction,
-    &node::TaintNodesByCondition,
-    &pod_security::PodSecurity,
-    &priority::Priority,
-    &tolerations::DefaultTolerationSeconds,
-    &runtime_class::RuntimeClass,
-];
-
-/// Whether the call writes this core kind through its main endpoint.
-fn is_core(ctx: &Ctx<'_>, plural: &str) -> bool {
-    ctx.kind.group.is_empty() && ctx.kind.plural == plural && ctx.sub.is_none()
+/// One plugin: its name, what it is shown, and the phases that it takes part in.
+pub(crate) struct Row {
+    name: &'static str,
+    wants: &'static [Want],
+    mutate: Option<Box<dyn Mutate>>,
+    validate: Option<Box<dyn Validate>>,
+    reserve: Option<Box<dyn Reserve>>,
 }
 
-/// Admits a new object, or the body of a subresource that is created; waits a moment for a namespace's default service account to be made.
-pub(crate) async fn create(ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
-    if is_core(ctx, "pods") {
-        service_account::await_default(ctx, obj).await;
+impl Row {
+    fn new(name: &'static str, wants: &'static [Want]) -> Self {
+        Self { name, wants, mutate: None, validate: None, reserve: None }
     }
-    PLUGINS.iter().try_for_each(|p| p.create(ctx, obj))
-}
 
-/// Admits a change.
-pub(crate) fn update(ctx: &Ctx<'_>, new: &mut Value, old: &Value) -> Result<(), Status> {
-    PLUGINS.iter().try_for_each(|p| p.update(ctx, new, old))
-}
+    fn mutates(self, plugin: impl Mutate + 'static) -> Self {
+        Self { mutate: Some(Box::new(plugin)), ..self }
+    }
 
-/// Admits what a create or update is about to store, which is valid.
-pub(crate) fn validate(ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Result<(), Status> {
-    PLUGINS.iter().try_for_each(|p| p.validate(ctx, new, old))
-}
+    fn validates(self, plugin: impl Validate + 'static) -> Self {
+        Self { validate: Some(Box::new(plugin)), ..self }
+    }
 
-/// Admits a deletion of `old`.
-pub(crate) fn delete(ctx: &Ctx<'_>, name: &str, old: &Value) -> Result<(), Status> {
-    PLUGINS.iter().try_for_each(|p| p.delete(ctx, name, old))
-}
-
-/// The parsed object of a core kind, for plugins that look others up.
-fn lookup(ctx: &Ctx<'_>, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-    lookup_in(ctx, ("", "v1", plural), namespace, name)
-}
-
-/// The same for a kind of any group.
-fn lookup_in(
-    ctx: &Ctx<'_>,
-    (group, version, plural): (&str, &str, &str),
-    namespace: &str,
-    name: &str,
-) -> Option<Value> {
-    let kind = kinds::built_in().by_resource(group, version, plural)?;
-    let entry = ctx.server.store().get(&crate::object::key(kind, namespace, name))?;
-    Some(crate::object::parse(kind, &entry.value))
+    #[cfg_attr(not(test), expect(dead_code, reason = "Services, node ports and quota are not served yet"))]
+    fn reserves(self, plugin: impl Reserve + 'static) -> Self {
+        Self { reserve: Some(Box::new(plugin)), ..self }
+    }
 }

@@ -6,120 +6,95 @@
 
 mod rules;
 
+use async_trait::async_trait;
 use client::Status;
 use serde_json::Value;
 
-use super::{Plugin, lookup};
+use super::Operation::{self, Create, Delete, Update};
+use super::{EVERY, Mutate, Review, Row, Want};
 use crate::authz::node;
-use crate::generic::Ctx;
 use crate::object;
 
-/// The plugin.
-pub(super) struct NodeRestriction;
+pub(super) fn row() -> Row {
+    const WRITE: &[Operation] = &[Create, Update, Delete];
+    const WANTS: &[Want] = &[
+        Want::new(WRITE, "pods", EVERY),
+        Want::new(WRITE, "nodes", EVERY),
+        Want::new(WRITE, "leases.coordination.k8s.io", EVERY),
+        Want::new(&[Create], "serviceaccounts", &["token"]),
+    ];
+    Row::new("NodeRestriction", WANTS).mutates(NodeRestriction)
+}
 
-impl Plugin for NodeRestriction {
-    fn create(&self, ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
-        let Some(node) = identified(ctx)? else { return Ok(()) };
-        let named = object::meta(obj, "name");
-        let name = if ctx.name.is_empty() { named } else { ctx.name.as_str() };
-        let refuse = |why: String| ctx.forbidden(name, &why);
-        match place(ctx) {
-            ("pods", "") => create_pod(ctx, node, obj),
-            ("pods", "eviction") => {
-                let pod = bound(ctx, name)?;
-                if pod["spec"]["nodeName"] != node {
-                    let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
-                    return Err(refuse(why));
-                }
-                Ok(())
+struct NodeRestriction;
+
+#[async_trait]
+impl Mutate for NodeRestriction {
+    async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let node = match node::name_of(review.user) {
+            None => return Ok(()),
+            Some("") => {
+                let why = format!("could not determine node from user {:?}", review.user.name);
+                return Err(review.refuse(why));
             }
-            ("pods", sub) => Err(refuse(rules::pod_subresource(sub))),
-            ("nodes", _) => rules::name(node, name).and_then(|()| rules::new_node(node, obj)).map_err(refuse),
-            ("serviceaccounts", "token") => create_token(ctx, node, obj),
-            ("leases.coordination.k8s.io", _) => rules::lease(node, &ctx.namespace, name).map_err(refuse),
+            Some(node) => node,
+        };
+        let name = match review.name.as_str() {
+            "" => object::meta(&review.object, "name"),
+            name => name,
+        };
+        let old = review.old.unwrap_or(&Value::Null);
+        let verdict = match (review.kind.plural.as_str(), review.subresource, review.operation) {
+            ("pods", "", Create) => return create_pod(review, node),
+            ("pods", "", Update) => Err(rules::pod_operation(node, "UPDATE")),
+            ("pods", "", Delete) => rules::own_pod(node, old),
+            ("pods", "status", Update) => rules::pod_status(node, &review.object, old),
+            ("pods", "eviction", Create) => rules::evicted(node, &bound(review, name)?),
+            ("pods", sub, _) => Err(rules::pod_subresource(sub)),
+            ("nodes", _, operation) => rules::name(node, name).and_then(|()| match operation {
+                Create => rules::new_node(node, &review.object),
+                Update => rules::changed_node(node, &review.object, old),
+                _ => Ok(()),
+            }),
+            ("leases", ..) => rules::lease(node, review.namespace, name),
+            ("serviceaccounts", ..) => return create_token(review, node),
             _ => Ok(()),
-        }
-    }
-
-    fn update(&self, ctx: &Ctx<'_>, new: &mut Value, old: &Value) -> Result<(), Status> {
-        let Some(node) = identified(ctx)? else { return Ok(()) };
-        match place(ctx) {
-            ("pods", "") => Err(rules::pod_operation(node, "UPDATE")),
-            ("pods", "status") => rules::pod_status(node, new, old),
-            ("pods", sub) => Err(rules::pod_subresource(sub)),
-            ("nodes", _) => rules::name(node, &ctx.name).and_then(|()| rules::changed_node(node, new, old)),
-            ("leases.coordination.k8s.io", _) => rules::lease(node, &ctx.namespace, &ctx.name),
-            _ => Ok(()),
-        }
-        .map_err(|why| ctx.forbidden(&ctx.name, &why))
-    }
-
-    fn delete(&self, ctx: &Ctx<'_>, name: &str, old: &Value) -> Result<(), Status> {
-        let Some(node) = identified(ctx)? else { return Ok(()) };
-        match place(ctx) {
-            ("pods", "") if old["spec"]["nodeName"] != node => {
-                Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
-            }
-            ("nodes", _) => rules::name(node, name),
-            ("leases.coordination.k8s.io", _) => rules::lease(node, &ctx.namespace, name),
-            _ => Ok(()),
-        }
-        .map_err(|why| ctx.forbidden(name, &why))
+        };
+        verdict.map_err(|why| review.refuse(why))
     }
 }
 
-/// The node that calls; an error if it is one without a name.
-fn identified<'a>(ctx: &Ctx<'a>) -> Result<Option<&'a str>, Status> {
-    match node::name_of(ctx.who) {
-        Some("") => {
-            let why = format!("could not determine node from user {:?}", ctx.who.name);
-            Err(ctx.forbidden(&ctx.name, &why))
-        }
-        found => Ok(found),
-    }
+fn bound(review: &Review<'_>, name: &str) -> Result<Value, Status> {
+    review.find("pods", review.namespace, name).ok_or_else(|| Status::not_found("", "pods", name))
 }
 
-/// Resource and subresource of the call; groups other than core by name.
-fn place<'a>(ctx: &Ctx<'a>) -> (&'a str, &'a str) {
-    let resource = match (ctx.kind.group.as_str(), ctx.kind.plural.as_str()) {
-        ("", plural) => plural,
-        ("coordination.k8s.io", "leases") => "leases.coordination.k8s.io",
-        _ => "",
-    };
-    (resource, ctx.sub.map_or("", |s| s.name))
-}
-
-fn bound(ctx: &Ctx<'_>, name: &str) -> Result<Value, Status> {
-    lookup(ctx, "pods", &ctx.namespace, name).ok_or_else(|| Status::not_found("", "pods", name))
-}
-
-fn create_pod(ctx: &Ctx<'_>, node: &str, pod: &Value) -> Result<(), Status> {
-    let refuse = |why: String| ctx.forbidden(object::meta(pod, "name"), &why);
+fn create_pod(review: &Review<'_>, node: &str) -> Result<(), Status> {
+    let (pod, refuse) = (&review.object, |why: String| review.refuse(why));
     rules::mirror(node, pod).map_err(refuse)?;
-    let own = lookup(ctx, "nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
+    let own = review.find("nodes", "", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
     rules::owner_uid(node, pod, object::meta(&own, "uid")).map_err(refuse)?;
     rules::references(node, pod).map_err(refuse)
 }
 
-fn create_token(ctx: &Ctx<'_>, node: &str, request: &Value) -> Result<(), Status> {
-    let refuse = |why: String| ctx.forbidden(&ctx.name, &why);
+fn create_token(review: &Review<'_>, node: &str) -> Result<(), Status> {
+    let (request, refuse) = (&review.object, |why: String| review.refuse(why));
     let (name, uid) = rules::token_pod(request).map_err(refuse)?;
-    let pod = bound(ctx, name)?;
+    let pod = bound(review, name)?;
     rules::token_bound(node, uid, &pod).map_err(refuse)?;
     let Some(audience) = rules::foreign_audience(request, &pod).map_err(refuse)? else { return Ok(()) };
     let asked = crate::authz::Attributes {
         verb: "request-serviceaccounts-token-audience",
         is_resource: true,
         resource: audience,
-        namespace: &ctx.namespace,
-        name: &ctx.name,
+        namespace: review.namespace,
+        name: &review.name,
         ..Default::default()
     };
-    if ctx.server.authorizer().decide(ctx.who, &asked).allowed {
+    if review.services.authorizer.decide(review.user, &asked).allowed {
         return Ok(());
     }
     Err(refuse(format!(
         "audience {audience:?} not found in pod spec volume, {} is not authorized to request tokens for this audience",
-        ctx.who.name
+        review.user.name
     )))
 }

@@ -7,16 +7,33 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use client::Status;
 use kinds::pod_security::{self as standards, Level, LevelVersion, Policy};
 use serde_json::Value;
 
-use super::{Plugin, lookup};
-use crate::generic::Ctx;
+use super::Operation::{Create, Update};
+use super::{EVERY, MAIN, Review, Row, Validate, Want};
 use crate::object;
 
-/// The plugin.
-pub(super) struct PodSecurity;
+pub(super) fn row() -> Row {
+    const WRITE: &[super::Operation] = &[Create, Update];
+    const WANTS: &[Want] = &[
+        Want::new(WRITE, "pods", EVERY),
+        Want::new(WRITE, "namespaces", MAIN),
+        Want::new(WRITE, "podtemplates", MAIN),
+        Want::new(WRITE, "replicationcontrollers", MAIN),
+        Want::new(WRITE, "replicasets.apps", MAIN),
+        Want::new(WRITE, "deployments.apps", MAIN),
+        Want::new(WRITE, "statefulsets.apps", MAIN),
+        Want::new(WRITE, "daemonsets.apps", MAIN),
+        Want::new(WRITE, "jobs.batch", MAIN),
+        Want::new(WRITE, "cronjobs.batch", MAIN),
+    ];
+    Row::new("PodSecurity", WANTS).validates(PodSecurity)
+}
+
+struct PodSecurity;
 
 /// At most so many Pods of a namespace are looked at when its policy changes, and for at most so long.
 const PODS: usize = 3000;
@@ -26,38 +43,44 @@ const PREFIX: &str = "pod-security.kubernetes.io/";
 /// Subresources that change nothing that a level looks at.
 const IGNORED: &[&str] = &["exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"];
 
-impl Plugin for PodSecurity {
-    fn validate(&self, ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Result<(), Status> {
-        let sub = ctx.sub.map_or("", |s| s.name);
-        match ctx.kind.group_resource().as_ref() {
-            "namespaces" if sub.is_empty() => namespace(ctx, new, old),
-            "pods" if IGNORED.contains(&sub) => Ok(()),
-            "pods" if old.is_some_and(|old| !standards::is_significant(new, old)) => Ok(()),
-            "pods" => judge(ctx, new, &new["metadata"], &new["spec"], true),
-            resource if sub.is_empty() => match standards::template(resource, new) {
-                Some((metadata, spec)) => judge(ctx, new, metadata, spec, false),
-                None => Ok(()),
-            },
-            _ => Ok(()),
+#[async_trait]
+impl Validate for PodSecurity {
+    async fn validate(&self, review: &Review<'_>) -> Result<(), Status> {
+        let new = &review.object;
+        if review.is_of("", "namespaces") {
+            return namespace(review);
+        }
+        if review.is_of("", "pods") {
+            let same = review.old.is_some_and(|old| !standards::is_significant(new, old));
+            if same || IGNORED.contains(&review.subresource) {
+                return Ok(());
+            }
+            return judge(review, &new["metadata"], &new["spec"], true);
+        }
+        match standards::template(&review.kind.group_resource(), new) {
+            Some((metadata, spec)) => judge(review, metadata, spec, false),
+            None => Ok(()),
         }
     }
 }
 
 /// Holds a Pod, or a template, against its namespace's policy.
-fn judge(ctx: &Ctx<'_>, obj: &Value, metadata: &Value, spec: &Value, enforce: bool) -> Result<(), Status> {
-    let namespace = lookup(ctx, "namespaces", "", &ctx.namespace)
-        .ok_or_else(|| Status::internal(format_args!("failed to lookup namespace {}", ctx.namespace)))?;
+fn judge(review: &Review<'_>, metadata: &Value, spec: &Value, enforce: bool) -> Result<(), Status> {
+    let namespace = review
+        .find("namespaces", "", review.namespace)
+        .ok_or_else(|| Status::internal(format_args!("failed to lookup namespace {}", review.namespace)))?;
     let (policy, errors) = Policy::of(&namespace["metadata"]["labels"]);
     let open = |at: LevelVersion| at.level == Level::Privileged;
     if errors.is_empty() && open(policy.audit) && open(policy.warn) && (!enforce || open(policy.enforce)) {
         return Ok(());
     }
+    let remarks = review.remarks;
     if !errors.is_empty() {
-        ctx.note(format!("{PREFIX}error"), format!("Failed to parse policy: {errors}"));
+        remarks.note(format!("{PREFIX}error"), format!("Failed to parse policy: {errors}"));
     }
     let found = |at: LevelVersion| standards::details(&standards::evaluate(at, metadata, spec));
     if enforce {
-        ctx.note(format!("{PREFIX}enforce-policy"), policy.enforce.to_string());
+        remarks.note(format!("{PREFIX}enforce-policy"), policy.enforce.to_string());
     }
     let refused = if enforce { found(policy.enforce) } else { String::new() };
     let would = |at: LevelVersion| {
@@ -65,33 +88,32 @@ fn judge(ctx: &Ctx<'_>, obj: &Value, metadata: &Value, spec: &Value, enforce: bo
         (!what.is_empty()).then(|| format!("would violate PodSecurity \"{at}\": {what}"))
     };
     if let Some(text) = would(policy.audit) {
-        ctx.note(format!("{PREFIX}audit-violations"), text);
+        remarks.note(format!("{PREFIX}audit-violations"), text);
     }
     if !refused.is_empty() {
-        let why = format!("violates PodSecurity \"{}\": {refused}", policy.enforce);
-        return Err(ctx.forbidden(object::meta(obj, "name"), &why));
+        return Err(review.refuse(format!("violates PodSecurity \"{}\": {refused}", policy.enforce)));
     }
     if let Some(text) = would(policy.warn) {
-        ctx.warn(text);
+        remarks.warn(text);
     }
     Ok(())
 }
 
 /// A namespace's labels can be read, or were as bad before; what is in it already is told.
-fn namespace(ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Result<(), Status> {
-    let (policy, errors) = Policy::of(&new["metadata"]["labels"]);
-    let name = object::meta(new, "name");
-    let before = old.map(|old| Policy::of(&old["metadata"]["labels"]));
+fn namespace(review: &Review<'_>) -> Result<(), Status> {
+    let (policy, errors) = Policy::of(&review.object["metadata"]["labels"]);
+    let name = object::meta(&review.object, "name");
+    let before = review.old.map(|old| Policy::of(&old["metadata"]["labels"]));
     let known = before.as_ref().is_some_and(|(_, known)| known.to_string() == errors.to_string());
     if !errors.is_empty() && !known {
-        return Err(ctx.invalid(name, &errors));
+        return Err(Status::invalid("", "Namespace", name, &errors));
     }
     let Some((before, _)) = before else { return Ok(()) };
     if !is_news(policy.enforce, before.enforce) {
         return Ok(());
     }
     let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
-    let (_, sets) = ctx.server.store().read(&[&object::prefix(kind, name)]);
+    let (_, sets) = review.services.store.read(&[&object::prefix(kind, name)]);
     let pods = sets
         .into_iter()
         .next()
@@ -100,7 +122,7 @@ fn namespace(ctx: &Ctx<'_>, new: &Value, old: Option<&Value>) -> Result<(), Stat
         .map(|entry| object::parse(kind, &entry.value));
     let began = Instant::now();
     for warning in existing(name, policy.enforce, pods, || began.elapsed() < PATIENCE) {
-        ctx.warn(warning);
+        review.remarks.warn(warning);
     }
     Ok(())
 }

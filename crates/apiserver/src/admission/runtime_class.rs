@@ -1,32 +1,58 @@
 //! RuntimeClass: a Pod that names one gets its overhead, node selector and tolerations; one that does not exist refuses
 //! the Pod.
 
+use async_trait::async_trait;
 use client::Status;
 use serde_json::{Map, Value, json};
 
-use super::{Plugin, is_core, lookup_in};
-use crate::generic::Ctx;
-use crate::object;
+use super::Operation::Create;
+use super::{MAIN, Mutate, Review, Row, Validate, Want};
 
-/// The plugin.
-pub(super) struct RuntimeClass;
+pub(super) fn row() -> Row {
+    const WANTS: &[Want] = &[Want::new(&[Create], "pods", MAIN)];
+    Row::new("RuntimeClass", WANTS).mutates(RuntimeClass).validates(RuntimeClass)
+}
 
-impl Plugin for RuntimeClass {
-    fn create(&self, ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
-        if !is_core(ctx, "pods") {
-            return Ok(());
+struct RuntimeClass;
+
+#[async_trait]
+impl Mutate for RuntimeClass {
+    async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        let class = named(review)?;
+        apply(&mut review.object["spec"], class.as_ref()).map_err(|why| review.refuse(why))
+    }
+}
+
+#[async_trait]
+impl Validate for RuntimeClass {
+    async fn validate(&self, review: &Review<'_>) -> Result<(), Status> {
+        let class = named(review)?;
+        agrees(&review.object["spec"], class.as_ref()).map_err(|why| review.refuse(why))
+    }
+}
+
+/// The class that the Pod names; an error if there is none of that name.
+fn named(review: &Review<'_>) -> Result<Option<Value>, Status> {
+    let name = review.object["spec"]["runtimeClassName"].as_str().unwrap_or_default();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let found = review.services.find(("node.k8s.io", "v1", "runtimeclasses"), "", name);
+    found.map(Some).ok_or_else(|| review.refuse(format!("pod rejected: RuntimeClass {name:?} not found")))
+}
+
+/// Whether the Pod's overhead is its class's, after everybody has changed what they wanted to.
+fn agrees(spec: &Value, class: Option<&Value>) -> Result<(), String> {
+    let (overhead, fixed) = (&spec["overhead"], class.map_or(&Value::Null, |c| &c["overhead"]["podFixed"]));
+    let is_empty = |v: &Value| v.as_object().is_none_or(Map::is_empty);
+    match (is_empty(overhead), is_empty(fixed)) {
+        (false, true) => {
+            Err("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead".into())
         }
-        let pod = object::meta(obj, "name").to_owned();
-        let name = obj["spec"]["runtimeClassName"].as_str().unwrap_or_default().to_owned();
-        let class = match name.as_str() {
-            "" => None,
-            _ => {
-                let found = lookup_in(ctx, ("node.k8s.io", "v1", "runtimeclasses"), "", &name);
-                let why = format!("pod rejected: RuntimeClass {name:?} not found");
-                Some(found.ok_or_else(|| ctx.forbidden(&pod, &why))?)
-            }
-        };
-        apply(&mut obj["spec"], class.as_ref()).map_err(|why| ctx.forbidden(&pod, &why))
+        (_, false) if overhead != fixed => {
+            Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".into())
+        }
+        _ => Ok(()),
     }
 }
 

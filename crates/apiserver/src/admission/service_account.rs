@@ -2,50 +2,79 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use client::Status;
 use serde_json::{Value, json};
 
-use super::{MIRROR, Plugin, is_core, lookup};
-use crate::generic::Ctx;
+use super::Operation::Create;
+use super::{MAIN, Mutate, Review, Row, Validate, Want};
 use crate::object;
 
-/// The plugin.
-pub(super) struct ServiceAccount;
+pub(super) fn row() -> Row {
+    const WANTS: &[Want] = &[Want::new(&[Create], "pods", MAIN)];
+    Row::new("ServiceAccount", WANTS).mutates(ServiceAccount).validates(ServiceAccount)
+}
+
+struct ServiceAccount;
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const VOLUME: &str = "kube-api-access-";
 /// How long a Pod waits for the `default` account of a new namespace.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-impl Plugin for ServiceAccount {
-    fn create(&self, ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
-        if !is_core(ctx, "pods") || !obj["spec"].is_object() {
+#[async_trait]
+impl Mutate for ServiceAccount {
+    async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        if !review.object["spec"].is_object() {
             return Ok(());
         }
-        let pod = object::meta(obj, "name").to_owned();
-        if is_mirror(obj) {
-            return refuse_references(ctx, obj, &pod);
+        if review.is_mirror() {
+            return refuse_references(review);
         }
-        let name = account_name(obj).to_owned();
-        obj["spec"]["serviceAccountName"] = name.as_str().into();
-        obj["spec"]["serviceAccount"] = name.as_str().into();
-        let Some(account) = lookup(ctx, "serviceaccounts", &ctx.namespace, &name) else {
-            let why = format!(
-                "error looking up service account {}/{name}: serviceaccount {name:?} not found",
-                ctx.namespace
-            );
-            return Err(ctx.forbidden(&pod, &why));
-        };
-        let spec_says = obj["spec"]["automountServiceAccountToken"].as_bool();
-        if spec_says.or(account["automountServiceAccountToken"].as_bool()).unwrap_or(true) {
-            mount_token(obj, &ctx.server.random()[..5]);
+        let name = account_name(&review.object).to_owned();
+        if name == "default" {
+            await_default(review).await;
         }
-        let has_secrets = obj["spec"]["imagePullSecrets"].as_array().is_some_and(|s| !s.is_empty());
+        let account = account(review, &name)?;
+        let spec = &mut review.object["spec"];
+        spec["serviceAccountName"] = name.as_str().into();
+        spec["serviceAccount"] = name.as_str().into();
+        let has_secrets = spec["imagePullSecrets"].as_array().is_some_and(|s| !s.is_empty());
         if !has_secrets && account["imagePullSecrets"].is_array() {
-            obj["spec"]["imagePullSecrets"] = account["imagePullSecrets"].clone();
+            spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
+        }
+        let says = spec["automountServiceAccountToken"].as_bool();
+        if says.or(account["automountServiceAccountToken"].as_bool()).unwrap_or(true) {
+            mount_token(&mut review.object, &review.services.random()[..5]);
         }
         Ok(())
     }
+}
+
+#[async_trait]
+impl Validate for ServiceAccount {
+    async fn validate(&self, review: &Review<'_>) -> Result<(), Status> {
+        if review.is_mirror() {
+            return refuse_references(review);
+        }
+        let name = review.object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+        if name.is_empty() {
+            let pod = object::meta(&review.object, "name");
+            let why = format!("no service account specified for pod {}/{pod}", review.namespace);
+            return Err(review.refuse(why));
+        }
+        account(review, name).map(drop)
+    }
+}
+
+/// The account of that name; an error if there is none.
+fn account(review: &Review<'_>, name: &str) -> Result<Value, Status> {
+    let namespace = review.namespace;
+    review.find("serviceaccounts", namespace, name).ok_or_else(|| {
+        review.refuse(format!(
+            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+        ))
+    })
 }
 
 /// The account's name; `default` if the Pod names none.
@@ -54,25 +83,20 @@ fn account_name(pod: &Value) -> &str {
     named("serviceAccountName").or_else(|| named("serviceAccount")).unwrap_or("default")
 }
 
-fn is_mirror(pod: &Value) -> bool {
-    pod["metadata"]["annotations"].get(MIRROR).is_some()
-}
-
 /// Mirror Pods are a node's and must not reach for the cluster's objects.
-fn refuse_references(ctx: &Ctx<'_>, pod: &Value, name: &str) -> Result<(), Status> {
-    let refuse = |what: &str| Err(ctx.forbidden(name, &format!("a mirror pod may not reference {what}")));
-    if pod["spec"]["serviceAccountName"].as_str().is_some_and(|n| !n.is_empty()) {
-        return refuse("service accounts");
+fn refuse_references(review: &Review<'_>) -> Result<(), Status> {
+    let spec = &review.object["spec"];
+    let refuse = |what: &str| Err(review.refuse(format!("a mirror pod may not {what}")));
+    if spec["serviceAccountName"].as_str().is_some_and(|n| !n.is_empty()) {
+        return refuse("reference service accounts");
     }
-    if kinds::pod::references::of(&pod["spec"]).iter().any(|r| r.plural == kinds::secret::KIND.plural) {
-        return refuse("secrets");
+    if kinds::pod::references::of(spec).iter().any(|r| r.plural == kinds::secret::KIND.plural) {
+        return refuse("reference secrets");
     }
-    for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
-        let token = |s: &Value| s.get("serviceAccountToken").is_some();
+    let token = |s: &Value| s.get("serviceAccountToken").is_some();
+    for volume in spec["volumes"].as_array().into_iter().flatten() {
         if volume["projected"]["sources"].as_array().into_iter().flatten().any(token) {
-            return Err(
-                ctx.forbidden(name, "a mirror pod may not use service account token volume projections")
-            );
+            return refuse("use service account token volume projections");
         }
     }
     Ok(())
@@ -118,17 +142,11 @@ fn volume(name: &str) -> Value {
 
 /// The `default` account of a new namespace is made by a controller a moment after it: wait for that, not for any
 /// other account.
-pub(super) async fn await_default(ctx: &Ctx<'_>, pod: &Value) {
-    if is_mirror(pod)
-        || account_name(pod) != "default"
-        || lookup(ctx, "namespaces", "", &ctx.namespace).is_none()
-    {
-        return;
-    }
-    let store = ctx.server.store();
+async fn await_default(review: &Review<'_>) {
+    let store = &review.services.store;
     let Ok(mut watcher) = store.watch("serviceaccounts", store.revision()) else { return };
     let appears = async {
-        while lookup(ctx, "serviceaccounts", &ctx.namespace, "default").is_none() {
+        while review.find("serviceaccounts", review.namespace, "default").is_none() {
             if watcher.next().await.is_err() {
                 return;
             }

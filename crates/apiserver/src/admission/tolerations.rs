@@ -1,28 +1,27 @@
 //! DefaultTolerationSeconds: Pods stay five minutes on a node that fails, unless they say otherwise.
 
+use async_trait::async_trait;
 use client::Status;
 use serde_json::{Value, json};
 
-use super::{Plugin, is_core};
-use crate::generic::Ctx;
+use super::Operation::{Create, Update};
+use super::{MAIN, Mutate, Review, Row, Want};
 
-/// The plugin.
-pub(super) struct DefaultTolerationSeconds;
+pub(super) fn row() -> Row {
+    const WANTS: &[Want] = &[Want::new(&[Create, Update], "pods", MAIN)];
+    Row::new("DefaultTolerationSeconds", WANTS).mutates(DefaultTolerationSeconds)
+}
+
+struct DefaultTolerationSeconds;
 
 const KEYS: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const SECONDS: i64 = 300;
 
-impl Plugin for DefaultTolerationSeconds {
-    fn create(&self, ctx: &Ctx<'_>, obj: &mut Value) -> Result<(), Status> {
-        if is_core(ctx, "pods") && obj["spec"].is_object() {
-            add(obj);
-        }
-        Ok(())
-    }
-
-    fn update(&self, ctx: &Ctx<'_>, new: &mut Value, _old: &Value) -> Result<(), Status> {
-        if is_core(ctx, "pods") && new["spec"].is_object() {
-            add(new);
+#[async_trait]
+impl Mutate for DefaultTolerationSeconds {
+    async fn mutate(&self, review: &mut Review<'_>) -> Result<(), Status> {
+        if review.object["spec"].is_object() {
+            add(&mut review.object);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! POST: a new object.
 //!
-//! Invariant: the order of `rest.BeforeCreate`: wipe, mutate, name, prepare, validate, store.
+//! Invariant: the order of `rest.BeforeCreate`: wipe, own, mutate, name, prepare, validate, admit, reserve, store.
 
 use client::Status;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use store::{Expect, Op, StoreError, Write};
 use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx};
-use crate::{admission, object};
+use crate::object;
 
 /// How often a generated name that is taken is generated again.
 const NAME_ATTEMPTS: usize = 8;
@@ -28,30 +28,37 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
     if owners == Owners::Open {
         apply::track(ctx, None, &mut obj)?;
     }
-    admission::create(ctx, &mut obj).await?;
+    let chain = ctx.server.admission();
+    let mut review = ctx.review(obj, None);
+    chain.mutate(&mut review).await?;
+    let admitted = review.object.clone();
     for attempt in 1.. {
         if attempt == 1 {
-            ctx.kind.strategy.notices(&obj).into_iter().for_each(|w| ctx.warn(w));
+            ctx.kind.strategy.notices(&admitted).into_iter().for_each(|w| ctx.warn(w));
         }
-        let (obj, generated) = finish(ctx, obj.clone())?;
+        let (obj, generated) = finish(ctx, admitted.clone())?;
         let name = object::meta(&obj, "name").to_owned();
         let key = object::key(ctx.kind, &ctx.namespace, &name);
         if attempt == 1 {
             ctx.kind.strategy.warnings(&obj, None).into_iter().for_each(|w| ctx.warn(w));
         }
-        admission::validate(ctx, &obj, None)?;
+        review.object = obj;
+        chain.validate(&review).await?;
         // Upstream's storage refuses a version, and a dry run ends before it.
         if versioned && !ctx.params.dry_run {
             return Err(Status::untyped("resourceVersion should not be set on objects to be created"));
         }
+        let reserved = chain.reserve(&mut review).await?;
+        let store = ctx.server.store();
         let taken = if ctx.params.dry_run {
-            match ctx.server.store().get(&key) {
-                None => return Ok(Answer::Value { code: 201, value: obj }),
+            reserved.give_back().await;
+            match store.get(&key) {
+                None => return Ok(Answer::Value { code: 201, value: review.object }),
                 current => current,
             }
         } else {
-            let op = Op::Put(object::stored(ctx.kind, &obj));
-            match ctx.server.store().commit(Write { key, expect: Expect::Absent, op }).await {
+            let op = Op::Put(object::stored(ctx.kind, &review.object));
+            match reserved.commit(store, Write { key, expect: Expect::Absent, op }).await {
                 Ok(entry) => return Ok(Answer::Object { code: 201, kind: ctx.kind.clone(), entry }),
                 Err(StoreError::Conflict { current }) => current,
                 Err(e) => return Err(ctx.store_error(&e, "create")),

@@ -1,7 +1,7 @@
 //! DELETE of one object and of a collection.
 //!
 //! Invariant: an object goes at once only if no finalizer, no grace period and no kind-specific hold keeps it; otherwise
-//! it stays, marked. A repeated DELETE may only shorten a grace period.
+//! it stays, marked. A repeated DELETE may only shorten a grace period. Every attempt is admitted anew.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use kinds::{ErrorList, Path};
 use serde_json::{Value, json};
 use store::{Entry, Expect, Op, StoreError, Write};
 
+use crate::admission::Operation;
 use crate::generic::body::{Body, schema_named};
 use crate::generic::{Answer, Ctx, list, options};
 use crate::negotiate::Format;
-use crate::{admission, object};
+use crate::object;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -35,11 +36,51 @@ pub(crate) struct Wish {
     odd_dry_run: Vec<String>,
 }
 
+/// Who has said yes to a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Nobody yet.
+    Open,
+    /// Those who were asked about something that includes it, as an eviction does.
+    Given,
+}
+
+impl Wish {
+    /// As admission sees it.
+    fn options(&self) -> Value {
+        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        let mut set = |field: &str, value: Value| options[field] = value;
+        if let Some(seconds) = self.grace {
+            set("gracePeriodSeconds", seconds.into());
+        }
+        if let Some(orphan) = self.orphan {
+            set("orphanDependents", orphan.into());
+        }
+        if !self.policy.is_empty() {
+            set("propagationPolicy", self.policy.as_str().into());
+        }
+        if self.dry_run {
+            set("dryRun", json!(["All"]));
+        }
+        let preconditions = [("uid", &self.uid), ("resourceVersion", &self.revision)];
+        let given = preconditions.into_iter().filter_map(|(field, is)| Some((field, is.as_ref()?.as_str())));
+        let given: serde_json::Map<String, Value> =
+            given.map(|(field, is)| (field.into(), is.into())).collect();
+        if !given.is_empty() {
+            set("preconditions", given.into());
+        }
+        options
+    }
+}
+
 /// Deletes the object named in the path.
-pub(crate) async fn delete(ctx: &Ctx<'_>, body: Option<Body>) -> Result<Answer, Status> {
+pub(crate) async fn delete(
+    ctx: &Ctx<'_>,
+    body: Option<Body>,
+    admission: Admission,
+) -> Result<Answer, Status> {
     let wish = read(ctx, body)?;
-    let answer = one(ctx, &ctx.key(), &wish).await?;
-    Ok(answer)
+    one(ctx, &ctx.key(), &wish, admission).await
 }
 
 /// Deletes every object of a collection (of a page of it) that the selectors match; answers with the list of them.
@@ -49,7 +90,7 @@ pub(crate) async fn delete_collection(ctx: &Ctx<'_>, body: Option<Body>) -> Resu
         return Err(Status::internal("a list gave no list"));
     };
     for entry in &listed.entries {
-        match one(ctx, &entry.key, &wish).await {
+        match one(ctx, &entry.key, &wish, Admission::Open).await {
             Ok(_) => {}
             // Somebody else was faster.
             Err(status) if status.is("NotFound") => {}
@@ -60,7 +101,7 @@ pub(crate) async fn delete_collection(ctx: &Ctx<'_>, body: Option<Body>) -> Resu
     Ok(Answer::List(listed))
 }
 
-async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Status> {
+async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish, admission: Admission) -> Result<Answer, Status> {
     let (_, name) = object::split_key(key);
     let kind = ctx.kind;
     loop {
@@ -68,7 +109,12 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Statu
             ctx.server.store().get(key).ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
         let old = object::parse(kind, &current.value);
         preconditions(ctx, name, &old, wish)?;
-        admission::delete(ctx, name, &old)?;
+        let subject = (Value::Null, Some(&old));
+        let mut review = ctx.review_of(Operation::Delete, name.to_owned(), subject, wish.options());
+        if admission == Admission::Open {
+            ctx.server.admission().mutate(&mut review).await?;
+            ctx.server.admission().validate(&review).await?;
+        }
         let (new, step) = decide(ctx, &old, wish, ctx.server.now());
         if wish.dry_run || matches!(step, Step::Nothing) {
             return Ok(answer(ctx, current, new, step != Step::Remove, wish));
@@ -80,7 +126,8 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish) -> Result<Answer, Statu
             _ => Op::Ending(object::stored(kind, &new)),
         };
         let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
-        match ctx.server.store().commit(write).await {
+        let reserved = ctx.server.admission().reserve(&mut review).await?;
+        match reserved.commit(ctx.server.store(), write).await {
             Ok(entry) => return Ok(answer(ctx, entry, new, step != Step::Remove, wish)),
             Err(StoreError::Conflict { .. }) => {}
             Err(e) => return Err(ctx.store_error(&e, "delete")),

@@ -1,7 +1,8 @@
 //! The one request path of all kinds: create, get, list, watch, update, patch, delete, deletecollection.
 //!
-//! Invariant: every write goes decode → metadata → admission → prepare → validate → compare-and-set, in the order
-//! upstream documents for `registry/generic`; nothing here names a kind. Absent: HTTP.
+//! Invariant: every write goes decode → default → locate → own → mutate → prepare → validate → validating admission →
+//! reserve → compare-and-set → settle, in the order upstream documents for `registry/generic` (the phases of admission are
+//! told in `admission`); nothing here names a kind. Absent: HTTP.
 
 pub(crate) mod apply;
 pub(crate) mod body;
@@ -15,14 +16,15 @@ pub(crate) mod select;
 pub(crate) mod update;
 pub(crate) mod watch;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use client::{Identity, Status};
 use kinds::{Endpoint, Kind, Role, Subresource};
 use serde_json::Value;
 use store::{Entry, StoreError};
 
+use crate::admission::{Operation, Pass, Review};
+use crate::remarks::Remarks;
 use crate::request::Params;
 use crate::server::Server;
 
@@ -37,25 +39,49 @@ pub(crate) struct Ctx<'a> {
     pub(crate) params: Params,
     /// Who owns the fields that this call writes.
     pub(crate) manager: String,
-    /// Texts of `Warning` headers, distinct.
-    pub(crate) warnings: Mutex<Vec<String>>,
-    /// What admission says to the auditor.
-    pub(crate) notes: Mutex<BTreeMap<String, String>>,
+    /// What is said beside the answer.
+    pub(crate) remarks: Remarks,
 }
 
 impl Ctx<'_> {
     /// Adds a `Warning` header.
     pub(crate) fn warn(&self, text: impl Into<String>) {
-        let text = text.into();
-        let mut warnings = self.warnings.lock().expect("no panic while held");
-        if !warnings.contains(&text) {
-            warnings.push(text);
-        }
+        self.remarks.warn(text);
     }
 
-    /// Tells the auditor.
-    pub(crate) fn note(&self, key: String, text: String) {
-        self.notes.lock().expect("no panic while held").insert(key, text);
+    /// A review of what this call does, for admission: to a new object (`old` is none), or to a stored one.
+    pub(crate) fn review<'b>(&'b self, object: Value, old: Option<&'b Value>) -> Review<'b> {
+        let operation = if old.is_none() { Operation::Create } else { Operation::Update };
+        let name = match self.name.as_str() {
+            "" => crate::object::meta(&object, "name").to_owned(),
+            name => name.to_owned(),
+        };
+        self.review_of(operation, name, (object, old), options::written(&self.params, operation))
+    }
+
+    /// The same of any operation.
+    pub(crate) fn review_of<'b>(
+        &'b self,
+        operation: Operation,
+        name: String,
+        (object, old): (Value, Option<&'b Value>),
+        options: Value,
+    ) -> Review<'b> {
+        Review {
+            operation,
+            kind: self.kind,
+            subresource: self.sub.map_or("", |s| s.name),
+            namespace: &self.namespace,
+            name,
+            user: self.who,
+            dry_run: options["dryRun"].is_array(),
+            options,
+            object,
+            old,
+            services: self.server.services(),
+            remarks: &self.remarks,
+            pass: Pass::First,
+        }
     }
 
     /// Through which endpoint this call writes; the number of replicas is a field like others.

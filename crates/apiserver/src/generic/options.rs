@@ -1,13 +1,15 @@
 //! The options of a call, checked as upstream's `CreateOptions`, `UpdateOptions`, `PatchOptions` and `DeleteOptions`
 //! are.
 //!
-//! Invariant: runs after authorization and before a body is decoded. Absent: the options of reads (`list`, `watch`).
+//! Invariant: they are checked after authorization and before a body is decoded. Absent: the options of reads (`list`,
+//! `watch`).
 
 use client::{PatchType, Status};
 use kinds::{ErrorList, Path};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::request::Params;
+use crate::admission::Operation;
+use crate::request::{FieldValidation, Params};
 
 /// Whose options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,23 @@ pub(crate) fn check(params: &Params, of: Of) -> Result<(), Status> {
         errors.not_supported(&Path::new("fieldValidation"), odd.as_str(), &known);
     }
     refuse(kind, &errors)
+}
+
+/// The options of a write as admission sees them. Those of a patch are an update's, as upstream's.
+pub(crate) fn written(params: &Params, operation: Operation) -> Value {
+    let kind = if operation == Operation::Create { "CreateOptions" } else { "UpdateOptions" };
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if params.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    if !params.field_manager.is_empty() {
+        options["fieldManager"] = params.field_manager.as_str().into();
+    }
+    let strict = (params.field_validation == FieldValidation::Strict).then_some("Strict");
+    if let Some(asked) = params.get("fieldValidation").filter(|asked| !asked.is_empty()).or(strict) {
+        options["fieldValidation"] = asked.into();
+    }
+    options
 }
 
 /// The error of a `dryRun` that holds something other than `All`; none if `odd` is empty.

@@ -1,7 +1,7 @@
 //! PUT, and the second half of PATCH: one object becomes another.
 //!
 //! Invariant: compare-and-set on the revision that was read; identical bytes are not written; an update that empties
-//! the finalizers of a deleting object removes it.
+//! the finalizers of a deleting object removes it; what another write overtook is admitted anew.
 
 use std::sync::Arc;
 
@@ -11,17 +11,18 @@ use kinds::Endpoint;
 use serde_json::Value;
 use store::{Entry, Expect, Op, StoreError, Write};
 
+use crate::admission::Review;
 use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, create, list};
-use crate::{admission, object};
+use crate::object;
 
 /// What an update comes to.
-pub(crate) enum Outcome {
+enum Outcome {
     /// Nothing to write.
     Unchanged,
-    /// Write this.
-    Put(Bytes),
+    /// Write it.
+    Put,
     /// This was the last change: remove. Watchers see what was stored before.
     Remove,
 }
@@ -71,46 +72,57 @@ pub(crate) async fn attempt(
     owners: Owners,
 ) -> Result<Option<Answer>, Status> {
     let old = object::parse(ctx.kind, &current.value);
-    let (outcome, new) = evaluate(ctx, current, &old, new, owners)?;
-    commit(ctx, current, outcome, new, "update").await
+    let review = evaluate(ctx, current, &old, new, owners).await?;
+    let bytes = object::stored(ctx.kind, &review.object);
+    let outcome = if is_last_change(ctx, &review.object, &old) {
+        Outcome::Remove
+    } else if is_same(&bytes, &review.object, current, &old) {
+        Outcome::Unchanged
+    } else {
+        Outcome::Put
+    };
+    commit(ctx, current, outcome, review).await
 }
 
 /// Writes an outcome; `None` if another write came first.
-pub(crate) async fn commit(
+async fn commit(
     ctx: &Ctx<'_>,
     current: &Arc<Entry>,
     outcome: Outcome,
-    new: Value,
-    operation: &str,
+    mut review: Review<'_>,
 ) -> Result<Option<Answer>, Status> {
-    let op = match outcome {
-        Outcome::Unchanged => {
-            return Ok(Some(Answer::Object { code: 200, kind: ctx.kind.clone(), entry: current.clone() }));
-        }
-        _ if ctx.params.dry_run => return Ok(Some(Answer::Value { code: 200, value: new })),
-        Outcome::Put(bytes) => object::put(ctx.kind, &new, bytes),
-        Outcome::Remove => Op::Delete(None),
+    if matches!(outcome, Outcome::Unchanged) {
+        return Ok(Some(Answer::Object { code: 200, kind: ctx.kind.clone(), entry: current.clone() }));
+    }
+    let reserved = ctx.server.admission().reserve(&mut review).await?;
+    let new = review.object;
+    if ctx.params.dry_run {
+        reserved.give_back().await;
+        return Ok(Some(Answer::Value { code: 200, value: new }));
+    }
+    let (op, removed) = match outcome {
+        Outcome::Remove => (Op::Delete(None), Some(new)),
+        _ => (object::put(ctx.kind, &new, object::stored(ctx.kind, &new)), None),
     };
-    let removed = matches!(op, Op::Delete(_)).then_some(new);
     let write = Write { key: current.key.clone(), expect: Expect::Revision(current.revision), op };
-    match ctx.server.store().commit(write).await {
+    match reserved.commit(ctx.server.store(), write).await {
         Ok(entry) => Ok(Some(match removed {
             Some(value) => Answer::Value { code: 200, value },
             None => Answer::Object { code: 200, kind: ctx.kind.clone(), entry },
         })),
         Err(StoreError::Conflict { .. }) => Ok(None),
-        Err(e) => Err(ctx.store_error(&e, operation)),
+        Err(e) => Err(ctx.store_error(&e, "update")),
     }
 }
 
-/// Everything between decoding and writing.
-pub(crate) fn evaluate(
-    ctx: &Ctx<'_>,
+/// Everything between decoding and reserving: the object as it would be stored.
+async fn evaluate<'a>(
+    ctx: &'a Ctx<'_>,
     current: &Entry,
-    old: &Value,
+    old: &'a Value,
     mut new: Value,
     owners: Owners,
-) -> Result<(Outcome, Value), Status> {
+) -> Result<Review<'a>, Status> {
     let kind = ctx.kind;
     let asked = object::meta(&new, "resourceVersion");
     if !asked.is_empty() && asked != object::meta(old, "resourceVersion") {
@@ -124,25 +136,19 @@ pub(crate) fn evaluate(
     if owners == Owners::Open {
         apply::track(ctx, Some(old), &mut new)?;
     }
-    admission::update(ctx, &mut new, old)?;
-    kinds::meta::keep_system_fields(&mut new, old);
-    kind.prepare_update(&mut new, old, ctx.endpoint());
-    count_generation(ctx, &mut new, old);
-    let errors = kinds::meta::update_errors(&new, old, kind, ctx.endpoint());
+    let mut review = ctx.review(new, Some(old));
+    ctx.server.admission().mutate(&mut review).await?;
+    let new = &mut review.object;
+    kinds::meta::keep_system_fields(new, old);
+    kind.prepare_update(new, old, ctx.endpoint());
+    count_generation(ctx, new, old);
+    let errors = kinds::meta::update_errors(new, old, kind, ctx.endpoint());
     if !errors.is_empty() {
         return Err(ctx.invalid(&ctx.name, &errors));
     }
-    kind.strategy.warnings(&new, Some(old)).into_iter().for_each(|w| ctx.warn(w));
-    admission::validate(ctx, &new, Some(old))?;
-    let bytes = object::stored(kind, &new);
-    let outcome = if is_last_change(ctx, &new, old) {
-        Outcome::Remove
-    } else if is_same(&bytes, &new, current, old) {
-        Outcome::Unchanged
-    } else {
-        Outcome::Put(bytes)
-    };
-    Ok((outcome, new))
+    kind.strategy.warnings(new, Some(old)).into_iter().for_each(|w| ctx.warn(w));
+    ctx.server.admission().validate(&review).await?;
+    Ok(review)
 }
 
 /// Whether nothing changed but perhaps the times in `managedFields`, which are all of one length.

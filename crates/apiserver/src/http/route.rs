@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use crate::generic::body::Body;
 use crate::generic::watch::Stream;
 use crate::generic::{Ctx, apply};
 use crate::negotiate::{self, Accepted, Format, Transform};
+use crate::remarks::Remarks;
 use crate::request::{Info, Params};
 use crate::server::Server;
 use crate::sub::{self, Action};
@@ -282,8 +283,7 @@ async fn resource(
         name: if is_collection { String::new() } else { info.name.clone() },
         params,
         manager,
-        warnings: Mutex::default(),
-        notes: Mutex::default(),
+        remarks: Remarks::default(),
     };
     server.audit(&Record::received(&who, &info));
     let mut reply = match info.verb {
@@ -295,10 +295,9 @@ async fn resource(
         },
     };
     let code = Some(reply.status().as_u16());
-    let notes = ctx.notes.lock().expect("no panic while held").clone();
+    let notes = ctx.remarks.notes();
     server.audit(&Record { stage: Stage::Answered, code, notes: &notes, ..Record::received(&who, &info) });
-    let texts = ctx.warnings.lock().expect("no panic while held").clone();
-    respond::warnings(&mut reply, &texts);
+    respond::warnings(&mut reply, &ctx.remarks.warnings());
     reply
 }
 

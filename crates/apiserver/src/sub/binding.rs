@@ -25,10 +25,14 @@ pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
             "the name of the object ({said}) does not match the name on the URL ({name})"
         )));
     }
-    let errors = validate(&binding);
+    let mut review = ctx.review(binding, None);
+    ctx.server.admission().mutate(&mut review).await?;
+    let errors = validate(&review.object);
     if !errors.is_empty() {
         return Err(Status::invalid("", "Binding", &name, &errors));
     }
+    ctx.server.admission().validate(&review).await?;
+    let binding = review.object;
     let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let key = object::key(kind, &ctx.namespace, &name);
     loop {

@@ -6,17 +6,20 @@ use serde_json::json;
 use super::binding::{amend, set_condition};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, delete};
-use crate::{admission, object};
+use crate::object;
 
 /// Evicts the Pod named in the path.
 pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let mut eviction = body::decode_as(ctx, body, ("policy", "v1", "Eviction"))?;
+    let eviction = body::decode_as(ctx, body, ("policy", "v1", "Eviction"))?;
     let said = object::meta(&eviction, "name");
     if !said.is_empty() && said != ctx.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let mut review = ctx.review(eviction, None);
+    ctx.server.admission().mutate(&mut review).await?;
     let current = ctx.current()?;
-    admission::create(ctx, &mut eviction).await?;
+    ctx.server.admission().validate(&review).await?;
+    let eviction = review.object;
     let pod = object::parse(ctx.kind, &current.value);
     let dry = eviction["deleteOptions"]["dryRun"].as_array().is_some_and(|d| !d.is_empty());
     if !ctx.params.dry_run && !dry && !object::is_deleting(&pod) {
@@ -31,6 +34,6 @@ pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         .await?;
     }
     let options = eviction["deleteOptions"].as_object().cloned().unwrap_or_default();
-    delete::delete(ctx, Some(Body::Value(options.into()))).await?;
+    delete::delete(ctx, Some(Body::Value(options.into())), delete::Admission::Given).await?;
     Ok(Answer::Status(Status::success(201)))
 }

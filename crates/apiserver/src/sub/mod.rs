@@ -40,7 +40,7 @@ pub(crate) async fn execute(ctx: &Ctx<'_>, action: Action) -> Result<Answer, Sta
         (None, Action::Create(body)) if !ctx.kind.is_stored() => answered(ctx, body).await,
         (None, Action::Create(body)) => create::create(ctx, body).await,
         (None, Action::List) => list::list(ctx).await,
-        (None, Action::Delete(body)) => delete::delete(ctx, body).await,
+        (None, Action::Delete(body)) => delete::delete(ctx, body, delete::Admission::Open).await,
         (None, Action::DeleteCollection(body)) => delete::delete_collection(ctx, body).await,
         (None | Some(Role::Part(_)), Action::Get) => generic::get(ctx).await,
         (None | Some(Role::Part(_)), Action::Update(body)) => update::update(ctx, body).await,
@@ -57,12 +57,12 @@ pub(crate) async fn execute(ctx: &Ctx<'_>, action: Action) -> Result<Answer, Sta
 async fn answered(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     match ctx.kind.kind.as_str() {
         "Binding" => binding::bind(ctx, body).await,
-        "TokenReview" => review::token(ctx, body),
-        "SubjectAccessReview" => review::subject_access(ctx, body),
-        "SelfSubjectAccessReview" => review::self_subject_access(ctx, body),
-        "LocalSubjectAccessReview" => review::local_subject_access(ctx, body),
-        "SelfSubjectRulesReview" => review::self_subject_rules(ctx, body),
-        "SelfSubjectReview" => review::self_subject(ctx, body),
+        "TokenReview" => review::token(ctx, body).await,
+        "SubjectAccessReview" => review::subject_access(ctx, body).await,
+        "SelfSubjectAccessReview" => review::self_subject_access(ctx, body).await,
+        "LocalSubjectAccessReview" => review::local_subject_access(ctx, body).await,
+        "SelfSubjectRulesReview" => review::self_subject_rules(ctx, body).await,
+        "SelfSubjectReview" => review::self_subject(ctx, body).await,
         _ => Err(Status::method_not_supported()),
     }
 }

@@ -13,10 +13,13 @@ use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, apply};
 use crate::{authn, object};
 
-fn decode(ctx: &Ctx<'_>, body: Body) -> Result<Value, Status> {
-    let mut review = body::object(ctx, body)?;
-    apply::track(ctx, None, &mut review)?;
-    Ok(review)
+async fn decode(ctx: &Ctx<'_>, body: Body) -> Result<Value, Status> {
+    let mut asked = body::object(ctx, body)?;
+    apply::track(ctx, None, &mut asked)?;
+    let mut review = ctx.review(asked, None);
+    ctx.server.admission().mutate(&mut review).await?;
+    ctx.server.admission().validate(&review).await?;
+    Ok(review.object)
 }
 
 fn answer(mut review: Value, status: Value) -> Answer {
@@ -26,8 +29,8 @@ fn answer(mut review: Value, status: Value) -> Answer {
 }
 
 /// TokenReview.
-pub(super) fn token(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let review = decode(ctx, body)?;
+pub(super) async fn token(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let review = decode(ctx, body).await?;
     let token = review["spec"]["token"].as_str().unwrap_or_default();
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
@@ -45,30 +48,30 @@ pub(super) fn token(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
 }
 
 /// SelfSubjectReview.
-pub(super) fn self_subject(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let mut review = decode(ctx, body)?;
+pub(super) async fn self_subject(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let mut review = decode(ctx, body).await?;
     object::meta_mut(&mut review).insert("creationTimestamp".into(), object::now().rfc3339().into());
     Ok(answer(review, json!({"userInfo": user(ctx.who)})))
 }
 
 /// SelfSubjectAccessReview.
-pub(super) fn self_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let review = decode(ctx, body)?;
+pub(super) async fn self_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let review = decode(ctx, body).await?;
     check(ctx, &review, About::Caller)?;
     Ok(access(ctx, review, ctx.who))
 }
 
 /// SubjectAccessReview.
-pub(super) fn subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let review = decode(ctx, body)?;
+pub(super) async fn subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let review = decode(ctx, body).await?;
     check(ctx, &review, About::Anybody)?;
     let who = subject(&review);
     Ok(access(ctx, review, &who))
 }
 
 /// LocalSubjectAccessReview: only about its own namespace.
-pub(super) fn local_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let mut review = decode(ctx, body)?;
+pub(super) async fn local_subject_access(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let mut review = decode(ctx, body).await?;
     body::locate(ctx, &mut review)?;
     check(ctx, &review, About::Here)?;
     let who = subject(&review);
@@ -83,8 +86,8 @@ fn check(ctx: &Ctx<'_>, review: &Value, about: About) -> Result<(), Status> {
 
 /// SelfSubjectRulesReview: the table's rules, as far as they are the caller's. What a node may do to what its Pods
 /// refer to cannot be listed, so the list of a node is not complete.
-pub(super) fn self_subject_rules(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
-    let review = decode(ctx, body)?;
+pub(super) async fn self_subject_rules(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
+    let review = decode(ctx, body).await?;
     if review["spec"]["namespace"].as_str().unwrap_or_default().is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, apply};
 use crate::token::{Claims, ISSUER, Private, Reference};
-use crate::{admission, authn, object};
+use crate::{authn, object};
 
 const REQUEST: (&str, &str, &str) = ("authentication.k8s.io", "v1", "TokenRequest");
 const MINIMUM: i64 = 600;
@@ -19,8 +19,14 @@ const YEAR: i64 = 365 * 24 * 3600;
 /// Issues a token for the account named in the path.
 pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let mut request = body::decode_as(ctx, body, REQUEST)?;
+    let wanted = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
+    request["spec"]["expirationSeconds"] = wanted.into();
+    apply::track_new(ctx, REQUEST, &mut request)?;
+    let mut review = ctx.review(request, None);
+    ctx.server.admission().mutate(&mut review).await?;
     let account = object::parse(ctx.kind, &ctx.current()?.value);
-    let said = object::meta(&request, "name");
+    let request = &review.object;
+    let said = object::meta(request, "name");
     if !said.is_empty() && said != ctx.name {
         let mut errors = ErrorList::default();
         let why = "must match the service account name if specified";
@@ -28,10 +34,13 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
         return Err(Status::invalid("authentication.k8s.io", "TokenRequest", &ctx.name, &errors));
     }
     let wanted = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
-    request["spec"]["expirationSeconds"] = wanted.into();
-    apply::track_new(ctx, REQUEST, &mut request)?;
     validate(wanted)?;
-    admission::create(ctx, &mut request).await?;
+    ctx.server.admission().validate(&review).await?;
+    issue(ctx, review.object, &account, wanted)
+}
+
+/// The request, answered with a token that is valid for `wanted` seconds.
+fn issue(ctx: &Ctx<'_>, mut request: Value, account: &Value, wanted: i64) -> Result<Answer, Status> {
     let audiences = audiences(&request);
     let now = object::now().seconds;
     let mut claims = Claims {
@@ -44,7 +53,7 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
         sub: format!("system:serviceaccount:{}:{}", ctx.namespace, ctx.name),
         private: Private {
             namespace: ctx.namespace.clone(),
-            serviceaccount: Reference { name: ctx.name.clone(), uid: object::meta(&account, "uid").into() },
+            serviceaccount: Reference { name: ctx.name.clone(), uid: object::meta(account, "uid").into() },
             ..Private::default()
         },
     };
@@ -61,7 +70,7 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
     let meta = object::meta_mut(&mut request);
     meta.insert("name".into(), ctx.name.as_str().into());
     meta.insert("namespace".into(), ctx.namespace.as_str().into());
-    meta.insert("uid".into(), object::meta(&account, "uid").into());
+    meta.insert("uid".into(), object::meta(account, "uid").into());
     meta.insert("creationTimestamp".into(), object::now().rfc3339().into());
     request["spec"]["audiences"] = json!(audiences);
     if !request["spec"]["boundObjectRef"].is_object() {

@@ -38,6 +38,20 @@ pub(super) fn pod_operation(node: &str, operation: &str) -> String {
     format!("unexpected operation {operation:?}, node {node:?} can only create and delete mirror pods")
 }
 
+/// A node deletes its own Pods.
+pub(super) fn own_pod(node: &str, pod: &Value) -> Verdict {
+    ensure(pod["spec"]["nodeName"] == node, || {
+        format!("node {node:?} can only delete pods with spec.nodeName set to itself")
+    })
+}
+
+/// And evicts no others. Upstream quotes no name here.
+pub(super) fn evicted(node: &str, pod: &Value) -> Verdict {
+    ensure(pod["spec"]["nodeName"] == node, || {
+        format!("node {node} can only evict pods with spec.nodeName set to itself")
+    })
+}
+
 /// A node's object is the one that bears its name.
 pub(super) fn name(node: &str, wanted: &str) -> Verdict {
     ensure(wanted == node, || format!("node {node:?} is not allowed to modify node {wanted:?}"))

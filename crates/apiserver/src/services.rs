@@ -1,0 +1,45 @@
+//! What every part of the request path works with: the store, who decides about rights, time and chance, keys of tokens, the kinds.
+//!
+//! Invariant: holds no state of its own that outlives a request, but for what is read out of the store again. Absent: the
+//! admission chain and everything else that works with these.
+
+use std::sync::Arc;
+
+use base::Timestamp;
+use kinds::Catalogue;
+use serde_json::Value;
+use store::Store;
+use tokio::sync::watch;
+
+use crate::authz::Authorizer;
+use crate::nature::Nature;
+use crate::object;
+use crate::token::Tokens;
+
+/// See the head of the file.
+pub(crate) struct Services {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) nature: Arc<dyn Nature>,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) tokens: Tokens,
+    pub(crate) catalogue: watch::Sender<Arc<Catalogue>>,
+}
+
+impl Services {
+    /// The time that objects are dated with.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.nature.now()
+    }
+
+    /// Chance for UIDs and names.
+    pub(crate) fn random(&self) -> [u8; 16] {
+        self.nature.random()
+    }
+
+    /// The parsed object of a built-in resource, named by group, version and plural.
+    pub(crate) fn find(&self, resource: (&str, &str, &str), namespace: &str, name: &str) -> Option<Value> {
+        let kind = kinds::built_in().by_resource(resource.0, resource.1, resource.2)?;
+        let entry = self.store.get(&object::key(kind, namespace, name))?;
+        Some(object::parse(kind, &entry.value))
+    }
+}

@@ -17,6 +17,7 @@ use crate::admission::is_over;
 use crate::config::Shared;
 use crate::handle::PodEntry;
 use crate::sources::Update;
+use crate::volumes::Storage;
 
 /// As often as upstream looks.
 const EVERY: Duration = Duration::from_secs(10);
@@ -119,11 +120,11 @@ fn excess(pod: &Pod, usage: &Usage) -> Option<String> {
 
 async fn measure(shared: &Shared, entry: &PodEntry) -> Usage {
     let mut places: Vec<(Whose, PathBuf)> = Vec::new();
-    for (name, _) in empty_dirs(&entry.pod) {
-        places.push((Whose::Volume(name.to_owned()), shared.volumes.empty_dir(&entry.pod, name)));
-    }
+    places.extend(shared.volumes.usage(&entry.pod).into_iter().map(|(name, usage)| match usage {
+        Storage::Volume(place) => (Whose::Volume(name), place),
+        Storage::Pod(place) => (Whose::Pod, place),
+    }));
     let dir = shared.pod_dir(entry.pod.metadata.uid.as_deref().unwrap_or_default());
-    places.extend(shared.volumes.config_maps(&entry.pod).into_iter().map(|place| (Whose::Pod, place)));
     places.extend(NODE_FILES.iter().map(|name| (Whose::Pod, dir.join(name))));
     for c in lifecycle::containers(&entry.pod) {
         for place in [entry.log_dir.join(c.name()), dir.join(LAST_WORDS).join(c.name())] {

@@ -16,6 +16,7 @@ pub mod end;
 mod events;
 mod eviction;
 mod files;
+mod grpc;
 pub mod handle;
 mod ledger;
 mod limits;

@@ -52,7 +52,7 @@ impl Node {
     /// # Errors
     /// If DATA_DIR cannot be used.
     pub fn new(config: Config) -> Result<Self, NodeError> {
-        for sub in ["pods", "log/pods", "manifests"] {
+        for sub in ["pods", "log/pods", "manifests", "plugins_registry"] {
             let path = config.data_dir.join(sub);
             std::fs::create_dir_all(&path).map_err(|source| NodeError::Directory { path, source })?;
         }
@@ -72,7 +72,7 @@ impl Node {
             handle: NodeHandle::new(&config.name, &config.data_dir, config.runtime.clone()),
             events: Recorder::start(&config.name, config.api.clone()),
             pulls: Pulls::new(config.images.clone()),
-            volumes: Volumes::new(&config.data_dir.join("pods"), trash.clone(), config.api.clone(), memory)
+            volumes: Volumes::new(&config.data_dir, trash.clone(), config.api.clone(), memory)
                 .with_allocatable(allocatable.clone()),
             trash,
             room: Room {

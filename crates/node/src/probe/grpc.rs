@@ -1,14 +1,10 @@
-//! grpc probes: `grpc.health.v1.Health/Check` over plain HTTP/2 (`pkg/probe/grpc`). The two messages are small enough
-//! to be written by hand: a request has one string, a response one enum.
+//! grpc probes: `grpc.health.v1.Health/Check` over plain HTTP/2 (`pkg/probe/grpc`): a request has one string, a
+//! response one enum.
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-
 use super::{Outcome, tcp, within};
+use crate::grpc::{self, Failed, Field, Message, Method};
 
 /// Bytes of an answer that are read.
 const MAX_ANSWER: usize = 4 << 10;
@@ -44,67 +40,28 @@ fn status_name(status: u64) -> &'static str {
 async fn check(host: &str, port: u16, service: &str) -> Result<u64, String> {
     let rpc = |error: &dyn std::fmt::Display| format!("error: health rpc probe failed: {error}");
     let stream = tcp::connect(host, port).await.map_err(|e| rpc(&e))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(|e| rpc(&e))?;
-    // The connection ends with the request; its errors show in the response.
-    tokio::spawn(async move { drop(connection.await) });
-    let request = Request::post(format!("http://{host}:{port}/grpc.health.v1.Health/Check"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("user-agent", "kube-probe/1.36")
-        .body(Full::new(encode(service)))
-        .map_err(|e| rpc(&e))?;
-    let response = sender.send_request(request).await.map_err(|e| rpc(&e))?;
-    let (parts, body) = response.into_parts();
-    let collected = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| rpc(&e))?;
-    let trailer = |name: &str| {
-        let from = |h: &hyper::HeaderMap| h.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        collected.trailers().and_then(from).or_else(|| from(&parts.headers))
-    };
-    match trailer("grpc-status").as_deref() {
-        Some("0") => {
-            decode(&collected.to_bytes()).ok_or_else(|| rpc(&"the answer is not a HealthCheckResponse"))
-        }
-        Some("12") => Err(format!(
-            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
-            trailer("grpc-message").unwrap_or_default()
+    let authority = format!("{host}:{port}");
+    let method =
+        Method { authority: &authority, path: "/grpc.health.v1.Health/Check", agent: "kube-probe/1.36" };
+    let request = Message::default().text(1, service);
+    match grpc::call(stream, method, request.as_bytes(), MAX_ANSWER).await {
+        Ok(answer) => status(&answer).ok_or_else(|| rpc(&"the answer is not a HealthCheckResponse")),
+        Err(Failed::Status(Some(12), why)) => Err(format!(
+            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {why}"
         )),
-        code => Err(rpc(&format!(
-            "rpc error: code = {} desc = {}",
-            code.unwrap_or("none"),
-            trailer("grpc-message").unwrap_or_default()
-        ))),
-    }
-}
-
-/// A length-prefixed HealthCheckRequest.
-fn encode(service: &str) -> Bytes {
-    let mut message = BytesMut::new();
-    if !service.is_empty() {
-        message.put_u8(0x0a);
-        let mut length = service.len();
-        while length >= 0x80 {
-            message.put_u8(u8::try_from(length & 0x7f).expect("seven bits") | 0x80);
-            length >>= 7;
+        Err(Failed::Status(code, why)) => {
+            let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+            Err(rpc(&format!("rpc error: code = {code} desc = {why}")))
         }
-        message.put_u8(u8::try_from(length).expect("seven bits"));
-        message.put_slice(service.as_bytes());
+        Err(Failed::Transport(why)) => Err(rpc(&why)),
     }
-    let mut frame = BytesMut::with_capacity(message.len() + 5);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).expect("a service name is short"));
-    frame.put(message);
-    frame.freeze()
 }
 
-/// The status of a length-prefixed HealthCheckResponse; an empty message is UNKNOWN.
-fn decode(frame: &[u8]) -> Option<u64> {
-    let message = frame.get(5..)?;
-    match message {
+/// The status of a HealthCheckResponse; an empty message is UNKNOWN.
+fn status(message: &[u8]) -> Option<u64> {
+    match grpc::fields(message)?.as_slice() {
         [] => Some(0),
-        [0x08, status, ..] => Some(u64::from(*status)),
+        [(1, Field::Number(status)), ..] => Some(*status),
         _ => None,
     }
 }
@@ -114,11 +71,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages() {
-        assert_eq!(&encode("")[..], [0, 0, 0, 0, 0]);
-        assert_eq!(&encode("ab")[..], [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
-        assert_eq!(decode(&[0, 0, 0, 0, 2, 0x08, 1]), Some(1));
-        assert_eq!(decode(&[0, 0, 0, 0, 0]), Some(0));
-        assert_eq!(decode(&[0, 0]), None);
+    fn answers() {
+        assert_eq!(status(&[0x08, 1]), Some(1));
+        assert_eq!(status(&[]), Some(0));
+        assert_eq!(status(&[0x12, 0]), None);
     }
 }

@@ -5,11 +5,33 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::HostPathVolumeSource;
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{HostPathVolumeSource, Volume};
+
+use super::blocking;
+use super::plugin::{At, Plugin};
+
+pub(super) struct HostPath;
+
+#[async_trait]
+impl Plugin for HostPath {
+    fn name(&self) -> &'static str {
+        "host-path"
+    }
+
+    fn takes(&self, volume: &Volume) -> bool {
+        volume.host_path.is_some()
+    }
+
+    async fn publish(&self, at: &At<'_>) -> Result<PathBuf, String> {
+        let source = at.volume.host_path.clone().unwrap_or_default();
+        blocking(move || check(&source)).await
+    }
+}
 
 /// Checks the type and makes what `…OrCreate` asks for. Without a type a missing path becomes a directory, as
 /// container runtimes have it.
-pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
+fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
     let path = PathBuf::from(&source.path);
     let kind = source.type_.as_deref().unwrap_or_default();
     let exists = path.exists();

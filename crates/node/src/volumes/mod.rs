@@ -4,14 +4,23 @@
 //! Invariants: `setup` may be called again at any time and changes only what differs; a reader of a configMap, secret,
 //! downwardAPI or projected volume sees all old files or all new ones and cannot change them; no symlink a container
 //! makes leads a mount out of its volume; nothing below a mount that could not be undone is ever removed.
-//! Absent: volumes of other types (`no volume plugin matched`), pulling the images of image volumes, huge pages as a medium, clusterTrustBundle
-//! and podCertificate projections.
+//! Absent: volumes of other types than those of [`plugin`] (`no volume plugin matched`), pulling the images of image
+//! volumes.
 
 mod atomic;
+mod config_map;
+mod csi;
+mod downward_api;
+mod empty_dir;
 mod host_path;
+mod image;
 mod kernel;
 mod ownership;
 mod payload;
+mod plugin;
+mod projected;
+mod secret;
+mod state;
 mod subpath;
 mod token;
 
@@ -27,14 +36,17 @@ use client::Objects;
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, ImageVolumeSource, Pod, Volume, VolumeMount,
 };
-use runtime::beneath::Dir;
 use runtime::{Mount, Propagation, Trash};
 
-use crate::container::env::go_quote;
+pub use plugin::Storage;
+use plugin::{At, Left, Plugin};
+use state::State;
 pub use subpath::read_file;
 
 /// What was written to each config volume, below the Pod's directory.
 const RECORDS: &str = "volume-records";
+/// What plugins keep of volumes until they are down, below the Pod's directory.
+const STATES: &str = "volume-states";
 
 /// Where each volume is on the host, by volume name.
 pub type HostPaths = BTreeMap<String, PathBuf>;
@@ -63,13 +75,14 @@ pub struct Volumes {
     allocatable: Arc<BTreeMap<String, Quantity>>,
     tokens: Arc<token::Tokens>,
     trash: Arc<Trash>,
+    plugins: Arc<Vec<Box<dyn Plugin>>>,
 }
 
 impl Volumes {
-    /// Volumes under `pods_dir`; what is removed of them goes to `trash`.
+    /// Volumes under `data_dir/pods`; what is removed of them goes to `trash`.
     #[must_use]
     pub fn new(
-        pods_dir: &Path,
+        data_dir: &Path,
         trash: Arc<Trash>,
         api: Option<Arc<dyn Objects>>,
         allocatable_memory: u64,
@@ -77,11 +90,12 @@ impl Volumes {
         let memory = i64::try_from(allocatable_memory).unwrap_or(i64::MAX);
         let allocatable = BTreeMap::from([("memory".to_owned(), Quantity::from_bytes(memory))]);
         Self {
-            pods_dir: pods_dir.into(),
+            pods_dir: data_dir.join("pods"),
             api,
             allocatable: Arc::new(allocatable),
             tokens: Arc::default(),
             trash,
+            plugins: Arc::new(plugin::all(data_dir)),
         }
     }
 
@@ -92,14 +106,16 @@ impl Volumes {
         self
     }
 
-    /// Names and sources of the Pod's image volumes that are not mounted yet.
+    /// Names and sources of the images that the Pod's volumes still need.
     #[must_use]
-    pub fn images_needed<'p>(&self, pod: &'p Pod) -> Vec<(&'p str, &'p ImageVolumeSource)> {
-        let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-        volumes
-            .filter_map(|v| Some((v.name.as_str(), v.image.as_ref()?)))
-            .filter(|(name, _)| !kernel::is_mounted(&self.volume_dir(pod, "image", name)))
-            .collect()
+    pub fn images_needed<'p>(&'p self, pod: &'p Pod) -> Vec<(&'p str, &'p ImageVolumeSource)> {
+        let needed = |volume: &'p Volume| {
+            let plugin = self.plugin(volume)?;
+            let layers = None;
+            let at = At { volumes: self, pod, volume, dir: self.dir(pod, plugin, volume), layers };
+            plugin.needs(&at).image.map(|image| (volume.name.as_str(), image))
+        };
+        volumes_of(pod).filter_map(needed).collect()
     }
 
     /// Sets all volumes of the Pod up, or brings them up to date. To be called again at each resync of the Pod.
@@ -110,7 +126,7 @@ impl Volumes {
     pub async fn setup(&self, pod: &Pod, layers: &ImageLayers) -> Result<HostPaths, MountError> {
         let mut paths = HostPaths::new();
         let mut first = None;
-        for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
+        for volume in volumes_of(pod) {
             match self.one(pod, volume, layers).await {
                 Ok(path) => drop(paths.insert(volume.name.clone(), path)),
                 Err(message) => {
@@ -131,9 +147,10 @@ impl Volumes {
             return Err(fail(format!("{uid:?} is no Pod UID")));
         }
         self.tokens.forget(uid);
+        self.unpublish(uid).await?;
         let (dir, trash) = (self.pods_dir.join(uid), self.trash.clone());
         blocking(move || {
-            for part in ["volume-subpaths", "volumes", RECORDS] {
+            for part in ["volume-subpaths", "volumes", RECORDS, STATES] {
                 kernel::remove_with_mounts(&dir.join(part), &trash)?;
             }
             Ok(())
@@ -175,7 +192,7 @@ impl Volumes {
             Ok(Mount {
                 source,
                 target: PathBuf::from(&mount.mount_path),
-                read_only: read_only || is_for_reading(pod, &mount.name),
+                read_only: read_only || self.is_for_reading(pod, &mount.name),
                 recursive_read_only: read_only
                     && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible")),
                 propagation,
@@ -185,59 +202,70 @@ impl Volumes {
     }
 
     async fn one(&self, pod: &Pod, volume: &Volume, layers: &ImageLayers) -> Result<PathBuf, String> {
-        let dir = |kind: &str| self.volume_dir(pod, kind, &volume.name);
-        if let Some(source) = &volume.empty_dir {
-            let (dir, size) = (dir("empty-dir"), self.memory_size(pod, source));
-            let (source, gid) = (source.clone(), ownership::fs_group(pod));
-            return blocking(move || empty_dir(&dir, &source, size, gid).map(|()| dir)).await;
-        }
-        if let Some(source) = volume.host_path.clone() {
-            return blocking(move || host_path::check(&source)).await;
-        }
-        if volume.image.is_some() {
-            let (dir, layers) = (dir("image"), layers.get(&volume.name).cloned());
-            return blocking(move || image(&dir, layers.as_deref()).map(|()| dir)).await;
-        }
-        let (kind, in_memory) = match volume {
-            Volume { config_map: Some(_), .. } => ("configmap", false),
-            Volume { secret: Some(_), .. } => ("secret", true),
-            Volume { downward_api: Some(_), .. } => ("downward-api", true),
-            Volume { projected: Some(_), .. } => ("projected", true),
-            _ => return Err("no volume plugin matched".into()),
-        };
-        let payload = self.payload(pod, volume).await?;
-        let (records, name) = (self.pod_dir(pod).join(RECORDS), volume.name.clone());
-        let (dir, gid, size) =
-            (dir(kind), ownership::fs_group(pod), self.memory_size(pod, &EmptyDirVolumeSource::default()));
-        blocking(move || {
-            kernel::make_dirs(&dir, 0o777)?;
-            if in_memory {
-                kernel::tmpfs(&dir, size)?;
+        let plugin = self.plugin(volume).ok_or("no volume plugin matched")?;
+        let layers = layers.get(&volume.name).map(Vec::as_slice);
+        let at = At { volumes: self, pod, volume, dir: self.dir(pod, plugin, volume), layers };
+        if let Some(details) = plugin.state(&at) {
+            let (dir, name) = (self.pod_dir(pod).join(STATES), volume.name.clone());
+            let known = state::load(&dir, &name).filter(|state| state.plugin == plugin.name());
+            if let Some(path) = known.and_then(|state| plugin.reconstruct(&at, &state.details)) {
+                return plugin.refresh(&at, path).await;
             }
-            kernel::make_dirs(&records, 0o700)?;
-            let record = records.join(&name);
-            atomic::write(&dir, &record, &payload, gid).map_err(|e| format!("{}: {e}", dir.display()))?;
-            Ok(dir)
-        })
-        .await
+            let state = State { plugin: plugin.name().to_owned(), details };
+            blocking(move || {
+                state::save(&dir, &name, &state).map_err(|e| format!("cannot write {}: {e}", dir.display()))
+            })
+            .await?;
+        }
+        plugin.stage(&at).await?;
+        plugin.publish(&at).await
     }
 
-    /// Where an emptyDir of a Pod is.
+    /// Gives back what plugins hold for a Pod outside of its directory, by what they kept of it.
+    async fn unpublish(&self, uid: &str) -> Result<(), MountError> {
+        let dir = self.pods_dir.join(uid);
+        let states = dir.join(STATES);
+        let fail = |volume: &str, message: String| MountError { volume: volume.to_owned(), message };
+        let all = state::all(&states).map_err(|e| fail("", format!("read {}: {e}", states.display())))?;
+        for (name, State { plugin, details }) in &all {
+            match self.plugins.iter().find(|p| p.name() == plugin) {
+                Some(found) => {
+                    let dir = volume_dir(&dir, plugin, name);
+                    let left = Left { dir: &dir, state: details };
+                    found.unpublish(&left).await.map_err(|message| fail(name, message))?;
+                }
+                None => {
+                    tracing::warn!("volume {name} of Pod {uid} is of {plugin:?}, of which nothing is known")
+                }
+            }
+            state::remove(&states, name).map_err(|e| fail(name, e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Whose bytes each volume of the Pod has on the node's disk, by name.
     #[must_use]
-    pub fn empty_dir(&self, pod: &Pod, name: &str) -> PathBuf {
-        self.volume_dir(pod, "empty-dir", name)
+    pub fn usage(&self, pod: &Pod) -> Vec<(String, Storage)> {
+        let one = |volume: &Volume| {
+            let plugin = self.plugin(volume)?;
+            let dir = self.dir(pod, plugin, volume);
+            let at = At { volumes: self, pod, volume, dir, layers: None };
+            Some((volume.name.clone(), plugin.usage(&at)?))
+        };
+        volumes_of(pod).filter_map(one).collect()
     }
 
-    /// Where the Pod's configMap volumes are; those of other kinds are in memory.
-    #[must_use]
-    pub fn config_maps(&self, pod: &Pod) -> Vec<PathBuf> {
-        let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-        let on_disk = volumes.filter(|v| v.config_map.is_some());
-        on_disk.map(|v| self.volume_dir(pod, "configmap", &v.name)).collect()
+    fn plugin(&self, volume: &Volume) -> Option<&dyn Plugin> {
+        self.plugins.iter().find(|plugin| plugin.takes(volume)).map(AsRef::as_ref)
     }
 
-    fn volume_dir(&self, pod: &Pod, kind: &str, name: &str) -> PathBuf {
-        self.pod_dir(pod).join("volumes").join(format!("kubernetes.io~{kind}")).join(name)
+    fn is_for_reading(&self, pod: &Pod, name: &str) -> bool {
+        let volume = volumes_of(pod).find(|volume| volume.name == name);
+        volume.and_then(|volume| self.plugin(volume)).is_some_and(Plugin::is_for_reading)
+    }
+
+    fn dir(&self, pod: &Pod, plugin: &dyn Plugin, volume: &Volume) -> PathBuf {
+        volume_dir(&self.pod_dir(pod), plugin.name(), &volume.name)
     }
 
     fn pod_dir(&self, pod: &Pod) -> PathBuf {
@@ -253,41 +281,13 @@ impl Volumes {
     }
 }
 
-/// Whether only the node writes to a volume of the Pod (upstream: `mustMountRO`).
-fn is_for_reading(pod: &Pod, name: &str) -> bool {
-    let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    volumes.find(|v| v.name == name).is_some_and(|v| {
-        v.config_map.is_some()
-            || v.secret.is_some()
-            || v.projected.is_some()
-            || v.downward_api.is_some()
-            || v.image.is_some()
-    })
+fn volumes_of(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten())
 }
 
-/// Mounts an image's files, which nobody may change, unless they are there.
-fn image(dir: &Path, layers: Option<&[PathBuf]>) -> Result<(), String> {
-    kernel::make_dirs(dir, 0o755)?;
-    match layers {
-        _ if kernel::is_mounted(dir) => Ok(()),
-        Some(layers) => runtime::mount_layers(layers, dir).map_err(|e| e.to_string()),
-        None => Err("the image is not on this machine".into()),
-    }
-}
-
-fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, size: u64, gid: Option<u32>) -> Result<(), String> {
-    let made = kernel::make_dirs(dir, 0o777)?;
-    let mounted = match source.medium.as_deref() {
-        None | Some("") => false,
-        Some("Memory") => kernel::tmpfs(dir, size)?,
-        Some(medium) => return Err(format!("unknown storage medium {}", go_quote(medium))),
-    };
-    match gid.filter(|_| made || mounted) {
-        Some(gid) => Dir::open(dir)
-            .and_then(|opened| ownership::give(&opened, gid, false))
-            .map_err(|e| format!("applyFSGroup failed for vol {}: {e}", dir.display())),
-        None => Ok(()),
-    }
+/// Where a plugin keeps a volume.
+fn volume_dir(pod_dir: &Path, plugin: &str, name: &str) -> PathBuf {
+    pod_dir.join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
 }
 
 async fn blocking<T: Send + 'static>(

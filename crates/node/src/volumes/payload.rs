@@ -1,62 +1,40 @@
-//! The files of configMap, secret, downwardAPI and projected volumes.
+//! The files that configMap, secret, downwardAPI and projected volumes hold, and how they get there.
 //!
 //! Invariant: a payload is complete or an error; what is optional and missing contributes nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use client::{Call, Gvr, Options, Target, Verb};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, ProjectedVolumeSource, Secret,
-    ServiceAccountTokenProjection, Volume, VolumeProjection,
+    ConfigMap, DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath, Pod, ProjectedVolumeSource, Secret,
+    ServiceAccountTokenProjection, VolumeProjection,
 };
 use serde::de::DeserializeOwned;
 
-use super::Volumes;
 use super::atomic::{File, Payload};
-use super::{ownership, token};
+use super::plugin::At;
+use super::{RECORDS, Volumes, atomic, blocking, kernel, ownership, token};
 use crate::container::env::{Facts, field_value, go_quote};
 use crate::container::resources;
 
-const DEFAULT_MODE: i32 = 0o644;
+/// Upstream's.
+pub(super) const DEFAULT_MODE: i32 = 0o644;
 
 /// Which keys go where, with which mode.
-struct Selection<'a> {
+pub(super) struct Selection<'a> {
     items: Option<&'a Vec<KeyToPath>>,
     mode: i32,
     optional: bool,
 }
 
 impl Volumes {
-    /// What a volume should hold now.
-    pub(super) async fn payload(&self, pod: &Pod, volume: &Volume) -> Result<Payload, String> {
-        if let Some(source) = &volume.config_map {
-            let selection = Selection {
-                items: source.items.as_ref(),
-                mode: source.default_mode.unwrap_or(DEFAULT_MODE),
-                optional: source.optional == Some(true),
-            };
-            return self.config_map(pod, &source.name, &selection).await;
-        }
-        if let Some(source) = &volume.secret {
-            let selection = Selection {
-                items: source.items.as_ref(),
-                mode: source.default_mode.unwrap_or(DEFAULT_MODE),
-                optional: source.optional == Some(true),
-            };
-            return self.secret(pod, source.secret_name.as_deref().unwrap_or_default(), &selection).await;
-        }
-        if let Some(source) = &volume.downward_api {
-            let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
-            return self.downward(pod, source.items.as_deref().unwrap_or_default(), mode);
-        }
-        match &volume.projected {
-            Some(source) => self.projected(pod, source).await,
-            None => Err("no volume plugin matched".into()),
-        }
-    }
-
-    async fn projected(&self, pod: &Pod, source: &ProjectedVolumeSource) -> Result<Payload, String> {
+    pub(super) async fn projected(
+        &self,
+        pod: &Pod,
+        source: &ProjectedVolumeSource,
+    ) -> Result<Payload, String> {
         let mode = source.default_mode.unwrap_or(DEFAULT_MODE);
         let mut payload = Payload::new();
         let mut errors = Vec::new();
@@ -95,7 +73,12 @@ impl Volumes {
         }
     }
 
-    async fn config_map(&self, pod: &Pod, name: &str, selection: &Selection<'_>) -> Result<Payload, String> {
+    pub(super) async fn config_map(
+        &self,
+        pod: &Pod,
+        name: &str,
+        selection: &Selection<'_>,
+    ) -> Result<Payload, String> {
         let found: Option<ConfigMap> = self.get(pod, "configmaps", name).await?;
         let Some(found) = found.or_else(|| selection.optional.then(ConfigMap::default)) else {
             return Err(format!("configmap {} not found", go_quote(name)));
@@ -106,7 +89,12 @@ impl Volumes {
         selection.choose(data, "configmap references non-existent config key")
     }
 
-    async fn secret(&self, pod: &Pod, name: &str, selection: &Selection<'_>) -> Result<Payload, String> {
+    pub(super) async fn secret(
+        &self,
+        pod: &Pod,
+        name: &str,
+        selection: &Selection<'_>,
+    ) -> Result<Payload, String> {
         let found: Option<Secret> = self.get(pod, "secrets", name).await?;
         let Some(found) = found.or_else(|| selection.optional.then(Secret::default)) else {
             return Err(format!("secret {} not found", go_quote(name)));
@@ -115,7 +103,24 @@ impl Volumes {
         selection.choose(data, "references non-existent secret key")
     }
 
-    fn downward(&self, pod: &Pod, items: &[DownwardAPIVolumeFile], mode: i32) -> Result<Payload, String> {
+    /// All of a Secret of the Pod's namespace, as text.
+    pub(super) async fn secret_texts(
+        &self,
+        pod: &Pod,
+        name: &str,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let found: Option<Secret> = self.get(pod, "secrets", name).await?;
+        let found = found.ok_or_else(|| format!("secret {} not found", go_quote(name)))?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(found.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, text(bytes.0))).collect())
+    }
+
+    pub(super) fn downward(
+        &self,
+        pod: &Pod,
+        items: &[DownwardAPIVolumeFile],
+        mode: i32,
+    ) -> Result<Payload, String> {
         let mut payload = Payload::new();
         for item in items {
             let text = match (&item.field_ref, &item.resource_field_ref) {
@@ -184,6 +189,30 @@ impl Volumes {
             Err(status) if status.code == 404 => Ok(None),
             Err(status) => Err(status.message),
         }
+    }
+}
+
+/// Makes a volume hold exactly this, in memory or on disk.
+pub(super) async fn publish(at: &At<'_>, in_memory: bool, payload: Payload) -> Result<PathBuf, String> {
+    let (records, name) = (at.volumes.pod_dir(at.pod).join(RECORDS), at.volume.name.clone());
+    let (dir, gid) = (at.dir.clone(), ownership::fs_group(at.pod));
+    let size = at.volumes.memory_size(at.pod, &EmptyDirVolumeSource::default());
+    blocking(move || {
+        kernel::make_dirs(&dir, 0o777)?;
+        if in_memory {
+            kernel::tmpfs(&dir, size)?;
+        }
+        kernel::make_dirs(&records, 0o700)?;
+        let record = records.join(&name);
+        atomic::write(&dir, &record, &payload, gid).map_err(|e| format!("{}: {e}", dir.display()))?;
+        Ok(dir)
+    })
+    .await
+}
+
+impl<'a> Selection<'a> {
+    pub(super) fn of(items: Option<&'a Vec<KeyToPath>>, mode: Option<i32>, optional: Option<bool>) -> Self {
+        Self { items, mode: mode.unwrap_or(DEFAULT_MODE), optional: optional == Some(true) }
     }
 }
 

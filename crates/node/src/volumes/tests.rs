@@ -50,22 +50,30 @@ impl Objects for Api {
 }
 
 /// No images.
-const NONE: ImageLayers = ImageLayers::new();
+pub(super) const NONE: ImageLayers = ImageLayers::new();
 
-struct World {
-    temp: tempfile::TempDir,
+pub(super) struct World {
+    pub(super) temp: tempfile::TempDir,
     api: Arc<Api>,
-    volumes: Volumes,
+    pub(super) volumes: Volumes,
+}
+
+impl World {
+    /// What another life of the daemon has.
+    pub(super) fn again(&self) -> Volumes {
+        let api = Some(self.api.clone() as Arc<dyn Objects>);
+        Volumes::new(self.temp.path(), self.volumes.trash.clone(), api, 1 << 30)
+    }
 }
 
 /// Runs a test in a mount namespace of its own: the runtime's threads are children of the one that left.
-fn alone(test: impl AsyncFnOnce(&World) + Send + 'static) {
+pub(super) fn alone(test: impl AsyncFnOnce(&World) + Send + 'static) {
     let run = move || {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
         let temp = tempfile::tempdir().unwrap();
         let api = Arc::new(Api::default());
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let guard = tokio.enter();
         let trash = Arc::new(Trash::open(temp.path().join("trash")).unwrap());
         drop(guard);
@@ -81,7 +89,7 @@ fn pod(spec: Value) -> Pod {
     serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
 }
 
-fn with(volume: Value, extra: Value) -> Pod {
+pub(super) fn with(volume: Value, extra: Value) -> Pod {
     let mut volume = volume;
     volume["name"] = json!("v");
     let mut spec = json!({"containers": [{"name": "c"}], "volumes": [volume]});
@@ -494,6 +502,8 @@ fn sub_paths() {
         mount(Some("none"), &both.source.join("b"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
         assert_eq!(shared(), [true, true], "what is mounted in a part is mounted in the whole");
         w.volumes.teardown("u-1").await.unwrap();
-        assert!(!w.temp.path().join("u-1/volume-subpaths").exists() && Path::new("/etc/passwd").exists());
+        assert!(
+            !w.temp.path().join("pods/u-1/volume-subpaths").exists() && Path::new("/etc/passwd").exists()
+        );
     });
 }

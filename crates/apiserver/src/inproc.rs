@@ -16,10 +16,10 @@ use serde_json::Value;
 use store::{Entry, RangeQuery, Store, Watcher};
 use tokio::sync::watch;
 
-use crate::audit::Record;
-use crate::generic::Ctx;
+use crate::audit::Trail;
 use crate::generic::body::Body;
 use crate::generic::watch::{Frame, Stream};
+use crate::generic::{Answer, Ctx};
 use crate::http::{attributes, find};
 use crate::object;
 use crate::remarks::Remarks;
@@ -39,14 +39,14 @@ impl Handle {
         Self { server, identity, manager: manager.to_owned() }
     }
 
-    /// The call as a request, authorized.
+    /// The call as a request, authorized, and its way past the auditor.
     fn admit<'a>(
         &'a self,
         catalogue: &'a Catalogue,
         target: &Target,
         options: &Options,
         verb: &'static str,
-    ) -> Result<Ctx<'a>, Status> {
+    ) -> Result<(Ctx<'a>, Arc<Trail>), Status> {
         let params = self.params(options);
         let mut info = Info {
             verb,
@@ -71,12 +71,17 @@ impl Handle {
         if info.name.is_empty() && matches!(verb, "list" | "watch") {
             info.name = params.single_name().unwrap_or_default();
         }
+        let trail = Trail::new(self.server.auditor(), &info);
+        trail.received(&self.identity);
+        let told = |status: Status| {
+            trail.answered(status.code);
+            status
+        };
         let asked = attributes(catalogue, &info, &params);
         let refused = |why: String| Status::forbidden(&info.group, &info.resource, &info.name, &why);
-        self.server.authorizer().check(&self.identity, &asked).map_err(refused)?;
-        let (kind, sub) = find(catalogue, &info)?;
-        self.server.audit(&Record::received(&self.identity, &info));
-        Ok(Ctx {
+        self.server.authorizer().check(&self.identity, &asked).map_err(refused).map_err(told)?;
+        let (kind, sub) = find(catalogue, &info).map_err(told)?;
+        let ctx = Ctx {
             server: &self.server,
             who: &self.identity,
             kind,
@@ -86,7 +91,8 @@ impl Handle {
             manager: params.field_manager.clone(),
             params,
             remarks: Remarks::default(),
-        })
+        };
+        Ok((ctx, trail))
     }
 
     fn params(&self, options: &Options) -> Params {
@@ -126,24 +132,27 @@ impl Objects for Handle {
             }
         };
         let catalogue = self.server.catalogue();
-        let ctx = self.admit(&catalogue, &target, &options, name)?;
-        let answer = sub::execute(&ctx, action).await?;
+        let (ctx, trail) = self.admit(&catalogue, &target, &options, name)?;
+        let answer = sub::execute(&ctx, action).await;
+        trail.noted(ctx.remarks.notes());
+        trail.answered(answer.as_ref().map_or_else(|status| status.code, Answer::code));
         for warning in ctx.remarks.warnings() {
             tracing::debug!(warning, user = self.identity.name, "API");
         }
-        Ok(answer.into_value())
+        Ok(answer?.into_value())
     }
 
     async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status> {
         let catalogue = self.server.catalogue();
-        let ctx = self.admit(&catalogue, &target, &options, "watch")?;
-        let stream = Stream::open(&ctx).await?;
-        Ok(Box::new(Watching(stream)))
+        let (ctx, trail) = self.admit(&catalogue, &target, &options, "watch")?;
+        let stream = Stream::open(&ctx).await;
+        trail.answered(stream.as_ref().map_or_else(|status| status.code, |_| 200));
+        Ok(Box::new(Watching(stream?, trail)))
     }
 }
 
-/// A watch of [`Handle`].
-struct Watching(Stream);
+/// A watch of [`Handle`]; the call is complete when it ends.
+struct Watching(Stream, #[expect(dead_code, reason = "held, not read")] Arc<Trail>);
 
 #[async_trait]
 impl Watch for Watching {

@@ -11,7 +11,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -308,7 +308,7 @@ impl Pki {
 
     /// The serving certificate, replaced in time while the server runs.
     fn serving_key(&self) -> Result<Arc<CertifiedKey>, PkiError> {
-        let mut current = self.current.lock().expect("no panic while held");
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = SystemTime::now();
         if let Some((until, key)) = &*current
             && *until > now + RENEW_BEFORE

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::Timestamp;
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admission::{self, Chain};
-use crate::audit::{Audit, Event, Record};
+use crate::audit::Audit;
 use crate::authz::{Attributes, Authorizer};
 use crate::generic::Ctx;
 use crate::http::documents::Documents;
@@ -153,7 +153,7 @@ impl Server {
     /// Discovery and OpenAPI of the kinds that are served now.
     pub(crate) fn documents(&self) -> Arc<Documents> {
         let catalogue = self.catalogue();
-        let mut documents = self.documents.lock().expect("no panic while held");
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
         if documents.catalogue.generation() < catalogue.generation() {
             *documents = Arc::new(documents.next(catalogue));
         }
@@ -226,11 +226,8 @@ impl Server {
         }
     }
 
-    pub(crate) fn audit(&self, record: &Record<'_>) {
-        if let Some(audit) = &self.config.audit {
-            let Record { stage, who, info, code, notes } = *record;
-            audit.record(Event { stage, user: who, verb: info.verb, path: &info.path, code, notes });
-        }
+    pub(crate) fn auditor(&self) -> Option<Arc<dyn Audit>> {
+        self.config.audit.clone()
     }
 
     /// Whether the caller of `ctx` may also do `verb` to the same object; 403 if not.

@@ -148,6 +148,15 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// The HTTP code.
+    pub(crate) fn code(&self) -> u16 {
+        match self {
+            Self::Object { code, .. } | Self::Value { code, .. } => *code,
+            Self::Status(status) => status.code,
+            Self::List(_) => 200,
+        }
+    }
+
     /// The whole answer as one value.
     pub(crate) fn into_value(self) -> Value {
         match self {

@@ -3,7 +3,7 @@
 //! Invariant: the documents of one [`Documents`] describe one catalogue; those of the next take over what is still true.
 //! Absent: what the documents say (`discovery`, `kinds::openapi`).
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -99,7 +99,7 @@ impl Documents {
             let same = catalogue.of(group, version).all(|k| before.next().is_some_and(|b| Arc::ptr_eq(k, b)));
             same && before.next().is_none()
         };
-        let mut kept = self.v3.lock().expect("no panic while held").clone();
+        let mut kept = self.v3.lock().unwrap_or_else(PoisonError::into_inner).clone();
         kept.retain(|([group, version], _)| same(group, version));
         Self { v3: Mutex::new(kept), ..Self::new(catalogue) }
     }
@@ -120,7 +120,7 @@ impl Documents {
     }
 
     fn v3(&self, group: &str, version: &str) -> Arc<Document> {
-        let mut made = self.v3.lock().expect("no panic while held");
+        let mut made = self.v3.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, document)) = made.iter().find(|([g, v], _)| g == group && v == version) {
             return document.clone();
         }

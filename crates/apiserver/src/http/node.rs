@@ -18,11 +18,14 @@ use hyper_util::rt::TokioIo;
 use kinds::{ErrorList, Path};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::pki_types::ServerName;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::respond::{self, Form};
 use super::{Reply, full};
+use crate::admission::Operation;
+use crate::audit::Trail;
+use crate::generic::Ctx;
 use crate::object;
 use crate::request::{Info, Params};
 use crate::server::Server;
@@ -31,18 +34,55 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Answers one request by asking the node.
 pub(crate) async fn serve(
-    server: &Arc<Server>,
+    ctx: &Ctx<'_>,
     info: &Info,
-    params: &Params,
     form: &Form,
     what: &str,
     request: Request<Incoming>,
+    trail: &Arc<Trail>,
 ) -> Reply {
     let result = match what {
-        "log" => log(server, info, params).await,
-        _ => stream(server, info, params, what, request).await,
+        "log" => log(ctx.server, info, &ctx.params).await,
+        _ => match admit(ctx, what).await {
+            Ok(()) => stream((ctx.server, info, &ctx.params), what, request, trail).await,
+            Err(status) => Err(status),
+        },
     };
     result.unwrap_or_else(|status| respond::error(form, &status))
+}
+
+/// Streams pass admission before the Pod is looked at, as upstream's `ConnectResource` has it.
+async fn admit(ctx: &Ctx<'_>, what: &str) -> Result<(), Status> {
+    let subject = (connect_options(&ctx.params, what), None);
+    let mut review = ctx.review_of(Operation::Connect, ctx.name.clone(), subject, Value::Null);
+    ctx.server.admission().mutate(&mut review).await?;
+    ctx.server.admission().validate(&review).await
+}
+
+/// What is asked for, as `PodExecOptions`, `PodAttachOptions` or `PodPortForwardOptions`.
+fn connect_options(params: &Params, what: &str) -> Value {
+    let all = |key: &str| -> Vec<&str> {
+        params.all.iter().filter(|(k, _)| k == key).map(|(_, v)| v.as_str()).collect()
+    };
+    if what == "portforward" {
+        let numbers = all("ports").into_iter().flat_map(|v| v.split(',')).filter_map(|v| v.parse().ok());
+        let ports: Vec<i32> = numbers.collect();
+        return json!({"kind": "PodPortForwardOptions", "apiVersion": "v1", "ports": ports});
+    }
+    let kind = if what == "exec" { "PodExecOptions" } else { "PodAttachOptions" };
+    let mut options = json!({"kind": kind, "apiVersion": "v1"});
+    for key in ["stdin", "stdout", "stderr", "tty"] {
+        if flag(params, key) {
+            options[key] = true.into();
+        }
+    }
+    if let Some(container) = params.get("container").filter(|c| !c.is_empty()) {
+        options["container"] = container.into();
+    }
+    if what == "exec" {
+        options["command"] = json!(all("command"));
+    }
+    options
 }
 
 fn pod(server: &Arc<Server>, info: &Info) -> Result<Value, Status> {
@@ -176,11 +216,10 @@ fn check_log(pod: &str, params: &Params) -> Result<(), Status> {
 
 /// exec, attach, portforward: the handshake is the node's, the bytes after it are nobody's business here.
 async fn stream(
-    server: &Arc<Server>,
-    info: &Info,
-    params: &Params,
+    (server, info, params): (&Arc<Server>, &Info, &Params),
     what: &str,
     request: Request<Incoming>,
+    trail: &Arc<Trail>,
 ) -> Result<Reply, Status> {
     let pod = pod(server, info)?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
@@ -222,12 +261,14 @@ async fn stream(
     let mut reply = http::Response::new(full(Bytes::new()));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     reply.headers_mut().extend(response.headers().clone());
-    let closing = server.closing();
+    // The request is complete when the stream is.
+    let (closing, trail) = (server.closing(), trail.clone());
     let (client_side, node_side) = (hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
     tokio::spawn(async move {
         if let Err(e) = tunnel(client_side, node_side, closing).await {
             tracing::debug!(error = %e, "stream to a node ended");
         }
+        drop(trail);
     });
     Ok(reply)
 }
@@ -357,5 +398,30 @@ async fn node_error(code: StatusCode, body: Incoming) -> Status {
         StatusCode::BAD_REQUEST => Status::bad_request(text),
         StatusCode::NOT_FOUND => Status::failure(404, "NotFound", text),
         _ => Status::failure(code.as_u16(), "InternalError", text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_admission_sees_of_a_stream() {
+        for (what, query, want) in [
+            (
+                "exec",
+                "command=a&command=b&stdin=1&tty=false&container=c",
+                json!({"kind": "PodExecOptions", "apiVersion": "v1", "command": ["a", "b"], "stdin": true,
+                    "container": "c"}),
+            ),
+            ("attach", "stdout", json!({"kind": "PodAttachOptions", "apiVersion": "v1", "stdout": true})),
+            (
+                "portforward",
+                "ports=80,81&ports=82",
+                json!({"kind": "PodPortForwardOptions", "apiVersion": "v1", "ports": [80, 81, 82]}),
+            ),
+        ] {
+            assert_eq!(connect_options(&Params::parse(query), what), want, "{what} {query}");
+        }
     }
 }

@@ -31,11 +31,7 @@ pub(crate) struct Form {
 
 /// The response to an answer.
 pub(crate) fn answer(form: &Form, answer: Answer, kind: &Kind) -> Reply {
-    let code = match &answer {
-        Answer::Object { code, .. } | Answer::Value { code, .. } => *code,
-        Answer::Status(status) => status.code,
-        Answer::List(_) => 200,
-    };
+    let code = answer.code();
     let built = match (form.accepted.transform, answer) {
         (Transform::Partial, Answer::List(listed)) => Err(not_one(&listed)),
         (Transform::Table, answer) => tabled(form, answer, kind),

@@ -15,11 +15,11 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use kinds::{Catalogue, Kind, Role, Subresource};
 
+use super::identity::identify;
 use super::respond::{self, Form};
 use super::websocket::{Content, Upgrade};
 use super::{Reply, node, table, unversioned, watch};
-use crate::audit::{Record, Stage};
-use crate::authn;
+use crate::audit::Trail;
 use crate::authz::Attributes;
 use crate::generic::body::Body;
 use crate::generic::watch::Stream;
@@ -44,13 +44,22 @@ pub(crate) async fn serve(
 ) -> Reply {
     let started = tokio::time::Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let handled = AssertUnwindSafe(handle(&server, connection.as_deref(), request)).catch_unwind().await;
-    let reply = handled.unwrap_or_else(|_| {
-        tracing::error!(%method, %uri, "a request handler panicked");
-        let text =
-            format!("This request caused apiserver to panic. Look in the logs for details: {method} {uri}");
-        respond::text(StatusCode::INTERNAL_SERVER_ERROR, text)
-    });
+    let params = Params::parse(uri.query().unwrap_or_default());
+    let info = Info::parse(&method, uri.path(), &params);
+    let trail = Trail::new(server.auditor(), &info);
+    let handling = handle(&server, connection.as_deref(), (info, params), request, &trail);
+    let reply = match AssertUnwindSafe(handling).catch_unwind().await {
+        Ok(reply) => {
+            trail.answered(reply.status().as_u16());
+            reply
+        }
+        Err(_) => {
+            tracing::error!(%method, %uri, "a request handler panicked");
+            trail.panicked();
+            let text = "This request caused apiserver to panic. Look in the logs for details.";
+            respond::error(&plain_form(), &Status::failure(500, "InternalError", text))
+        }
+    };
     tracing::debug!(%method, %uri, %peer, code = reply.status().as_u16(), took = ?started.elapsed(), "request");
     reply
 }
@@ -65,19 +74,30 @@ pub(super) fn accept_header(headers: &HeaderMap) -> String {
     values.join(",")
 }
 
-async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Request<Incoming>) -> Reply {
-    let headers = request.headers();
-    let agent = header(headers, &header::USER_AGENT);
-    let mut form = Form {
+/// JSON, before anything is known of what the client can read.
+fn plain_form() -> Form {
+    Form {
         accepted: Accepted { format: Format::Json, transform: Transform::None },
-        pretty: negotiate::pretty(None, agent),
-        gzip: header(headers, &header::ACCEPT_ENCODING).contains("gzip"),
+        pretty: false,
+        gzip: false,
         include: table::Include::Metadata,
+    }
+}
+
+async fn handle(
+    server: &Arc<Server>,
+    connection: Option<&Identity>,
+    (info, params): (Info, Params),
+    request: Request<Incoming>,
+    trail: &Arc<Trail>,
+) -> Reply {
+    let headers = request.headers();
+    let form = Form {
+        pretty: negotiate::pretty(params.pretty, header(headers, &header::USER_AGENT)),
+        gzip: header(headers, &header::ACCEPT_ENCODING).contains("gzip"),
+        ..plain_form()
     };
-    let params = Params::parse(request.uri().query().unwrap_or_default());
-    form.pretty = negotiate::pretty(params.pretty, agent);
-    let info = Info::parse(request.method(), request.uri().path(), &params);
-    let who = match identify(server, headers, connection) {
+    let who = match identify(server, headers, connection, trail) {
         Ok(who) => who,
         Err(status) => return respond::error(&form, &status),
     };
@@ -88,7 +108,7 @@ async fn handle(server: &Arc<Server>, connection: Option<&Identity>, request: Re
         return respond::error(&form, &Status::forbidden(&info.group, resource, &info.name, &why));
     }
     if info.is_resource {
-        return resource(server, who, info, params, form, request).await;
+        return resource(server, who, (info, params), form, request, trail).await;
     }
     if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
         return respond::error(&form, &Status::method_not_supported());
@@ -116,88 +136,6 @@ pub(crate) fn attributes<'a>(catalogue: &Catalogue, info: &'a Info, params: &'a 
         path: &info.path,
         field_selector: &params.field_selector,
     }
-}
-
-/// The caller, or whom the caller may act as.
-fn identify(
-    server: &Arc<Server>,
-    headers: &HeaderMap,
-    connection: Option<&Identity>,
-) -> Result<Identity, Status> {
-    let who = authn::request(server, headers, connection)?;
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let (user, uid) = (text("impersonate-user"), text("impersonate-uid"));
-    let groups: Vec<String> = headers
-        .get_all("impersonate-group")
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .map(str::to_owned)
-        .collect();
-    let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
-    for (name, value) in headers {
-        if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
-            let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned();
-            extra.entry(key).or_default().push(value.to_owned());
-        }
-    }
-    if user.is_empty() {
-        if !groups.is_empty() || !uid.is_empty() || !extra.is_empty() {
-            return Err(Status::bad_request("requested [] without impersonating a user"));
-        }
-        return Ok(who);
-    }
-    may_impersonate(server, &who, &user, &groups, &uid, &extra)?;
-    let mut target = Identity { name: user, uid, groups, extra };
-    if let Some(account) = target.name.strip_prefix("system:serviceaccount:")
-        && target.groups.is_empty()
-        && let Some((namespace, _)) = account.split_once(':')
-    {
-        target.groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
-    }
-    if target.name == "system:anonymous" {
-        target.groups.push(authn::UNAUTHENTICATED.into());
-    }
-    Ok(authn::authenticated(target))
-}
-
-fn may_impersonate(
-    server: &Arc<Server>,
-    who: &Identity,
-    user: &str,
-    groups: &[String],
-    uid: &str,
-    extra: &std::collections::BTreeMap<String, Vec<String>>,
-) -> Result<(), Status> {
-    let check = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
-        let asked = Attributes {
-            verb: "impersonate",
-            is_resource: true,
-            group,
-            resource,
-            subresource,
-            namespace,
-            name,
-            ..Attributes::default()
-        };
-        let refused = |why: String| Status::forbidden(group, resource, name, &why);
-        server.authorizer().check(who, &asked).map_err(refused)
-    };
-    match user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
-        Some((namespace, name)) => check("", "serviceaccounts", "", namespace, name)?,
-        None => check("", "users", "", "", user)?,
-    }
-    for group in groups {
-        check("", "groups", "", "", group)?;
-    }
-    if !uid.is_empty() {
-        check("authentication.k8s.io", "uids", "", "", uid)?;
-    }
-    for (key, values) in extra {
-        for value in values {
-            check("authentication.k8s.io", "userextras", key, "", value)?;
-        }
-    }
-    Ok(())
 }
 
 /// The row of the table, and of its subresource.
@@ -232,10 +170,10 @@ pub(crate) fn find<'c>(
 async fn resource(
     server: &Arc<Server>,
     who: Identity,
-    info: Info,
-    mut params: Params,
+    (info, mut params): (Info, Params),
     mut form: Form,
     mut request: Request<Incoming>,
+    trail: &Arc<Trail>,
 ) -> Reply {
     let catalogue = server.catalogue();
     if !catalogue.serves(&info.group, &info.version) {
@@ -253,17 +191,11 @@ async fn resource(
     if let Some(why) = params.unreadable(info.verb) {
         return respond::error(&form, &Status::bad_request(why));
     }
-    if let Some(streaming) = sub.filter(|s| matches!(s.role, Role::Connect | Role::Text)) {
-        let socket = if streaming.role == Role::Text { Upgrade::of(&mut request) } else { None };
-        let reply = node::serve(server, &info, &params, &form, streaming.name, request).await;
-        return match socket {
-            Some(socket) => socket.carry(reply, Content::Bytes, server.closing()),
-            None => reply,
-        };
-    }
-    match shape(kind, &info, &params, request.headers(), &mut form) {
-        Ok(()) => {}
-        Err(status) => return respond::error(&form, &status),
+    let streaming = sub.filter(|s| matches!(s.role, Role::Connect | Role::Text));
+    if streaming.is_none()
+        && let Err(status) = shape(kind, &info, &params, request.headers(), &mut form)
+    {
+        return respond::error(&form, &status);
     }
     let is_collection = info.is_collection();
     if info.verb == "watch" && !info.name.is_empty() && params.single_name().is_none() {
@@ -285,20 +217,42 @@ async fn resource(
         manager,
         remarks: Remarks::default(),
     };
-    server.audit(&Record::received(&who, &info));
-    let mut reply = match info.verb {
-        "watch" => begin_watch(&ctx, form, &mut request).await,
+    let mut reply = match (info.verb, streaming) {
+        (_, Some(streaming)) => {
+            let socket = if streaming.role == Role::Text { Upgrade::of(&mut request) } else { None };
+            let reply = node::serve(&ctx, &info, &form, streaming.name, request, trail).await;
+            carried(&ctx, held(reply, trail), socket, Content::Bytes)
+        }
+        ("watch", None) => begin_watch(&ctx, form, &mut request, trail).await,
         _ => match tokio::time::timeout(TIMEOUT, perform(&ctx, &info, request)).await {
             Ok(Ok(answer)) => respond::answer(&form, answer, kind),
             Ok(Err(status)) => respond::error(&form, &status),
             Err(_) => respond::error(&form, &Status::timeout()),
         },
     };
-    let code = Some(reply.status().as_u16());
-    let notes = ctx.remarks.notes();
-    server.audit(&Record { stage: Stage::Answered, code, notes: &notes, ..Record::received(&who, &info) });
+    trail.noted(ctx.remarks.notes());
     respond::warnings(&mut reply, &ctx.remarks.warnings());
     reply
+}
+
+/// A reply whose body keeps the request from being complete.
+fn held(reply: Reply, trail: &Arc<Trail>) -> Reply {
+    let trail = trail.clone();
+    reply.map(|body| {
+        body.map_frame(move |frame| {
+            let _held = &trail;
+            frame
+        })
+        .boxed_unsync()
+    })
+}
+
+/// A reply through the WebSocket that the client asked for, if it did.
+fn carried(ctx: &Ctx<'_>, reply: Reply, socket: Option<Upgrade>, content: Content) -> Reply {
+    match socket {
+        Some(socket) => socket.carry(reply, content, ctx.server.closing()),
+        None => reply,
+    }
 }
 
 /// Decides in which form this request is answered.
@@ -345,7 +299,12 @@ fn agree(
     negotiate::accept(&accept, offered).ok_or_else(|| Status::not_acceptable(negotiate::SUPPORTED))
 }
 
-async fn begin_watch(ctx: &Ctx<'_>, form: Form, request: &mut Request<Incoming>) -> Reply {
+async fn begin_watch(
+    ctx: &Ctx<'_>,
+    form: Form,
+    request: &mut Request<Incoming>,
+    trail: &Arc<Trail>,
+) -> Reply {
     let stream = match Stream::open(ctx).await {
         Ok(stream) => stream,
         Err(status) => return respond::error(&form, &status),
@@ -353,10 +312,7 @@ async fn begin_watch(ctx: &Ctx<'_>, form: Form, request: &mut Request<Incoming>)
     let content = if form.accepted.format == Format::Protobuf { Content::Frames } else { Content::Lines };
     let reply =
         watch::reply(ctx.server, stream, form, ctx.params.allow_bookmarks, ctx.params.timeout_seconds);
-    match Upgrade::of(request) {
-        Some(socket) => socket.carry(reply, content, ctx.server.closing()),
-        None => reply,
-    }
+    carried(ctx, held(reply, trail), Upgrade::of(request), content)
 }
 
 async fn perform(

@@ -111,7 +111,7 @@ struct Notes(Mutex<Vec<Value>>);
 
 impl Audit for Notes {
     fn record(&self, event: Event<'_>) {
-        if event.stage == Stage::Answered && event.verb == "create" && event.path.ends_with("/pods") {
+        if event.stage == Stage::ResponseComplete && event.verb == "create" && event.path.ends_with("/pods") {
             self.0.lock().unwrap().push(json!(event.notes));
         }
     }

@@ -1,42 +1,46 @@
 //! The `default` ServiceAccount in every namespace; what is decided is `kinds::serviceaccount::reconcile`.
 
-use async_trait::async_trait;
+use base::Timestamp;
 use client::{Gvr, Wake};
 use kinds::Catalogue;
+use kinds::namespace::KIND as NAMESPACES;
+use kinds::plan::Plan;
+use kinds::serviceaccount::KIND as ACCOUNTS;
 use kinds::serviceaccount::reconcile::{DEFAULT, reconcile};
-use kinds::view::Any;
+use kinds::view::{Any, Meta};
 
-use crate::context::{Context, gvr};
-use crate::driver::{Controller, Key, Turn};
+use crate::driver::{Failure, Key};
+use crate::reconcile::{Reads, Reconcile, resources};
 
 /// The controller.
 pub(crate) struct ServiceAccounts;
 
-#[async_trait]
-impl Controller for ServiceAccounts {
-    fn name(&self) -> &'static str {
-        "service-account-controller"
-    }
+impl Reconcile for ServiceAccounts {
+    const NAME: &'static str = "service-account-controller";
+    /// The namespace, and whether its account exists.
+    type Observed = (Meta, bool);
 
     fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
-        vec![gvr(&kinds::namespace::KIND), gvr(&kinds::serviceaccount::KIND)]
+        resources(&[&NAMESPACES, &ACCOUNTS])
     }
 
-    fn keys(&self, _context: &Context, wake: &Wake) -> Vec<Key> {
+    fn routes(&self, _: Reads<'_>, wake: &Wake) -> Vec<Key> {
         of_namespace(wake, DEFAULT)
     }
 
-    async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let namespace: Option<Any> = context.read(&kinds::namespace::KIND, "", &key.name)?;
-        let Some(namespace) = namespace else { return Ok(None) };
-        let exists = context.get(&kinds::serviceaccount::KIND, &key.name, DEFAULT).is_some();
-        context.execute(reconcile(&namespace.metadata, exists)).await
+    fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Self::Observed>, Failure> {
+        let namespace: Option<Any> = reads.one(&NAMESPACES, "", &key.name)?;
+        Ok(namespace.map(|n| (n.metadata, reads.has(&ACCOUNTS, &key.name, DEFAULT))))
+    }
+
+    fn decide(&self, _: Timestamp, (namespace, exists): &Self::Observed) -> Result<Plan, serde_json::Error> {
+        Ok(reconcile(namespace, *exists))
     }
 }
 
 /// The namespace that a wake-up names, or whose object of the given name it names.
 pub(crate) fn of_namespace(wake: &Wake, name: &str) -> Vec<Key> {
-    if wake.gvr.resource == kinds::namespace::KIND.plural {
+    if wake.gvr.resource == NAMESPACES.plural {
         vec![Key::of(wake)]
     } else if *wake.name == *name {
         vec![Key::new("", "", &wake.namespace)]

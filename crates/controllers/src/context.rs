@@ -10,7 +10,7 @@ use client::events::{Recorder, Source, recorder};
 use client::{Call, Gvr, Object, Objects, Options, PatchType, Snapshots, Status, Target, Verb, Want};
 use futures_util::future::join_all;
 use kinds::Kind;
-use kinds::plan::{Action, Notice, Plan, Reference, Write};
+use kinds::plan::{Action, Failed, Notice, Plan, Reference, Write};
 use kinds::workload::slow_start;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -69,19 +69,25 @@ impl Context {
 
     /// Executes a plan, stage by stage; the stage in which a write fails is the last.
     pub(crate) async fn execute(&self, plan: Plan) -> Turn {
+        self.carry_out(plan).await.map_err(|refused| Failure::Api(refused.status))
+    }
+
+    /// The same; the error says which write was refused.
+    pub(crate) async fn carry_out(&self, plan: Plan) -> Result<Option<Timestamp>, Refused> {
         let mut revision = 0;
-        let mut failure = None;
+        let mut refused = None;
         'stages: for stage in &plan.stages {
             let mut rest = &stage[..];
             for batch in slow_start::batches(stage.len()) {
                 let (now, later) = rest.split_at(batch);
-                for result in join_all(now.iter().map(|w| self.perform(w, plan.about.as_ref()))).await {
+                let results = join_all(now.iter().map(|w| self.perform(w, plan.about.as_ref()))).await;
+                for (write, result) in now.iter().zip(results) {
                     match result {
                         Ok(written) => revision = revision.max(written),
-                        Err(status) => failure = failure.or(Some(status)),
+                        Err(status) => refused = refused.or(Some(Refused::new(write, status))),
                     }
                 }
-                if failure.is_some() {
+                if refused.is_some() {
                     break 'stages;
                 }
                 rest = later;
@@ -90,8 +96,8 @@ impl Context {
         if revision > 0 {
             self.snapshots.wait_for(revision).await;
         }
-        if let Some(status) = failure {
-            return Err(Failure::Api(status));
+        if let Some(refused) = refused {
+            return Err(refused);
         }
         if let Some(about) = &plan.about {
             for notice in plan.events {
@@ -113,6 +119,7 @@ impl Context {
             Ok(answer) => {
                 let name = answer["metadata"]["name"].as_str().unwrap_or(&write.name);
                 tell(&write.done, name);
+                tell(&write.said, "");
                 Ok(revision(&answer))
             }
             Err(status) if harmless(&write.action, &write.name, &status) => Ok(0),
@@ -126,6 +133,20 @@ impl Context {
     /// One call.
     pub(crate) async fn call(&self, call: Call) -> Result<Value, Status> {
         self.objects.call(call).await
+    }
+}
+
+/// The first write of a plan that was refused.
+pub(crate) struct Refused {
+    pub(crate) failed: Failed,
+    pub(crate) status: Status,
+}
+
+impl Refused {
+    fn new(write: &Write, status: Status) -> Self {
+        let (message, reason) = (status.message.clone(), status.reason.to_string());
+        let failed = Failed { kind: write.kind.clone(), deed: write.action.deed(), message, reason };
+        Self { failed, status }
     }
 }
 

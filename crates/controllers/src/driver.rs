@@ -3,12 +3,15 @@
 //! Invariants: work on one key is serial; a turn sees what the turns before it wrote; an error backs that key off and no other; idle means asleep on a wake-up or
 //! the next due time. All objects are woken anew every ten minutes in case a wake-up was ever lost.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base::Timestamp;
 use client::{Gvr, Status, Wake, Wakes};
+use futures_util::FutureExt as _;
 use kinds::Catalogue;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -53,6 +56,9 @@ pub(crate) enum Failure {
     /// A stored object does not fit what the controller expects.
     #[error("stored object: {0}")]
     Stored(#[from] serde_json::Error),
+    /// A turn panicked; others go on.
+    #[error("panicked: {0}")]
+    Panicked(String),
 }
 
 impl Failure {
@@ -104,6 +110,12 @@ async fn turn(controller: &dyn Controller, context: &Context, key: &Key, doubtfu
     controller.sync(context, key).await
 }
 
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
+}
+
 struct Driver {
     controller: Arc<dyn Controller>,
     context: Arc<Context>,
@@ -146,8 +158,9 @@ impl Driver {
             let (controller, context) = (self.controller.clone(), self.context.clone());
             let doubtful = self.queue.has_failed(&key);
             self.tasks.spawn(async move {
-                let turn = turn(&*controller, &context, &key, doubtful).await;
-                (key, turn)
+                let turn =
+                    AssertUnwindSafe(turn(&*controller, &context, &key, doubtful)).catch_unwind().await;
+                (key, turn.unwrap_or_else(|panic| Err(Failure::Panicked(words(&*panic)))))
             });
         }
     }
@@ -163,8 +176,10 @@ impl Driver {
     fn finished(&mut self, done: Result<(Key, Turn), tokio::task::JoinError>) {
         let (key, turn) = match done {
             Ok(done) => done,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return,
+            // Turns end by themselves, and their panics are caught.
+            Err(error) => {
+                return tracing::error!(controller = self.controller.name(), "a turn is lost: {error}");
+            }
         };
         let now = self.now();
         match turn {

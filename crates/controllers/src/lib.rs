@@ -10,6 +10,7 @@
 
 mod accounts;
 mod context;
+mod deployment;
 mod driver;
 mod gc;
 mod graph;
@@ -19,6 +20,8 @@ mod namespace;
 mod nodes;
 mod podgc;
 mod queue;
+mod reconcile;
+mod replicaset;
 mod rootca;
 mod scheduling;
 mod ttl;
@@ -34,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::driver::Controller;
 use crate::lease::Election;
+use crate::reconcile::Driven;
 
 /// Makes the API as an identity sees it, from a user name such as `system:kube-scheduler` or
 /// `system:serviceaccount:kube-system:job-controller`. The caller adds the groups (`system:authenticated`, and for
@@ -80,14 +84,16 @@ pub struct Config {
 /// Every controller, in alphabetical order.
 fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
     vec![
+        Arc::new(Driven(deployment::Deployments)),
         Arc::new(gc::GarbageCollector::default()),
         Arc::new(job::Jobs),
         Arc::new(namespace::Namespaces::default()),
-        Arc::new(nodes::Nodes),
+        Arc::new(Driven(nodes::Nodes)),
         Arc::new(podgc::PodGc::default()),
-        Arc::new(rootca::RootCa { pem: config.ca_pem.clone() }),
-        Arc::new(accounts::ServiceAccounts),
-        Arc::new(ttl::TimeToLive),
+        Arc::new(Driven(replicaset::ReplicaSets)),
+        Arc::new(Driven(rootca::RootCa { pem: config.ca_pem.clone() })),
+        Arc::new(Driven(accounts::ServiceAccounts)),
+        Arc::new(Driven(ttl::TimeToLive)),
     ]
 }
 

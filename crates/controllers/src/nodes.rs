@@ -4,7 +4,7 @@
 //! Invariant: only the `NoSchedule` taints of the table below are touched, and no others. Absent: noticing nodes that
 //! fell silent, `NoExecute` taints and the evictions by them.
 
-use async_trait::async_trait;
+use base::Timestamp;
 use client::{Gvr, Wake};
 use kinds::Catalogue;
 use kinds::plan::{Action, Plan, Write};
@@ -12,8 +12,8 @@ use kinds::view::{Condition, Meta};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::context::{Context, gvr};
-use crate::driver::{Controller, Key, Turn};
+use crate::driver::{Failure, Key};
+use crate::reconcile::{Reads, Reconcile, resources};
 
 /// (condition, its status, the taint it brings).
 const TAINTS: [(&str, &str, &str); 6] = [
@@ -31,7 +31,7 @@ pub(crate) struct Nodes;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct NodeView {
+pub(crate) struct NodeView {
     metadata: Meta,
     spec: SpecView,
     status: StatusView,
@@ -50,24 +50,25 @@ struct StatusView {
     conditions: Vec<Condition>,
 }
 
-#[async_trait]
-impl Controller for Nodes {
-    fn name(&self) -> &'static str {
-        "node-controller"
-    }
+impl Reconcile for Nodes {
+    const NAME: &'static str = "node-controller";
+    type Observed = NodeView;
 
     fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
-        vec![gvr(&kinds::node::KIND)]
+        resources(&[&kinds::node::KIND])
     }
 
-    fn keys(&self, _context: &Context, wake: &Wake) -> Vec<Key> {
+    fn routes(&self, _: Reads<'_>, wake: &Wake) -> Vec<Key> {
         vec![Key::of(wake)]
     }
 
-    async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let node: Option<NodeView> = context.read(&kinds::node::KIND, "", &key.name)?;
-        let Some(node) = node.filter(|n| !n.metadata.deleting()) else { return Ok(None) };
-        context.execute(reconcile(&node)).await
+    fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<NodeView>, Failure> {
+        let node: Option<NodeView> = reads.one(&kinds::node::KIND, "", &key.name)?;
+        Ok(node.filter(|n| !n.metadata.deleting()))
+    }
+
+    fn decide(&self, _: Timestamp, node: &NodeView) -> Result<Plan, serde_json::Error> {
+        Ok(reconcile(node))
     }
 }
 

@@ -1,38 +1,43 @@
 //! The ConfigMap `kube-root-ca.crt` in every namespace; what is decided is `kinds::namespace::reconcile::root_ca`.
 
-use async_trait::async_trait;
+use base::Timestamp;
 use client::{Gvr, Wake};
 use kinds::Catalogue;
+use kinds::configmap::KIND as MAPS;
+use kinds::namespace::KIND as NAMESPACES;
 use kinds::namespace::reconcile::{NamespaceView, ROOT_CA, root_ca};
+use kinds::plan::Plan;
 use serde_json::Value;
 
 use crate::accounts::of_namespace;
-use crate::context::{Context, gvr};
-use crate::driver::{Controller, Key, Turn};
+use crate::driver::{Failure, Key};
+use crate::reconcile::{Reads, Reconcile, resources};
 
 /// The controller.
 pub(crate) struct RootCa {
     pub(crate) pem: String,
 }
 
-#[async_trait]
-impl Controller for RootCa {
-    fn name(&self) -> &'static str {
-        "root-ca-cert-publisher"
-    }
+impl Reconcile for RootCa {
+    const NAME: &'static str = "root-ca-cert-publisher";
+    /// The namespace and its ConfigMap.
+    type Observed = (NamespaceView, Option<Value>);
 
     fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
-        vec![gvr(&kinds::namespace::KIND), gvr(&kinds::configmap::KIND)]
+        resources(&[&NAMESPACES, &MAPS])
     }
 
-    fn keys(&self, _context: &Context, wake: &Wake) -> Vec<Key> {
+    fn routes(&self, _: Reads<'_>, wake: &Wake) -> Vec<Key> {
         of_namespace(wake, ROOT_CA)
     }
 
-    async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let namespace: Option<NamespaceView> = context.read(&kinds::namespace::KIND, "", &key.name)?;
+    fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Self::Observed>, Failure> {
+        let namespace: Option<NamespaceView> = reads.one(&NAMESPACES, "", &key.name)?;
         let Some(namespace) = namespace else { return Ok(None) };
-        let existing: Option<Value> = context.read(&kinds::configmap::KIND, &key.name, ROOT_CA)?;
-        context.execute(root_ca(&namespace, existing.as_ref(), &self.pem)).await
+        Ok(Some((namespace, reads.one(&MAPS, &key.name, ROOT_CA)?)))
+    }
+
+    fn decide(&self, _: Timestamp, (namespace, map): &Self::Observed) -> Result<Plan, serde_json::Error> {
+        Ok(root_ca(namespace, map.as_ref(), &self.pem))
     }
 }

@@ -1,41 +1,45 @@
 //! Deletes finished Jobs `ttlSecondsAfterFinished` after their end (`pkg/controller/ttlafterfinished`).
 
-use async_trait::async_trait;
+use base::Timestamp;
 use client::{Gvr, Wake};
 use kinds::Catalogue;
+use kinds::job::KIND as JOBS;
 use kinds::job::reconcile::{JobView, expires_at};
 use kinds::plan::{Action, Plan, Write, delete_options};
 
-use crate::context::{Context, gvr};
-use crate::driver::{Controller, Key, Turn};
+use crate::driver::{Failure, Key};
+use crate::reconcile::{Reads, Reconcile, resources};
 
 /// The controller.
 pub(crate) struct TimeToLive;
 
-#[async_trait]
-impl Controller for TimeToLive {
-    fn name(&self) -> &'static str {
-        "ttl-after-finished-controller"
-    }
+impl Reconcile for TimeToLive {
+    const NAME: &'static str = "ttl-after-finished-controller";
+    type Observed = JobView;
 
     fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
-        vec![gvr(&kinds::job::KIND)]
+        resources(&[&JOBS])
     }
 
-    fn keys(&self, _context: &Context, wake: &Wake) -> Vec<Key> {
+    fn routes(&self, _: Reads<'_>, wake: &Wake) -> Vec<Key> {
         vec![Key::of(wake)]
     }
 
-    async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let job: Option<JobView> = context.read(&kinds::job::KIND, &key.namespace, &key.name)?;
-        let Some(job) = job.filter(|j| !j.metadata.deleting()) else { return Ok(None) };
-        let Some(at) = expires_at(&job) else { return Ok(None) };
-        if at > context.now() {
-            return Ok(Some(at));
-        }
-        let options = delete_options(&job.metadata.uid, "Foreground");
+    fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<JobView>, Failure> {
+        reads.one(&JOBS, &key.namespace, &key.name)
+    }
+
+    fn decide(&self, now: Timestamp, job: &JobView) -> Result<Plan, serde_json::Error> {
         let mut plan = Plan::default();
-        plan.stage(vec![Write::new(&kinds::job::KIND, &key.namespace, &key.name, Action::Delete(options))]);
-        context.execute(plan).await
+        let meta = &job.metadata;
+        match expires_at(job).filter(|_| !meta.deleting()) {
+            None => {}
+            Some(at) if at > now => plan.wake(at),
+            Some(_) => {
+                let options = delete_options(&meta.uid, "Foreground");
+                plan.stage(vec![Write::new(&JOBS, &meta.namespace, &meta.name, Action::Delete(options))]);
+            }
+        }
+        Ok(plan)
     }
 }

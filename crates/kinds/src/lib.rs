@@ -7,6 +7,7 @@
 pub mod binding;
 pub mod catalogue;
 pub mod configmap;
+pub mod deployment;
 pub mod event;
 pub mod horizontalpodautoscaler;
 pub mod job;
@@ -20,7 +21,9 @@ pub mod plan;
 pub mod pod;
 pub mod pod_security;
 pub mod podtemplate;
+pub mod replicaset;
 pub mod review;
+pub mod rights;
 pub mod runtimeclass;
 pub mod secret;
 pub mod serviceaccount;
@@ -51,6 +54,8 @@ static TABLE: &[&Row] = &[
     &podtemplate::KIND,
     &secret::KIND,
     &serviceaccount::KIND,
+    &deployment::KIND,
+    &replicaset::KIND,
     &event::EVENTS_KIND,
     &review::SELF_SUBJECT_REVIEW,
     &review::TOKEN_REVIEW,

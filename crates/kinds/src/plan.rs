@@ -67,6 +67,8 @@ pub struct Write {
     pub done: Option<Notice>,
     /// Event on failure; the error is appended.
     pub failed: Option<Notice>,
+    /// Event on success, as it is.
+    pub said: Option<Notice>,
 }
 
 /// The kinds of write.
@@ -86,6 +88,42 @@ pub enum Action {
     DeleteAll(Value),
 }
 
+/// A write that was refused, as the one whose plan it was hears of it.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// Of which kind.
+    pub kind: Arc<Kind>,
+    /// What was tried.
+    pub deed: Deed,
+    /// What the API said.
+    pub message: String,
+    /// Its reason in one word.
+    pub reason: String,
+}
+
+/// What a write does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Makes an object.
+    Create,
+    /// Removes one or many.
+    Delete,
+    /// Changes one.
+    Change,
+}
+
+impl Action {
+    /// What it does.
+    #[must_use]
+    pub fn deed(&self) -> Deed {
+        match self {
+            Self::Create(_) => Deed::Create,
+            Self::Delete(_) | Self::DeleteAll(_) => Deed::Delete,
+            Self::Update(_) | Self::Merge(_) | Self::Strategic(_) => Deed::Change,
+        }
+    }
+}
+
 impl Write {
     /// A write to the object itself, without events.
     #[must_use]
@@ -98,6 +136,7 @@ impl Write {
             action,
             done: None,
             failed: None,
+            said: None,
         }
     }
 
@@ -114,6 +153,14 @@ impl Write {
         self.done = Some(done);
         self.failed = Some(failed);
         self
+    }
+}
+
+impl Write {
+    /// The same write with an event on success.
+    #[must_use]
+    pub fn saying(self, notice: Notice) -> Self {
+        Self { said: Some(notice), ..self }
     }
 }
 

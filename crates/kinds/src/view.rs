@@ -20,6 +20,8 @@ pub struct Meta {
     pub uid: String,
     /// resourceVersion.
     pub resource_version: String,
+    /// How often what is wished has changed.
+    pub generation: i64,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations.

@@ -391,6 +391,14 @@ impl ErrorList {
         self.push(FieldError::new(ErrorType::NotSupported, field, value.into(), detail));
     }
 
+    /// The same, the value as text already.
+    pub fn not_supported_as(&mut self, field: &Path<'_>, shown: String, supported: &[&str]) {
+        self.not_supported(field, Value::Null, supported);
+        if let Some(error) = self.0.last_mut() {
+            error.value = Some(Shown::Text(shown));
+        }
+    }
+
     /// `Duplicate value: VALUE`.
     pub fn duplicate(&mut self, field: &Path<'_>, value: impl Into<Value>) {
         self.push(FieldError::new(ErrorType::Duplicate, field, value.into(), ""));

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use serde_json::Value;
 use store::{Event, Store};
 
+use crate::laws;
 use crate::machine::Start;
 
 /// Everything that happened in a world.
 pub struct History {
     pods: Vec<Event>,
     jobs: Vec<Event>,
+    /// What laws look at besides, by bucket.
+    others: Vec<(&'static str, Vec<Event>)>,
     /// Containers started on any machine.
     pub starts: Vec<Start>,
     /// UIDs of Pods that the user deleted.
@@ -57,13 +60,18 @@ impl History {
     /// If it is not.
     pub async fn read(store: &Arc<dyn Store>) -> Self {
         let (pods, jobs) = (events(store, "pods").await, events(store, "jobs.batch").await);
-        Self { pods, jobs, starts: Vec::new(), deleted: BTreeSet::new() }
+        let mut others = Vec::new();
+        for bucket in laws::BUCKETS.into_iter().filter(|b| *b != "pods") {
+            others.push((bucket, events(store, bucket).await));
+        }
+        Self { pods, jobs, others, starts: Vec::new(), deleted: BTreeSet::new() }
     }
 
     /// A number that differs if anything was written otherwise or in another order.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let bytes = self.pods.iter().chain(&self.jobs).flat_map(|event| event.entry.value.iter());
+        let others = self.others.iter().flat_map(|(_, all)| all);
+        let bytes = self.pods.iter().chain(&self.jobs).chain(others).flat_map(|event| event.entry.value.iter());
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         })
@@ -87,7 +95,22 @@ impl History {
         let stuck = lives.values().filter(|life| life.deleting && !life.gone);
         found.extend(stuck.map(|life| format!("the deletion of Pod {} never ended", life.name)));
         self.judge_starts(&lives, &mut found);
+        self.judge_by_laws(&mut found);
         found
+    }
+
+    /// Every kind that has a law of its own, by all versions in their order.
+    fn judge_by_laws(&self, found: &mut Vec<String>) {
+        let others = self.others.iter().flat_map(|(bucket, all)| all.iter().map(|event| (*bucket, event)));
+        let mut all: Vec<(&str, &Event)> = self.pods.iter().map(|event| ("pods", event)).chain(others).collect();
+        all.sort_by_key(|(_, event)| event.entry.revision);
+        let mut laws = laws::all();
+        for (bucket, event) in all {
+            let (object, revision, gone) = (&value(event), event.entry.revision, event.deleted);
+            let version = laws::Version { bucket, revision, object, gone };
+            laws.iter_mut().for_each(|law| law.see(&version, found));
+        }
+        laws.iter().for_each(|law| law.rest(found));
     }
 
     /// The Jobs as they were last.

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod faults;
 pub mod history;
 pub mod lag;
+pub mod laws;
 pub mod machine;
 pub mod node;
 pub mod seed;

@@ -1,4 +1,4 @@
-//! One world of one seed: Jobs and Pods come and go while everything that can fail does; then it calms down, must come to
+//! One world of one seed: Jobs, Deployments and Pods come and go while everything that can fail does; then it calms down, must come to
 //! rest, and its whole history is judged.
 //!
 //! Invariant: what happens is decided by the seed; the only waits are on the store and on simulated time.
@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::{Config, Pki, Server};
-use client::{Gvr, Objects, Verb};
+use bytes::Bytes;
+use client::{Gvr, Objects, PatchType, Verb};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -156,12 +157,16 @@ impl World {
         for _ in 0..self.dice.within(1..=3) {
             self.make_job().await;
         }
+        if self.dice.chance(500) {
+            self.make_deployment().await;
+        }
         for _ in 0..self.dice.within(8..=24) {
             tokio::time::sleep(self.dice.millis(10..=3000)).await;
             match self.dice.within(0..=9) {
                 0 | 1 => self.delete_pod().await,
                 2 => self.delete_job().await,
                 3 => self.make_job().await,
+                4 if self.dice.chance(500) => self.roll_out().await,
                 4 => self.make_pod().await,
                 5 | 6 => self.kill_node().await,
                 7 => self.kill_loops().await,
@@ -200,7 +205,22 @@ impl World {
             .machines
             .iter()
             .all(|m| m.host.lock().machine.pods().all(|uid| known.contains(uid.as_str())));
-        hosts_clean && !pods.iter().chain(&jobs).any(deleting) && jobs.iter().all(ended)
+        let is_full = |set: &Value| {
+            let mine = |p: &&Value| p["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"];
+            let over = |p: &&Value| matches!(p["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+            let active = pods.iter().filter(mine).filter(|p| !over(p)).count();
+            set["spec"]["replicas"] == active && set["status"]["replicas"] == active
+        };
+        let rolled_out = |d: &Value| {
+            let (spec, status) = (&d["spec"], &d["status"]);
+            let all = ["replicas", "updatedReplicas", "availableReplicas"];
+            status["observedGeneration"] == d["metadata"]["generation"]
+                && all.iter().all(|field| status[*field] == spec["replicas"])
+        };
+        hosts_clean
+            && self.all("deployments.apps/").iter().all(rolled_out)
+            && self.all("replicasets.apps/").iter().all(is_full)
+            && !pods.iter().chain(&jobs).any(deleting) && jobs.iter().all(ended)
     }
 
     async fn end(&mut self) -> History {
@@ -232,6 +252,29 @@ impl World {
                 "backoffLimit": 1000, "template": {"spec": {"restartPolicy": policy,
                     "containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
         self.make("batch", "jobs", job).await;
+    }
+
+    /// Its number of Pods never changes, so that what is allowed never does.
+    async fn make_deployment(&mut self) {
+        self.made += 1;
+        let (surge, least) = (self.dice.within(0..=2), 1);
+        let unavailable = if surge == 0 { least } else { self.dice.within(0..=1) };
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": format!("d{}", self.made)},
+            "spec": {"replicas": self.dice.within(1..=4), "selector": {"matchLabels": {"app": "d"}},
+                "strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}},
+                "template": {"metadata": {"labels": {"app": "d"}},
+                    "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
+        self.make("apps", "deployments", deployment).await;
+    }
+
+    /// Another template, perhaps one that was there before.
+    async fn roll_out(&mut self) {
+        let Some((name, _)) = self.pick("deployments.apps/") else { return };
+        let version = self.dice.within(1..=3).to_string();
+        let labels = json!({"spec": {"template": {"metadata": {"labels": {"version": version}}}}});
+        let patch = Verb::Patch(PatchType::Merge, Bytes::from(labels.to_string()));
+        drop(call(&self.admin, &Gvr::new("apps", "v1", "deployments"), &name, "", patch).await);
     }
 
     async fn make_pod(&mut self) {
@@ -304,7 +347,10 @@ impl World {
 /// Pods of Jobs end after a while, one in six badly; others run until they are stopped.
 fn script(dice: Dice) -> Script {
     Arc::new(move |pod, _, _| {
-        pod.metadata.owner_references.as_ref()?;
+        let owners = pod.metadata.owner_references.as_ref()?;
+        if owners.iter().any(|o| o.kind != "Job") {
+            return None;
+        }
         Some(Exit { after: dice.millis(50..=8000), code: i32::from(dice.chance(160)) })
     })
 }

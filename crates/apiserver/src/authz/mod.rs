@@ -37,13 +37,12 @@ pub(crate) struct Attributes<'a> {
 enum Who {
     Group(&'static str),
     User(&'static str),
-    /// `system:serviceaccount:kube-system:X`.
-    Controller(&'static str),
-    /// Every controller's account.
+    /// Every controller's account, `system:serviceaccount:kube-system:X`; what it may do besides is in `kinds::rights`.
     AnyController,
 }
 
 /// What it allows.
+#[derive(Debug, Clone, Copy)]
 enum What {
     /// Methods on paths; a trailing `*` is a prefix.
     Paths(&'static [&'static str]),
@@ -52,7 +51,7 @@ enum What {
 }
 
 use What::{Do, Paths};
-use Who::{AnyController, Controller, Group, User};
+use Who::{AnyController, Group, User};
 
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE_EVENTS: &[&str] = &["create", "patch", "update"];
@@ -102,23 +101,6 @@ static RULES: &[(Who, What)] = &[
     (AnyController, Do(READ, "*", ALL)),
     (AnyController, Do(WRITE_EVENTS, "", &["events"])),
     (AnyController, Do(WRITE_EVENTS, "events.k8s.io", &["events"])),
-    (Controller("job-controller"), Do(CHANGE, "batch", &["jobs", "jobs/status", "jobs/finalizers"])),
-    (Controller("job-controller"), Do(&["create", "delete", "patch"], "", &["pods"])),
-    (Controller("ttl-after-finished-controller"), Do(&["delete"], "batch", &["jobs"])),
-    (Controller("cronjob-controller"), Do(&["create", "delete", "patch", "update"], "batch", &["jobs"])),
-    (
-        Controller("cronjob-controller"),
-        Do(CHANGE, "batch", &["cronjobs", "cronjobs/status", "cronjobs/finalizers"]),
-    ),
-    (Controller("namespace-controller"), Do(&["delete", "deletecollection"], "*", ALL)),
-    (Controller("namespace-controller"), Do(CHANGE, "", &["namespaces/finalize", "namespaces/status"])),
-    (Controller("generic-garbage-collector"), Do(&["delete", "patch", "update"], "*", ALL)),
-    (Controller("service-account-controller"), Do(&["create"], "", &["serviceaccounts"])),
-    (Controller("root-ca-cert-publisher"), Do(&["create", "update"], "", &["configmaps"])),
-    (Controller("node-controller"), Do(&["delete", "patch", "update"], "", &["nodes", "nodes/status"])),
-    (Controller("node-controller"), Do(&["delete", "patch", "update"], "", &["pods", "pods/status"])),
-    (Controller("pod-garbage-collector"), Do(&["delete"], "", &["pods"])),
-    (Controller("pod-garbage-collector"), Do(CHANGE, "", &["pods/status"])),
     (Group("system:nodes"), Do(READ, "", &["services"])),
     (Group("system:nodes"), Do(&["get"], "", &["endpoints"])),
     (Group("system:nodes"), Do(WRITE_EVENTS, "", &["events"])),
@@ -167,7 +149,7 @@ impl Authorizer {
     /// Whether the identity may.
     pub(crate) fn decide(&self, who: &Identity, asked: &Attributes<'_>) -> Decision {
         let masters = || who.groups.iter().any(|g| g == "system:masters");
-        if masters() || RULES.iter().any(|(subject, what)| is(subject, who) && covers(what, asked)) {
+        if masters() || rules_of(who).any(|what| covers(&what, asked)) {
             return Decision::yes();
         }
         match node::name_of(who) {
@@ -191,7 +173,7 @@ pub(crate) fn rules(who: &Identity) -> (Vec<Value>, Vec<Value>) {
         resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }
-    for (_, what) in RULES.iter().filter(|(subject, _)| is(subject, who)) {
+    for what in rules_of(who) {
         match what {
             Paths(urls) => paths.push(json!({"verbs": ["get"], "nonResourceURLs": urls})),
             Do(verbs, group, named) => {
@@ -226,16 +208,23 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
+/// What the identity's rules allow.
+fn rules_of(who: &Identity) -> impl Iterator<Item = What> {
+    let own = rights_of(who).unwrap_or_default().iter().map(|r| Do(r.verbs, r.group, r.resources));
+    RULES.iter().filter(|(subject, _)| is(subject, who)).map(|(_, what)| *what).chain(own)
+}
+
+/// The rights of a controller's account.
+fn rights_of(who: &Identity) -> Option<&'static [kinds::rights::Right]> {
+    kinds::rights::of(who.name.strip_prefix("system:serviceaccount:kube-system:")?)
+}
+
 fn is(subject: &Who, who: &Identity) -> bool {
-    let controller = || who.name.strip_prefix("system:serviceaccount:kube-system:");
     match subject {
         Group("system:nodes") => node::name_of(who).is_some_and(|name| !name.is_empty()),
         Group(group) => who.groups.iter().any(|g| g == group),
         User(name) => who.name == *name,
-        Controller(name) => controller() == Some(*name),
-        AnyController => controller().is_some_and(|c| {
-            RULES.iter().any(|(subject, _)| matches!(subject, Controller(known) if *known == c))
-        }),
+        AnyController => rights_of(who).is_some(),
     }
 }
 

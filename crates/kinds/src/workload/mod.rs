@@ -11,9 +11,21 @@ pub mod pods;
 pub mod rank;
 pub mod ready;
 pub mod slow_start;
+pub mod status;
 pub mod surge;
+pub(crate) mod validate;
+
+use std::borrow::Cow;
+
+use crate::kind::ScalePaths;
 
 /// The label that tells apart the ReplicaSets of one Deployment, and their Pods.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// Where such kinds have what a Scale shows.
+pub(crate) const SCALE: ScalePaths = ScalePaths {
+    wished: Cow::Borrowed("spec.replicas"),
+    present: Cow::Borrowed("status.replicas"),
+    selector: Cow::Borrowed("spec.selector"),
+};
 /// At most so many Pods are made or removed in one turn (upstream's `BurstReplicas`).
 pub const BURST: usize = 500;

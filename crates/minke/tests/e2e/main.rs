@@ -8,6 +8,7 @@ mod bad_input;
 mod cluster;
 mod commands;
 mod data_dir;
+mod deployments;
 mod examples;
 mod instances;
 mod isolate;

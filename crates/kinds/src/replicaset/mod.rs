@@ -1,0 +1,76 @@
+//! ReplicaSet: so many Pods of one template.
+
+mod columns;
+pub mod reconcile;
+mod validate;
+mod view;
+
+use serde_json::Value;
+
+pub use view::ReplicaSetView;
+
+use crate::field::ErrorList;
+use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
+use crate::pod;
+use crate::value::{child, default_to, get_mut, int};
+use crate::workload::SCALE;
+use crate::workload::validate::warnings;
+
+/// The row.
+pub static KIND: Row = Row::new(|| {
+    Kind::new(["apps", "v1"], ["ReplicaSet", "replicasets"], ReplicaSet)
+        .short(&["rs"])
+        .in_all()
+        .with_status()
+        .with_scale(SCALE)
+        .with_generation()
+        .build()
+});
+
+/// Its behaviour.
+#[derive(Debug)]
+pub struct ReplicaSet;
+
+impl Strategy for ReplicaSet {
+    fn default(&self, obj: &mut Value) {
+        let spec = child(obj, "spec");
+        default_to(spec, "replicas", 1);
+        if let Some(template) = get_mut(spec, "template") {
+            pod::default::template(template);
+        }
+    }
+    fn prepare_create(&self, obj: &mut Value) {
+        if let Some(spec) = get_mut(obj, "spec").and_then(|s| get_mut(s, "template")) {
+            pod::drop_disabled(child(spec, "spec"), &Value::Null);
+        }
+    }
+    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
+        if endpoint != Endpoint::Main {
+            return;
+        }
+        if let Some(template) = get_mut(new, "spec").and_then(|s| get_mut(s, "template")) {
+            pod::drop_disabled(child(template, "spec"), &old["spec"]["template"]["spec"]);
+        }
+    }
+    fn validate(&self, obj: &Value) -> ErrorList {
+        validate::create(obj)
+    }
+    fn validate_update(&self, new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
+        validate::update(new, old, endpoint)
+    }
+    fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings(obj, old)
+    }
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.replicas"]
+    }
+    fn field(&self, obj: &Value, _field: &str) -> String {
+        int(&obj["status"]["replicas"]).to_string()
+    }
+    fn columns(&self) -> &'static [Column] {
+        columns::COLUMNS
+    }
+    fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
+        columns::cells(obj, now)
+    }
+}

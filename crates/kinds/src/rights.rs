@@ -1,0 +1,79 @@
+//! What controllers may do: the one list, which their roles in the API server are made of and which each controller's own
+//! row in `controllers` points at.
+//!
+//! Invariant: a controller has the rights of its row, those to read everything and to tell of events, and no others.
+
+/// Verbs on resources (or `resource/subresource`) of one group; `*` is everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Right {
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+    /// API group, empty for the core group.
+    pub group: &'static str,
+    /// Resources.
+    pub resources: &'static [&'static str],
+}
+
+const fn right(
+    verbs: &'static [&'static str],
+    group: &'static str,
+    resources: &'static [&'static str],
+) -> Right {
+    Right { verbs, group, resources }
+}
+
+const CHANGE: &[&str] = &["patch", "update"];
+const REMOVE: &[&str] = &["delete", "patch", "update"];
+const PODS: &[&str] = &["create", "delete", "patch"];
+const ALL: &[&str] = &["*"];
+
+/// Controllers by the name of their account in `kube-system`, in alphabetical order.
+pub const CONTROLLERS: &[(&str, &[Right])] = &[
+    (
+        "cronjob-controller",
+        &[
+            right(&["create", "delete", "patch", "update"], "batch", &["jobs"]),
+            right(CHANGE, "batch", &["cronjobs", "cronjobs/status", "cronjobs/finalizers"]),
+        ],
+    ),
+    (
+        "deployment-controller",
+        &[
+            right(CHANGE, "apps", &["deployments", "deployments/status", "deployments/finalizers"]),
+            right(&["create", "delete", "patch", "update"], "apps", &["replicasets"]),
+        ],
+    ),
+    ("generic-garbage-collector", &[right(REMOVE, "*", ALL)]),
+    (
+        "job-controller",
+        &[right(CHANGE, "batch", &["jobs", "jobs/status", "jobs/finalizers"]), right(PODS, "", &["pods"])],
+    ),
+    (
+        "namespace-controller",
+        &[
+            right(&["delete", "deletecollection"], "*", ALL),
+            right(CHANGE, "", &["namespaces/finalize", "namespaces/status"]),
+        ],
+    ),
+    (
+        "node-controller",
+        &[right(REMOVE, "", &["nodes", "nodes/status"]), right(REMOVE, "", &["pods", "pods/status"])],
+    ),
+    ("pod-garbage-collector", &[right(&["delete"], "", &["pods"]), right(CHANGE, "", &["pods/status"])]),
+    (
+        "replicaset-controller",
+        &[
+            right(CHANGE, "apps", &["replicasets", "replicasets/status", "replicasets/finalizers"]),
+            right(PODS, "", &["pods"]),
+        ],
+    ),
+    ("root-ca-cert-publisher", &[right(&["create", "update"], "", &["configmaps"])]),
+    ("service-account-controller", &[right(&["create"], "", &["serviceaccounts"])]),
+    ("ttl-after-finished-controller", &[right(&["delete"], "batch", &["jobs"])]),
+];
+
+/// The rights of a controller; `None` if there is none of that name.
+#[must_use]
+pub fn of(controller: &str) -> Option<&'static [Right]> {
+    CONTROLLERS.iter().find(|(name, _)| *name == controller).map(|(_, rights)| *rights)
+}

@@ -1,0 +1,112 @@
+//! What the specs of kinds that keep a number of Pods have in common (`pkg/apis/apps/validation`).
+//!
+//! Invariant: errors in upstream's order and words.
+
+use serde_json::Value;
+
+use crate::field::{ErrorList, Path, in_order};
+use crate::names;
+use crate::pod::validate::template as check_template;
+use crate::value::{int, is_set, same, size, text};
+
+const NEGATIVE: &str = "must be greater than or equal to 0";
+
+/// No number below zero.
+pub(crate) fn not_negative(errors: &mut ErrorList, path: &Path<'_>, value: &Value) {
+    if int(value) < 0 {
+        errors.invalid(path, value.clone(), NEGATIVE);
+    }
+}
+
+/// The selector, then the template that it must match (`ValidatePodTemplateSpecForReplicaSet`). `of` is the kind that
+/// an empty selector is said to be invalid for.
+pub(crate) fn selector_and_template(errors: &mut ErrorList, path: &Path<'_>, spec: &Value, of: &str) {
+    let (at, selector) = (path.child("selector"), &spec["selector"]);
+    if is_set(selector) {
+        names::check_label_selector(errors, &at, selector);
+        if size(&selector["matchLabels"]) + size(&selector["matchExpressions"]) == 0 {
+            let detail = format!("empty selector is invalid for {of}");
+            errors.invalid_as(&at, shown(selector), detail);
+        }
+    } else {
+        errors.required(&at, "");
+    }
+    match base::labels::Selector::from_label_selector(selector) {
+        Err(_) => errors.invalid_as(&at, shown(selector), "invalid label selector"),
+        Ok(parsed) => {
+            let labels = &spec["template"]["metadata"]["labels"];
+            if !parsed.matches_json(labels.as_object()) {
+                let detail = "`selector` does not match template `labels`";
+                errors.invalid(&path.child("template.metadata.labels"), labels.clone(), detail);
+            }
+            template(errors, &path.child("template"), &spec["template"]);
+        }
+    }
+}
+
+fn template(errors: &mut ErrorList, path: &Path<'_>, template: &Value) {
+    check_template(errors, path, template);
+    let spec = &template["spec"];
+    let policy = text(&spec["restartPolicy"]);
+    if policy != "Always" {
+        errors.not_supported(&path.child("spec.restartPolicy"), policy, &["Always"]);
+    }
+    if is_set(&spec["activeDeadlineSeconds"]) {
+        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        errors.forbidden(&path.child("spec.activeDeadlineSeconds"), detail);
+    }
+}
+
+/// The selector never changes.
+pub(crate) fn selector_is_kept(errors: &mut ErrorList, new: &Value, old: &Value) {
+    let (new, old) = (&new["spec"]["selector"], &old["spec"]["selector"]);
+    if !same(new, old) {
+        errors.invalid_as(&Path::new("spec.selector"), shown(new), "field is immutable");
+    }
+}
+
+/// Fields of a status that count Pods: none negative, none of the second group above `replicas`.
+pub(crate) fn counts(errors: &mut ErrorList, status: &Value, fields: &[&str], parts: &[&str]) {
+    let path = Path::new("status");
+    for field in fields {
+        not_negative(errors, &path.child(field), &status[*field]);
+    }
+    for part in parts {
+        if int(&status[*part]) > int(&status["replicas"]) {
+            let detail = "cannot be greater than status.replicas";
+            errors.invalid(&path.child(part), int(&status[*part]), detail);
+        }
+    }
+    let available = int(&status["availableReplicas"]);
+    if available > int(&status["readyReplicas"]) {
+        errors.invalid(&path.child("availableReplicas"), available, "cannot be greater than readyReplicas");
+    }
+}
+
+/// A selector as Go writes it.
+fn shown(selector: &Value) -> String {
+    let order = ["matchLabels", "matchExpressions", "key", "operator", "values"];
+    in_order(selector, &order)
+}
+
+/// Warnings about a workload and its template: of a new one its name too, of a changed one only if the template did.
+pub(crate) fn warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut found = Vec::new();
+    let template = &object["spec"]["template"];
+    match old {
+        Some(old) if same(&old["spec"], &object["spec"]) => return found,
+        Some(_) => {}
+        None => {
+            let complaints = base::names::dns1123_label(text(&object["metadata"]["name"]));
+            if !complaints.is_empty() {
+                found.push(format!(
+                    "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS \
+                     label is recommended: [{}]",
+                    complaints.join(" ")
+                ));
+            }
+        }
+    }
+    found.extend(crate::pod::warnings::template(template, &Path::new("spec.template")));
+    found
+}

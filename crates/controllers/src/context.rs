@@ -187,7 +187,9 @@ pub(crate) fn plain(target: Target, verb: Verb) -> Call {
 
 fn call(write: &Write) -> Call {
     let (name, verb) = match &write.action {
-        Action::Create(object) => ("", Verb::Create(object.clone())),
+        // A new object has no name in the path; what is created at an object (a Binding) has that object's.
+        Action::Create(object) if write.subresource.is_empty() => ("", Verb::Create(object.clone())),
+        Action::Create(object) => (write.name.as_str(), Verb::Create(object.clone())),
         Action::Update(object) => (write.name.as_str(), Verb::Update(object.clone())),
         Action::Merge(patch) => {
             (write.name.as_str(), Verb::Patch(PatchType::Merge, Bytes::from(patch.to_string())))

@@ -1,9 +1,9 @@
 //! The controllers and the scheduler's loop, all on one driver: wake → snapshot → pure reconcile → execute.
 //!
-//! Invariants: decisions are pure functions elsewhere (`kinds::*::reconcile`, `scheduler::decide`); every write goes
+//! Invariants: decisions are pure functions elsewhere (`kinds::*::reconcile`, `scheduler::Scheduler`); every write goes
 //! through [`client::Objects`] as the controller's own identity; a key is never worked on twice at once; after a write
 //! the key's next turn sees that write. A controller is one file here and one line in [`table`]. Absent: expectations
-//! (snapshots are never older than our own writes), kinds of later issues, preemption.
+//! (snapshots are never older than our own writes), kinds of later issues.
 //!
 //! Wiring: [`run`] needs a [`Config`]; give it a token and cancel that to stop. It returns when all is at rest and the
 //! leases are given back.
@@ -26,6 +26,7 @@ mod rootca;
 mod scheduling;
 mod ttl;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -129,6 +130,13 @@ fn start_controllers(config: &Config, token: &CancellationToken) -> JoinSet<()> 
 fn start_scheduler(config: &Config, token: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let context = Context::new(config, "system:kube-scheduler", "default-scheduler", &mut tasks);
-    tasks.spawn(scheduling::run(context, token.clone()));
+    tasks.spawn(scheduling::run(context, seed(&config.holder), token.clone()));
     tasks
+}
+
+/// Every instance has its own, and the same at every start.
+fn seed(holder: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    holder.hash(&mut hasher);
+    hasher.finish()
 }

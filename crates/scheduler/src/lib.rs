@@ -1,59 +1,52 @@
-//! Where a Pod goes: [`decide`] filters and scores the nodes of a [`Snapshot`] and gives the reason for every node
-//! refused, in upstream's words.
+//! Where a Pod goes. Changes of nodes and Pods go into [`Scheduler`], decisions come out as plans of writes.
 //!
-//! Invariant: pure and deterministic, the same Pod and snapshot always give the same answer. Deliberately absent:
-//! preemption (a refused Pod waits), inter-Pod affinity, topology spread, volumes, dynamic resources, sampling of nodes.
+//! `cache` knows the world, `queue` the Pods that wait, `cycle` decides one of them on a `snapshot` by the `plugins` of a
+//! `profile`, `refusal` says in upstream's words why none fits.
+//!
+//! Invariants: pure and repeatable, time and chance are arguments; what a change costs does not depend on how many Pods
+//! there are, and what a decision costs depends on the nodes looked at. Deliberately absent: volumes, resource claims,
+//! Pods that wait for a permit, several profiles.
 
-mod affinity;
-mod filter;
-mod info;
+mod cache;
+mod change;
+mod cycle;
+mod dice;
+mod node;
+mod node_affinity;
+mod plan;
+mod plugin;
+mod plugins;
+mod pod;
+mod profile;
+mod queue;
 mod refusal;
-mod score;
+mod resources;
+mod scheduler;
+mod snapshot;
+mod taints;
 
-pub use affinity::NodeAffinity;
-pub use info::{HostPort, NodeInfo, PodInfo, Resources, Taint, Toleration};
-pub use refusal::{NodeRefusal, Reason, Refusals};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
-/// The nodes with what runs on them, in the order of their names.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// Every node, schedulable or not.
-    pub nodes: Vec<NodeInfo>,
-}
+pub use cache::{Cache, Key, Known};
+pub use change::{Change, Kinds};
+pub use cycle::{Cycle, Memory, Outcome, Room, decide, enough};
+pub use dice::Dice;
+pub use node::{NodeFacts, NodeInfo};
+pub use node_affinity::NodeAffinity;
+pub use plugin::{Attempt, Filter, Nomination, Plugin, PluginSet, PostFilter, PreFilter, Score, Verdict};
+pub use plugins::{InterPodAffinity, NodeAffinity as NodeAffinityPlugin, PodTopologySpread};
+pub use pod::{Constraint, Inclusion, PodAffinity, PodInfo, PodState, PodTerm, Weighted};
+pub use profile::Profile;
+pub use queue::Queue;
+pub use refusal::{Diagnosis, Reason, Reasons, Refusal};
+pub use resources::{NonZero, Resources, nonzero_requests, requests};
+pub use scheduler::{Binding, Decision, NAME, Scheduler};
+pub use snapshot::{Budget, Groups, Snapshot, Surroundings};
+pub use taints::{Effect, HostPort, Taint, Toleration};
 
-/// The node chosen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placement {
-    /// Its name.
-    pub node: String,
-    /// Its score, for the log.
-    pub score: i64,
-}
-
-/// Chooses a node for a Pod that is not gated and not yet bound.
-///
-/// # Errors
-/// One [`NodeRefusal`] for each node if none fits.
-pub fn decide(pod: &PodInfo, snapshot: &Snapshot) -> Result<Placement, Refusals> {
-    let mut refused = Vec::new();
-    let mut fitting = Vec::new();
-    for node in &snapshot.nodes {
-        match filter::check(pod, node) {
-            Ok(()) => fitting.push(node),
-            Err(refusal) => refused.push(refusal),
-        }
-    }
-    let scores = score::total(pod, &fitting);
-    // Equal scores go to the node with fewer Pods, then to the first name; upstream draws lots.
-    let best = fitting
-        .iter()
-        .zip(scores)
-        .max_by(|(a, x), (b, y)| x.cmp(y).then(b.pods.cmp(&a.pods)).then_with(|| b.name.cmp(&a.name)));
-    match best {
-        Some((node, score)) => Ok(Placement { node: node.name.clone(), score }),
-        None => Err(Refusals { nodes: refused, never_preempts: pod.never_preempts }),
-    }
-}
+/// A map that is the same in every run.
+pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 #[cfg(test)]
 mod tests;

@@ -1,103 +1,156 @@
 //! Why nodes were refused, and the text of the FailedScheduling event made from it.
 //!
-//! Invariant: the text is upstream's v1.36 form: `0/N nodes are available: COUNT REASON, …. no new claims to
-//! deallocate, preemption: 0/N nodes are available: ….`, the parts sorted as texts.
+//! Invariants: a reason is a value that costs nothing to make; text is made once, when the whole attempt has failed. The
+//! form is upstream's v1.36 (`framework.FitError`): `0/N nodes are available: COUNT REASON, …. WHAT POST-FILTERS SAY`, the
+//! parts sorted as texts.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+
+use crate::plugin::PluginSet;
 
 /// Why one node was refused; the display is upstream's.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// Cordoned.
-    Unschedulable,
-    /// Not the node the Pod names.
-    NodeName,
-    /// A taint no toleration covers.
-    Taint,
-    /// nodeSelector or required affinity.
-    Affinity,
-    /// Not among the only node names that the affinity allows.
-    AffinityNames,
-    /// A host port is taken.
-    Ports,
-    /// The node has all the Pods it takes.
-    TooManyPods,
-    /// Not enough of a resource.
-    Insufficient(String),
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reason {
+    text: &'static str,
+    of: Option<Arc<str>>,
+}
+
+impl Reason {
+    /// A fixed text.
+    #[must_use]
+    pub const fn new(text: &'static str) -> Self {
+        Self { text, of: None }
+    }
+
+    /// A text with a name behind it: `Insufficient ` and `example.com/gpu`.
+    #[must_use]
+    pub fn of(text: &'static str, name: &str) -> Self {
+        Self { text, of: Some(name.into()) }
+    }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Unschedulable => "node(s) were unschedulable",
-            Self::NodeName => "node(s) didn't match the requested node name",
-            Self::Taint => "node(s) had untolerated taint(s)",
-            Self::Affinity => "node(s) didn't match Pod's node affinity/selector",
-            Self::AffinityNames => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
-            Self::Ports => "node(s) didn't have free ports for the requested pod ports",
-            Self::TooManyPods => "Too many pods",
-            Self::Insufficient(resource) => return write!(f, "Insufficient {resource}"),
-        };
-        f.write_str(text)
+        f.write_str(self.text)?;
+        f.write_str(self.of.as_deref().unwrap_or_default())
     }
 }
 
-/// One node's refusal.
+/// One plugin's refusal of one node, or of the Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRefusal {
-    /// The node.
-    pub node: String,
-    /// At least one.
-    pub reasons: Vec<Reason>,
-    /// Whether removing Pods from the node could help.
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// And why else.
+    pub more: Vec<Reason>,
+    /// Whether removing Pods could help.
     pub resolvable: bool,
 }
 
-/// Every node's refusal.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refusals {
-    /// One for each node.
-    pub nodes: Vec<NodeRefusal>,
-    /// The Pod has `preemptionPolicy: Never`.
-    pub never_preempts: bool,
+impl Refusal {
+    /// Removing Pods could help.
+    #[must_use]
+    pub const fn resolvable(text: &'static str) -> Self {
+        Self { reason: Reason::new(text), more: Vec::new(), resolvable: true }
+    }
+
+    /// Removing Pods cannot help.
+    #[must_use]
+    pub const fn final_(text: &'static str) -> Self {
+        Self { reason: Reason::new(text), more: Vec::new(), resolvable: false }
+    }
+
+    /// All reasons.
+    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
+        std::iter::once(&self.reason).chain(&self.more)
+    }
 }
 
-impl Refusals {
-    /// The message of the FailedScheduling event and of the PodScheduled condition.
+/// Sets of nodes by reason: positions in the snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reasons {
+    groups: Vec<(Reason, Vec<usize>)>,
+}
+
+impl Reasons {
+    /// Adds a node to a reason's set.
+    pub fn add(&mut self, reason: &Reason, node: usize) {
+        // There are few reasons, and neighbours often share theirs.
+        match self.groups.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, nodes)) => nodes.push(node),
+            None => self.groups.push((reason.clone(), vec![node])),
+        }
+    }
+
+    /// The nodes that were refused for a reason.
     #[must_use]
-    pub fn message(&self) -> String {
-        if self.nodes.is_empty() {
+    pub fn nodes(&self, reason: &Reason) -> &[usize] {
+        self.groups.iter().find(|(known, _)| known == reason).map_or(&[], |(_, nodes)| nodes)
+    }
+
+    /// `0/N nodes are available: COUNT REASON, ….`
+    #[must_use]
+    pub fn sentence(&self, total: usize) -> String {
+        let mut parts: Vec<String> =
+            self.groups.iter().map(|(reason, nodes)| format!("{} {reason}", nodes.len())).collect();
+        parts.sort();
+        match parts.is_empty() {
+            true => format!("{}:", head(total)),
+            false => format!("{}: {}.", head(total), parts.join(", ")),
+        }
+    }
+}
+
+fn head(total: usize) -> String {
+    format!("0/{total} nodes are available")
+}
+
+/// What an attempt that found no node has learned.
+#[derive(Debug, Clone, Default)]
+pub struct Diagnosis {
+    /// How many nodes there are.
+    pub total: usize,
+    /// Why each was refused.
+    pub reasons: Reasons,
+    /// Nodes from which Pods could be removed with profit, by position.
+    pub resolvable: BTreeMap<usize, Refusal>,
+    /// Who refused.
+    pub plugins: PluginSet,
+    /// The Pod itself was refused, whatever the node.
+    pub whole: Option<Refusal>,
+}
+
+impl Diagnosis {
+    /// A plugin refused a node.
+    pub fn refuse(&mut self, plugin: usize, node: usize, refusal: Refusal) {
+        self.plugins.insert(plugin);
+        for reason in refusal.reasons() {
+            self.reasons.add(reason, node);
+        }
+        if refusal.resolvable {
+            self.resolvable.insert(node, refusal);
+        }
+    }
+
+    /// The message of the FailedScheduling event and of the PodScheduled condition; `post` is what the post-filters say.
+    #[must_use]
+    pub fn message(&self, post: &str) -> String {
+        if self.total == 0 {
             return "no nodes available to schedule pods".into();
         }
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for reason in self.nodes.iter().flat_map(|n| &n.reasons) {
-            *counts.entry(reason.to_string()).or_default() += 1;
+        let mut text = match &self.whole {
+            None => self.reasons.sentence(self.total),
+            Some(refusal) => {
+                let reasons: Vec<String> = refusal.reasons().map(Reason::to_string).collect();
+                format!("{}: {}.", head(self.total), reasons.join(", "))
+            }
+        };
+        if !post.is_empty() {
+            text.push(' ');
+            text.push_str(post);
         }
-        // The first half is the dynamic-resources plugin's, which speaks for every Pod without claims too.
-        format!("{} no new claims to deallocate, preemption: {}", self.sentence(counts), self.preemption())
-    }
-
-    fn preemption(&self) -> String {
-        if self.never_preempts {
-            return "not eligible due to preemptionPolicy=Never.".into();
-        }
-        let mut counts = BTreeMap::new();
-        for node in &self.nodes {
-            let text = if node.resolvable {
-                "No preemption victims found for incoming pod"
-            } else {
-                "Preemption is not helpful for scheduling"
-            };
-            *counts.entry(text.to_owned()).or_default() += 1;
-        }
-        self.sentence(counts)
-    }
-
-    fn sentence(&self, counts: BTreeMap<String, usize>) -> String {
-        let mut parts: Vec<String> =
-            counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        parts.sort();
-        format!("0/{} nodes are available: {}.", self.nodes.len(), parts.join(", "))
+        text
     }
 }

@@ -71,7 +71,8 @@ impl History {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let others = self.others.iter().flat_map(|(_, all)| all);
-        let bytes = self.pods.iter().chain(&self.jobs).chain(others).flat_map(|event| event.entry.value.iter());
+        let bytes =
+            self.pods.iter().chain(&self.jobs).chain(others).flat_map(|event| event.entry.value.iter());
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         })
@@ -102,7 +103,8 @@ impl History {
     /// Every kind that has a law of its own, by all versions in their order.
     fn judge_by_laws(&self, found: &mut Vec<String>) {
         let others = self.others.iter().flat_map(|(bucket, all)| all.iter().map(|event| (*bucket, event)));
-        let mut all: Vec<(&str, &Event)> = self.pods.iter().map(|event| ("pods", event)).chain(others).collect();
+        let mut all: Vec<(&str, &Event)> =
+            self.pods.iter().map(|event| ("pods", event)).chain(others).collect();
         all.sort_by_key(|(_, event)| event.entry.revision);
         let mut laws = laws::all();
         for (bucket, event) in all {

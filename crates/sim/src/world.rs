@@ -220,7 +220,8 @@ impl World {
         hosts_clean
             && self.all("deployments.apps/").iter().all(rolled_out)
             && self.all("replicasets.apps/").iter().all(is_full)
-            && !pods.iter().chain(&jobs).any(deleting) && jobs.iter().all(ended)
+            && !pods.iter().chain(&jobs).any(deleting)
+            && jobs.iter().all(ended)
     }
 
     async fn end(&mut self) -> History {

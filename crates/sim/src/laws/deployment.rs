@@ -37,7 +37,8 @@ impl Law for Deployments {
                 rollout.surge = number(object, "/spec/strategy/rollingUpdate/maxSurge");
                 rollout.unavailable = number(object, "/spec/strategy/rollingUpdate/maxUnavailable");
                 rollout.gone |= version.gone || is_deleting(object);
-                let seen = number(object, "/status/observedGeneration") == number(object, "/metadata/generation");
+                let seen =
+                    number(object, "/status/observedGeneration") == number(object, "/metadata/generation");
                 let all = ["replicas", "updatedReplicas", "availableReplicas"];
                 let counted = all.iter().all(|f| number(object, &format!("/status/{f}")) == rollout.replicas);
                 rollout.complete = seen && counted;

@@ -37,7 +37,9 @@ impl Law for ReplicaSets {
                 let over = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
                 if over || version.gone || is_deleting(object) {
                     set.active.remove(&uid);
-                } else if set.active.insert(uid) && i64::try_from(set.active.len()).is_ok_and(|n| n > set.most) {
+                } else if set.active.insert(uid)
+                    && i64::try_from(set.active.len()).is_ok_and(|n| n > set.most)
+                {
                     let (name, have, most) = (&set.name, set.active.len(), set.most);
                     found.push(format!(
                         "at revision {} ReplicaSet {name} has {have} active Pods, {most} at most",

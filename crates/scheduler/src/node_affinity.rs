@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::labels::{Operator, Requirement};
 use k8s_openapi::api::core::v1::{NodeAffinity as Api, NodeSelectorRequirement, NodeSelectorTerm};
 
-use crate::info::NodeInfo;
+use crate::node::NodeFacts;
 
 /// Required node affinity: at least one term must match.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,7 +39,7 @@ impl NodeAffinity {
 
     /// Whether any term matches.
     #[must_use]
-    pub fn matches(&self, node: &NodeInfo) -> bool {
+    pub fn matches(&self, node: &NodeFacts) -> bool {
         self.terms.iter().flatten().any(|t| t.matches(node))
     }
 
@@ -68,7 +68,7 @@ impl PreferredTerms {
 
     /// The sum of the weights of the matching terms.
     #[must_use]
-    pub fn weight(&self, node: &NodeInfo) -> i64 {
+    pub fn weight(&self, node: &NodeFacts) -> i64 {
         let matching = self.terms.iter().filter(|(_, term)| term.as_ref().is_some_and(|t| t.matches(node)));
         matching.map(|(weight, _)| weight).sum()
     }
@@ -91,7 +91,7 @@ impl Term {
         (known && says_something).then_some(term)
     }
 
-    fn matches(&self, node: &NodeInfo) -> bool {
+    fn matches(&self, node: &NodeFacts) -> bool {
         let label = |labels: &BTreeMap<String, String>, r: &Requirement| {
             r.accepts(labels.get(&r.key).map(String::as_str))
         };

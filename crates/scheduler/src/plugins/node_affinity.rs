@@ -1,0 +1,95 @@
+//! `NodeAffinity`: `nodeSelector`, required and preferred node affinity, and affinity that the profile adds to all Pods.
+
+use k8s_openapi::api::core::v1::NodeAffinity as Api;
+
+use crate::change::{Change, Kinds};
+use crate::node::{NodeFacts, NodeInfo};
+use crate::node_affinity::{NodeAffinity as Required, PreferredTerms};
+use crate::plugin::{Plugin, PreFilter, Score, normalise_by_greatest};
+use crate::pod::PodInfo;
+use crate::refusal::Refusal;
+use crate::snapshot::Snapshot;
+
+const REFUSAL: Refusal = Refusal::final_("node(s) didn't match Pod's node affinity/selector");
+const ADDED_REFUSAL: Refusal = Refusal::final_("node(s) didn't match scheduler-enforced node affinity");
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct NodeAffinity {
+    added: Option<Required>,
+    added_preferred: PreferredTerms,
+}
+
+struct Preferred<'a> {
+    own: &'a PreferredTerms,
+    added: &'a PreferredTerms,
+}
+
+impl NodeAffinity {
+    /// With `addedAffinity` of the plugin's arguments.
+    #[must_use]
+    pub fn with_added(added: &Api) -> Self {
+        Self { added: Required::required(added), added_preferred: PreferredTerms::new(added) }
+    }
+
+    fn check(&self, pod: &PodInfo, node: &NodeFacts) -> Result<(), Refusal> {
+        if self.added.as_ref().is_some_and(|added| !added.matches(node)) {
+            return Err(ADDED_REFUSAL);
+        }
+        if allowed(pod, node) { Ok(()) } else { Err(REFUSAL) }
+    }
+}
+
+/// Whether the Pod's own selector and required affinity allow the node.
+#[must_use]
+pub(crate) fn allowed(pod: &PodInfo, node: &NodeFacts) -> bool {
+    pod.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
+        && pod.affinity.as_ref().is_none_or(|a| a.matches(node))
+}
+
+impl Plugin for NodeAffinity {
+    fn name(&self) -> &'static str {
+        "NodeAffinity"
+    }
+
+    fn wakes(&self) -> Kinds {
+        Kinds::NODE_ADDED | Kinds::NODE_LABELS
+    }
+
+    fn lifts(&self, pod: &PodInfo, change: &Change) -> bool {
+        change.node().is_some_and(|node| self.check(pod, node).is_ok())
+    }
+
+    fn pre_filter<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> PreFilter<'a> {
+        if pod.affinity.is_none() && pod.node_selector.is_empty() && self.added.is_none() {
+            return PreFilter::Skip;
+        }
+        let each = crate::plugin::Each(move |node: &NodeInfo| self.check(pod, node));
+        match pod.affinity.as_ref().and_then(Required::only_names) {
+            Some(names) => PreFilter::Only(names, Box::new(each)),
+            None => PreFilter::Filter(Box::new(each)),
+        }
+    }
+
+    fn pre_score<'a>(
+        &'a self,
+        pod: &'a PodInfo,
+        _: &'a Snapshot,
+        _: &[&'a NodeInfo],
+    ) -> Option<Box<dyn Score + 'a>> {
+        let indifferent = pod.preferred.is_empty() && self.added_preferred.is_empty();
+        (!indifferent).then(|| {
+            Box::new(Preferred { own: &pod.preferred, added: &self.added_preferred }) as Box<dyn Score>
+        })
+    }
+}
+
+impl Score for Preferred<'_> {
+    fn score(&self, node: &NodeInfo) -> i64 {
+        self.own.weight(node) + self.added.weight(node)
+    }
+
+    fn normalise(&self, scores: &mut [i64]) {
+        normalise_by_greatest(scores, false);
+    }
+}

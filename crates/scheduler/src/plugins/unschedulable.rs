@@ -1,0 +1,40 @@
+//! `NodeUnschedulable`: a cordoned node takes only Pods that tolerate that.
+
+use crate::change::{Change, Kinds};
+use crate::plugin::{Plugin, PreFilter};
+use crate::pod::PodInfo;
+use crate::refusal::Refusal;
+use crate::snapshot::Snapshot;
+use crate::taints::{Effect, Taint, tolerated};
+
+const REFUSAL: Refusal = Refusal::final_("node(s) were unschedulable");
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct NodeUnschedulable;
+
+fn tolerates_cordon(pod: &PodInfo) -> bool {
+    let key = "node.kubernetes.io/unschedulable".into();
+    tolerated(&Taint { key, value: String::new(), effect: Effect::NoSchedule }, &pod.tolerations)
+}
+
+impl Plugin for NodeUnschedulable {
+    fn name(&self) -> &'static str {
+        "NodeUnschedulable"
+    }
+
+    fn wakes(&self) -> Kinds {
+        Kinds::NODE_ADDED | Kinds::NODE_TAINTS
+    }
+
+    fn lifts(&self, _: &PodInfo, change: &Change) -> bool {
+        change.node().is_some_and(|node| !node.unschedulable)
+    }
+
+    fn pre_filter<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> PreFilter<'a> {
+        if tolerates_cordon(pod) {
+            return PreFilter::Skip;
+        }
+        PreFilter::each(|node| if node.unschedulable { Err(REFUSAL) } else { Ok(()) })
+    }
+}

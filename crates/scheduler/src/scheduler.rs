@@ -1,0 +1,273 @@
+//! The scheduler as a whole: changes go in, decisions come out as plans of writes.
+//!
+//! Invariants: it decides one Pod at a time and counts it on its node from then on; every decision is answered by
+//! [`Scheduler::done`]; the same calls with the same seed give the same decisions. Absent: clocks, writing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base::labels::Selector;
+use base::{Instant, Timestamp};
+use kinds::plan::{Notice, Plan};
+
+use crate::cache::{Cache, Key};
+use crate::change::Change;
+use crate::cycle::{Memory, Outcome, Room, decide};
+use crate::dice::Dice;
+use crate::node::NodeFacts;
+use crate::plan;
+use crate::plugin::Nomination;
+use crate::pod::{PodInfo, PodState};
+use crate::profile::Profile;
+use crate::queue::Queue;
+use crate::snapshot::{Budget, Snapshot};
+
+/// Its own name in Pods' `spec.schedulerName`.
+pub const NAME: &str = "default-scheduler";
+
+/// What to do about one Pod.
+#[derive(Debug)]
+pub struct Decision {
+    /// The Pod.
+    pub pod: Arc<PodInfo>,
+    /// Where it goes, if anywhere.
+    pub node: Option<Arc<str>>,
+    /// To be executed one after the other; each is about the object that its events are about.
+    pub plans: Vec<Plan>,
+}
+
+/// How the plans of a decision ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Binding {
+    /// They are carried out.
+    Done,
+    /// What they are about is gone.
+    Gone,
+    /// One was refused or lost, and why.
+    Failed(String),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Scheduler {
+    profile: Profile,
+    cache: Cache,
+    queue: Queue,
+    snapshot: Snapshot,
+    memory: Memory,
+    /// Until then nothing is decided unless there is a node that is ready.
+    patience: Option<Instant>,
+}
+
+impl Scheduler {
+    /// An empty world. Until `patience` Pods wait silently for a first node that is not marked as not ready: a fresh
+    /// cluster would else begin by saying that it has none.
+    #[must_use]
+    pub fn new(profile: Profile, seed: u64, patience: Instant) -> Self {
+        Self {
+            profile,
+            cache: Cache::default(),
+            queue: Queue::default(),
+            snapshot: Snapshot::default(),
+            memory: Memory { dice: Dice::new(seed), next: 0 },
+            patience: Some(patience),
+        }
+    }
+
+    /// A node came, changed or (`None`) went.
+    pub fn set_node(&mut self, now: Instant, name: &Arc<str>, after: Option<NodeFacts>) {
+        if after.as_ref().is_some_and(NodeFacts::is_ready) {
+            self.patience = None;
+        }
+        let change = self.cache.set_node(name, after);
+        self.tell(now, change.as_ref());
+    }
+
+    /// A Pod came, changed or (`None`) went.
+    pub fn set_pod(&mut self, now: Instant, key: &Key, after: Option<(PodInfo, PodState)>) {
+        let change = self.cache.set_pod(key, after);
+        if let Change::Pod { before, after } = &change {
+            let ours = |pod: &Arc<PodInfo>| pod.is_open() && *pod.scheduler_name == *NAME;
+            let now_ours = after.as_ref().filter(|p| ours(p));
+            if let Some(gone) = before.as_ref().filter(|b| now_ours.is_none_or(|p| p.uid != b.uid)) {
+                self.queue.remove(&gone.uid);
+            }
+            if let Some(pod) = now_ours.filter(|p| before.as_ref().is_none_or(|b| !Arc::ptr_eq(b, p))) {
+                self.queue.put(now, pod.clone());
+            }
+        }
+        self.tell(now, Some(&change));
+    }
+
+    /// The labels of a namespace; `None` if it is gone.
+    pub fn set_namespace(&mut self, now: Instant, name: &Arc<str>, labels: Option<BTreeMap<String, String>>) {
+        let change = self.cache.set_namespace(name, labels);
+        self.tell(now, change.as_ref());
+    }
+
+    /// What a Service or workload selects; `None` if it is gone or selects nothing.
+    pub fn set_group(&mut self, now: Instant, key: &Key, kind: &Arc<str>, selector: Option<Selector>) {
+        let change = self.cache.set_group(key, kind, selector);
+        self.tell(now, change.as_ref());
+    }
+
+    /// A disruption budget; `None` if it is gone.
+    pub fn set_budget(&mut self, now: Instant, key: &Key, budget: Option<Budget>) {
+        let change = self.cache.set_budget(key, budget);
+        self.tell(now, change.as_ref());
+    }
+
+    /// Decides about the next Pod, if one is ready; `clock` is for what is written.
+    pub fn next(&mut self, now: Instant, clock: Timestamp) -> Option<Decision> {
+        if self.patience.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.patience = None;
+        for uid in self.cache.overdue(now) {
+            self.give_up(now, &uid);
+        }
+        let pod = self.queue.take(now)?;
+        self.cache.refresh(&mut self.snapshot);
+        let nominated = self.cache.nominated(&pod.uid).cloned();
+        let outcome = decide(&self.profile, &pod, nominated.as_deref(), &self.snapshot, &mut self.memory);
+        Some(match outcome {
+            Outcome::Place(position) => {
+                let node = self.snapshot.nodes()[position].name.clone();
+                self.place(now, clock, pod, &node)
+            }
+            Outcome::Refuse { diagnosis, post, room } => {
+                self.queue.refused(now, &pod.uid, diagnosis.plugins, &self.profile);
+                self.refuse(now, clock, pod, diagnosis.message(&post), room)
+            }
+        })
+    }
+
+    /// How the plans of a decision ended; the answer is what is to be said.
+    pub fn done(&mut self, now: Instant, decision: &Decision, binding: &Binding) -> Plan {
+        let pod = &decision.pod;
+        let Some(node) = &decision.node else {
+            // Room was not made, or nobody was told: it is tried again.
+            if *binding != Binding::Done {
+                self.queue.wake(now, &pod.uid);
+            }
+            return Plan::default();
+        };
+        match binding {
+            Binding::Done => {
+                self.cache.binding_done(&pod.uid, now);
+                plan::about(pod, Notice::normal("Scheduled", plan::assigned(pod, node)))
+            }
+            Binding::Gone => {
+                self.unreserve(pod, node);
+                self.give_up(now, &pod.uid);
+                Plan::default()
+            }
+            Binding::Failed(error) => {
+                self.unreserve(pod, node);
+                self.give_up(now, &pod.uid);
+                let message = format!("running Bind plugin \"DefaultBinder\": {error}");
+                plan::about(pod, Notice::warning("FailedScheduling", message))
+            }
+        }
+    }
+
+    /// When to ask for the next decision even if nothing changes.
+    #[must_use]
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let next = self.queue.wake_at(now).into_iter().chain(self.cache.next_overdue()).min()?;
+        Some(self.patience.map_or(next, |until| next.max(until)))
+    }
+
+    /// How many Pods wait for a decision or for their binding to be seen.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The world as it is known.
+    #[must_use]
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    fn tell(&mut self, now: Instant, change: Option<&Change>) {
+        if let Some(change) = change {
+            self.queue.changed(now, change, &self.profile);
+        }
+    }
+
+    /// An assumption proved wrong; the Pod is tried again if it still needs a node.
+    fn give_up(&mut self, now: Instant, uid: &str) {
+        let change = self.cache.unassume(uid);
+        self.tell(now, change.as_ref());
+        self.queue.failed(now, uid);
+    }
+
+    fn unreserve(&mut self, pod: &PodInfo, node: &str) {
+        for plugin in self.profile.plugins().rev() {
+            plugin.unreserve(pod, node, &mut self.cache);
+        }
+    }
+
+    fn place(&mut self, now: Instant, clock: Timestamp, pod: Arc<PodInfo>, node: &Arc<str>) -> Decision {
+        self.cache.assume(&pod, node);
+        let reserved = self.profile.plugins().enumerate().find_map(|(index, plugin)| {
+            let verdict = plugin.reserve(&pod, node, &mut self.cache);
+            verdict
+                .and_then(|()| plugin.permit(&pod, node, &self.cache))
+                .err()
+                .map(|refusal| (index, refusal))
+        });
+        if let Some((plugin, refusal)) = reserved {
+            self.unreserve(&pod, node);
+            let change = self.cache.unassume(&pod.uid);
+            self.tell(now, change.as_ref());
+            let mut plugins = crate::plugin::PluginSet::default();
+            plugins.insert(plugin);
+            self.queue.refused(now, &pod.uid, plugins, &self.profile);
+            return self.refuse(now, clock, pod, refusal.reason.to_string(), Room::AsItWas);
+        }
+        let plans = vec![plan::bind(&self.profile, &pod, node)];
+        Decision { pod, node: Some(node.clone()), plans }
+    }
+
+    fn refuse(
+        &mut self,
+        now: Instant,
+        clock: Timestamp,
+        pod: Arc<PodInfo>,
+        message: String,
+        room: Room,
+    ) -> Decision {
+        let mut plans = Vec::new();
+        let nominated = match room {
+            Room::AsItWas => None,
+            Room::GivenUp => {
+                self.cache.nominate(&pod.uid, None);
+                Some(Arc::from(""))
+            }
+            Room::At(Nomination { node, victims }) => {
+                for victim in victims.iter().filter(|v| !v.deleting) {
+                    plans.push(plan::preempt(&pod, victim, &node, clock));
+                }
+                plans.extend(self.displace(now, &pod, &node));
+                self.cache.nominate(&pod.uid, Some(node.clone()));
+                Some(node)
+            }
+        };
+        let known = self.cache.pod(&pod.uid).map(|k| &k.state);
+        plans.push(plan::refuse(&pod, known, message, nominated.as_deref(), clock));
+        Decision { pod, node: None, plans }
+    }
+
+    /// Pods of lower priority for which room is kept on the node have it no longer and may look elsewhere.
+    fn displace(&mut self, now: Instant, pod: &PodInfo, node: &str) -> Vec<Plan> {
+        let there = self.snapshot.node(node).map(|(_, n)| n.nominated.clone()).unwrap_or_default();
+        let lower: Vec<_> = there.into_iter().filter(|p| p.priority < pod.priority).collect();
+        for other in &lower {
+            self.cache.nominate(&other.uid, None);
+            self.queue.wake(now, &other.uid);
+        }
+        lower.iter().map(|other| plan::denominate(other)).collect()
+    }
+}

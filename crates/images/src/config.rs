@@ -4,7 +4,32 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+type Paths = dyn Fn() -> std::io::Result<Vec<PathBuf>> + Send + Sync;
+
+/// Who uses layers, beside what the kernel's table of mounts says: before Linux 6.5 an overlay mounted by descriptors
+/// names none of its directories there.
+#[derive(Clone, Default)]
+pub struct Users(Option<Arc<Paths>>);
+
+impl Users {
+    /// `layers` tells the directories of all layers in use, whenever some are about to be removed.
+    pub fn new(layers: impl Fn() -> std::io::Result<Vec<PathBuf>> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(layers)))
+    }
+
+    pub(crate) fn layers(&self) -> std::io::Result<Vec<PathBuf>> {
+        self.0.as_ref().map_or_else(|| Ok(Vec::new()), |layers| layers())
+    }
+}
+
+impl std::fmt::Debug for Users {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Users(told)" } else { "Users(unknown)" })
+    }
+}
 
 /// How one registry is reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +87,8 @@ pub struct Config {
     pub platform: Platform,
     /// Layers of one pull downloaded at once.
     pub parallel_layers: usize,
+    /// Who uses layers.
+    pub users: Users,
     /// For each connection attempt.
     pub connect_timeout: Duration,
     /// Without a byte from the registry.
@@ -75,6 +102,7 @@ impl Default for Config {
             limits: Limits::default(),
             platform: Platform::default(),
             parallel_layers: 3,
+            users: Users::default(),
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
         }

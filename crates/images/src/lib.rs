@@ -20,7 +20,7 @@ mod unpack;
 
 use std::path::PathBuf;
 
-pub use config::{Config, Limits, Platform, Registry};
+pub use config::{Config, Limits, Platform, Registry, Users};
 pub use credentials::{Credential, parse_docker_config};
 pub use error::{Error, PullError};
 pub use name::{Name, NameError};

@@ -205,6 +205,10 @@ pub async fn images(instance: &Instance, config: &Config) -> Result<Arc<images::
         settings.registries.entry(host.clone()).or_default().plain_http = true;
     }
     let dir = instance.dir.clone();
+    settings.users = images::Users::new({
+        let dir = dir.clone();
+        move || runtime::layers_in_use(&dir)
+    });
     let opened = tokio::task::spawn_blocking(move || images::Images::open(&dir, settings)).await?;
     opened.context("cannot open the image store")
 }

@@ -13,6 +13,7 @@ use runtime::{Runtime, Trash};
 
 use crate::admission::Room;
 use crate::events::Recorder;
+use crate::files::Writer;
 use crate::handle::NodeHandle;
 use crate::ledger::Ledger;
 use crate::limits::Limits;
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) events: Recorder,
     pub(crate) pulls: Pulls,
     pub(crate) volumes: Volumes,
+    /// Writes what of Pods outlives the daemon.
+    pub(crate) writer: Writer,
     /// Directories of Pods that are over.
     pub(crate) trash: Arc<Trash>,
     pub(crate) facts: Facts,

@@ -9,6 +9,19 @@ pub(crate) fn is_uid(uid: &str) -> bool {
     (1..=128).contains(&uid.len()) && uid.bytes().all(good) && !uid.starts_with('.')
 }
 
+/// Writes files, one thing after another in the order in which it was asked, on threads that may block.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Writer {
+    pub(crate) async fn run(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        let _turn = self.turn.lock().await;
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    }
+}
+
 /// Replaces a file by a new one with these contents and mode.
 pub(crate) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};

@@ -318,7 +318,7 @@ impl Manager {
         }
     }
 
-    /// Sandboxes and addresses of Pods of which nothing else is known.
+    /// Sandboxes, addresses and cgroups of Pods of which nothing else is known.
     async fn end_strays(&self) -> Result<(), Box<dyn std::error::Error>> {
         let config = &self.shared.config;
         for s in config.runtime.sandboxes(None).await?.iter().filter(|s| !self.pods.contains_key(&s.uid)) {
@@ -327,6 +327,13 @@ impl Manager {
         }
         for uid in config.network.unclaimed().await?.iter().filter(|u| !self.pods.contains_key(*u)) {
             config.network.detach(uid).await?;
+        }
+        let root = format!("{}/kubepods", config.cgroup_root.trim_end_matches('/'));
+        for group in config.runtime.cgroups(&root).await? {
+            if pod_of(&root, &group).is_some_and(|uid| !self.pods.contains_key(uid)) {
+                tracing::warn!("nothing is known of the Pod of {group}, what is in it is ended");
+                config.runtime.remove_cgroup(&group).await?;
+            }
         }
         Ok(())
     }
@@ -364,5 +371,32 @@ impl Manager {
         }
         self.repair_at.get_or_insert_with(|| Instant::now() + self.repair_pause);
         self.repair_pause = (self.repair_pause * 2).min(MIRROR_CHECK);
+    }
+}
+
+/// The UID of a Pod whose own cgroup this is: below `root` or a class of it, not what containers make in theirs.
+fn pod_of<'g>(root: &str, group: &'g str) -> Option<&'g str> {
+    let below = group.strip_prefix(root)?.strip_prefix('/')?;
+    let own = ["burstable/", "besteffort/"].iter().find_map(|class| below.strip_prefix(class));
+    own.unwrap_or(below).strip_prefix("pod").filter(|uid| is_uid(uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_of_pods() {
+        for (group, want) in [
+            ("/r/kubepods/podu-1", Some("u-1")),
+            ("/r/kubepods/burstable/podu-1", Some("u-1")),
+            ("/r/kubepods/burstable", None),
+            ("/r/kubepods/podu-1/abc", None),
+            ("/r/kubepods/podu-1/podu-2", None),
+            ("/r/kubepods/burstable/podu-1/abc/podx", None),
+            ("/r/shims", None),
+        ] {
+            assert_eq!(pod_of("/r/kubepods", group), want, "{group}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::admission::Room;
 use crate::config::{Config, Shared};
 use crate::container::resources::shares;
 use crate::events::Recorder;
+use crate::files::Writer;
 use crate::handle::NodeHandle;
 use crate::manager::Manager;
 use crate::pulls::Pulls;
@@ -74,6 +75,7 @@ impl Node {
             pulls: Pulls::new(config.images.clone()),
             volumes: Volumes::new(&config.data_dir, trash.clone(), config.api.clone(), memory)
                 .with_allocatable(allocatable.clone()),
+            writer: Writer::default(),
             trash,
             room: Room {
                 allocatable: allocatable.clone(),
@@ -127,6 +129,7 @@ impl Node {
                 images: shared.config.images.clone(),
                 limits: shared.config.limits.clone(),
                 runtime: shared.config.runtime.version(),
+                events: shared.events.clone(),
                 version: shared.config.version.clone(),
             };
             tasks.spawn(register::run(registration, shutdown.clone()));

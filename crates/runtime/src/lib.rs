@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use embedded::{Config, Embedded};
+pub use embedded::{Config, Embedded, layers_in_use};
 pub use mounts::{MountPoint, mount_of, mount_points, mount_points_below};
 pub use rootfs::mount_layers;
 pub use trash::Trash;
@@ -40,6 +40,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn apply_cgroup(&self, path: &str, resources: &Resources) -> Result<(), RuntimeError>;
     /// Kills what is left in it and removes it with all its children.
     async fn remove_cgroup(&self, path: &str) -> Result<(), RuntimeError>;
+    /// All cgroups below one, in any tree. Paths as [`SandboxSpec::cgroup_parent`].
+    async fn cgroups(&self, below: &str) -> Result<Vec<String>, RuntimeError>;
     /// Makes the sandbox and returns once it is ready.
     async fn run_sandbox(&self, spec: SandboxSpec) -> Result<SandboxStatus, RuntimeError>;
     /// Kills all containers of the sandbox and ends its shim. Stopping a stopped one is no error.

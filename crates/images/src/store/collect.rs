@@ -120,7 +120,7 @@ impl Images {
         let path = self.root.join("layers.lock");
         let Some(_locked) = Locked::alone_now(&path)? else { return Ok(0) };
         let unneeded = self.unneeded()?;
-        let used = mounted(&unneeded)?;
+        let used = self.in_use(&unneeded)?;
         let free: Vec<&String> = unneeded.iter().filter(|name| !used.contains(*name)).collect();
         let layers = self.root.join("layers");
         let mut away = Vec::new();
@@ -133,7 +133,7 @@ impl Images {
         }
         // Nobody can begin to use them any more; somebody may just have.
         let names: Vec<String> = away.iter().map(|(name, ..)| name.clone()).collect();
-        let late = mounted(&names).unwrap_or_else(|error| {
+        let late = self.in_use(&names).unwrap_or_else(|error| {
             tracing::warn!(%error, "layers that may be mounted stay");
             names.into_iter().collect()
         });
@@ -145,6 +145,19 @@ impl Images {
             }
         }
         Ok(used.len() + late.len())
+    }
+
+    /// Those of the layers that are mounted or that somebody says are used.
+    fn in_use(&self, layers: &[String]) -> Result<HashSet<String>, Error> {
+        let mut found = mounted(layers)?;
+        if !layers.is_empty() {
+            let told =
+                self.config.users.layers().map_err(|error| Error::io("read users of", &self.root, error))?;
+            let names =
+                |layer: &String| told.iter().any(|path| path.iter().any(|part| part == layer.as_str()));
+            found.extend(layers.iter().filter(|layer| names(layer)).cloned());
+        }
+        Ok(found)
     }
 
     /// The names of layers that no image needs.

@@ -183,7 +183,9 @@ async fn layers_stay_while_they_are_mounted() {
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("data");
     let images = Images::open(&data, Config::default()).unwrap();
-    let made = sample();
+    // Of its own: a mount keeps layers of that name in every store, also in those of other tests.
+    let mounted = tar_of(&[("mounted", b"")]);
+    let made = image(&host_architecture(), vec![mounted, tar_of(&[("etc/conf", b"x"), ("own", b"1")])]);
     let found = images.import(&write(temp.path(), "a", &docker(&made, &["a:1"]))).await.unwrap();
     // A container: its root is known to its own mount namespace only.
     let lower: Vec<&str> = found[0].layers.iter().map(|layer| layer.to_str().unwrap()).collect();
@@ -219,6 +221,31 @@ async fn layers_stay_while_they_are_mounted() {
     drop(images);
     Images::open(&data, Config::default()).unwrap();
     assert_eq!(leftovers(&data), Vec::<String>::new(), "the next start removes what nobody uses");
+}
+
+/// Where the table of mounts does not name them (overlays before Linux 6.5), who uses layers is told by their users.
+#[tokio::test]
+async fn layers_stay_while_their_users_say_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let used = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let open = || {
+        let used = used.clone();
+        let users = images::Users::new(move || Ok(used.lock().unwrap().clone()));
+        Images::open(&data, Config { users, ..Config::default() }).unwrap()
+    };
+    let images = open();
+    // Of its own, since layers that are alike in another store may be mounted.
+    let made = image(&host_architecture(), vec![tar_of(&[("of", b"users")]), tar_of(&[("by", b"users")])]);
+    let found = images.import(&write(temp.path(), "a", &docker(&made, &["a:1"]))).await.unwrap();
+    *used.lock().unwrap() = found[0].layers[..1].to_vec();
+    assert_eq!(images.remove("a:1").await.unwrap().kept, 1);
+    drop(images);
+    drop(open());
+    assert!(found[0].layers[0].is_dir() && !found[0].layers[1].exists(), "the one that is used stays");
+    used.lock().unwrap().clear();
+    drop(open());
+    assert_eq!(leftovers(&data), Vec::<String>::new());
 }
 
 #[tokio::test]

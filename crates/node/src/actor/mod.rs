@@ -6,6 +6,7 @@
 mod make;
 mod observe;
 mod resize;
+mod save;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,12 +22,12 @@ use crate::clock;
 use crate::config::Shared;
 use crate::container::resources;
 use crate::events::About;
-use crate::files;
 use crate::handle::PodEntry;
 use crate::ledger::Share;
 use crate::status::Publisher;
 use crate::volumes::HostPaths;
 pub(crate) use make::{LAST_WORDS, NODE_FILES};
+use save::Saver;
 use work::{Done, Effect, Work};
 
 /// What the actor is told from outside.
@@ -61,8 +62,10 @@ impl Actor {
         let wake = Arc::new(Notify::new());
         let (done_in, done) = mpsc::channel(QUEUE);
         let publisher = Publisher::start(shared.clone(), wake.clone());
+        shared.volumes.follow(&uid, wake.clone());
         let mut body = Body {
             memory: load(&shared, &uid),
+            saver: Saver::new(shared.pod_dir(&uid)),
             shared,
             uid: uid.clone(),
             input: receiver,
@@ -75,10 +78,9 @@ impl Actor {
             prepared: false,
             volumes: None,
             refresh_at: Time::default(),
+            stale: false,
             ips: BTreeMap::new(),
             messages: HashMap::new(),
-            saved_generation: None,
-            saved_memory: Vec::new(),
             restless: 0,
             seen: (None, BTreeMap::new()),
             granted: None,
@@ -119,12 +121,13 @@ struct Body {
     prepared: bool,
     volumes: Option<Arc<HostPaths>>,
     refresh_at: Time,
+    /// Volumes show an object that changed since.
+    stale: bool,
     /// Addresses of living sandboxes.
     ips: BTreeMap<String, Vec<String>>,
     /// Termination messages already read, by container id.
     messages: HashMap<String, String>,
-    saved_generation: Option<i64>,
-    saved_memory: Vec<u8>,
+    saver: Saver,
     /// How many steps in a row were at once followed by another, without news.
     restless: u32,
     /// The usable sandbox and all instances by name, newest first, as last observed.
@@ -213,7 +216,8 @@ impl Body {
         observed.refused = told(Publisher::is_refused);
         let now = clock::now();
         let step = lifecycle::step(now, &desired, &observed, &self.memory);
-        self.save(&input, &step.memory);
+        self.saver.want(&input.pod, (step.memory != self.memory).then_some(&step.memory));
+        self.saver.save(now, &self.shared.writer).await;
         self.memory = step.memory;
         self.show(&input, &step.status);
         self.publisher.publish(&input.pod, input.mirror.as_deref(), &step.status);
@@ -227,14 +231,19 @@ impl Body {
         self.refresh(&input, now);
         let until =
             step.wake_at.map_or(RESYNC, |at| Duration::from_nanos(u64::try_from(at.0 - now.0).unwrap_or(0)));
+        let until = self.saver.again_in(now).map_or(until, |again| until.min(again));
         self.restless = if until.is_zero() { self.restless.saturating_add(1) } else { 0 };
         Some(at_rest(until, self.restless))
     }
 
-    /// Volumes that are set up are brought up to date now and then.
+    /// Volumes that are set up are brought up to date when an object that they show changed, and for tokens and fields
+    /// of the Pod now and then.
     fn refresh(&mut self, input: &Input, now: Time) {
+        self.stale |= self.shared.volumes.take_news(&self.uid);
         let idle = !self.in_flight.contains(&Key::MountVolumes);
-        if self.volumes.is_some() && self.memory.ending.is_none() && idle && now >= self.refresh_at {
+        let due = self.stale || now >= self.refresh_at;
+        if self.volumes.is_some() && self.memory.ending.is_none() && idle && due {
+            self.stale = false;
             self.refresh_at = now.plus_secs(REFRESH);
             self.start(input, Action::MountVolumes);
         }
@@ -287,36 +296,6 @@ impl Body {
         let (wanted, allocation) = (pod.clone(), allocation.clone());
         self.granted = Some(Granted { wanted, allocation, pod: granted.clone() });
         granted
-    }
-
-    /// Writes memory and Pod to disk where they changed.
-    fn save(&mut self, input: &Input, memory: &Memory) {
-        let dir = self.shared.pod_dir(&self.uid);
-        if let Err(e) = std::fs::create_dir_all(&dir) {
-            return tracing::error!("cannot make {}: {e}", dir.display());
-        }
-        let write = |name: &str, json: Result<Vec<u8>, serde_json::Error>| {
-            let written =
-                json.map_err(std::io::Error::other).and_then(|j| files::replace(&dir.join(name), &j, 0o600));
-            if let Err(e) = written {
-                tracing::error!("cannot write {}: {e}", dir.join(name).display());
-            }
-        };
-        let generation = input.pod.metadata.generation.or(Some(0));
-        // A deletion counts a generation too, but changes nothing that a new daemon would need of this file.
-        let deletion = self.saved_generation.is_some() && input.pod.metadata.deletion_timestamp.is_some();
-        if self.saved_generation != generation && !deletion {
-            self.saved_generation = generation;
-            write("pod.json", serde_json::to_vec(&*input.pod));
-        }
-        if *memory != self.memory {
-            let json = serde_json::to_vec(memory);
-            // Not everything that changes in memory is kept.
-            if json.as_ref().map_or(true, |j| *j != self.saved_memory) {
-                self.saved_memory = json.as_ref().cloned().unwrap_or_default();
-                write("memory.json", json);
-            }
-        }
     }
 
     fn forget(&mut self, pod: &Pod) {

@@ -16,6 +16,7 @@ use client::{Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::events::{About, Recorder};
 use facts::Facts;
 
 /// Between two looks at the machine, and between two renewals of the Lease.
@@ -46,6 +47,8 @@ pub struct Config {
     pub limits: crate::Limits,
     /// Name and version of the runtime.
     pub runtime: (String, String),
+    /// Where it is told that the machine was booted anew.
+    pub(crate) events: Recorder,
     /// This program's version, `v1.36.2+minke.X`.
     pub version: String,
 }
@@ -74,11 +77,34 @@ pub async fn register(config: &Config, status: &Value) -> Result<Value, Status> 
     });
     let target = target("", "v1", "nodes", "", "");
     match config.objects.call(Call { target, verb: Verb::Create(node), options: Options::default() }).await {
-        Err(error) if error.reason == "AlreadyExists" => patch_status(config, status).await,
+        Err(error) if error.reason == "AlreadyExists" => {
+            let target = self::target("", "v1", "nodes", "", &config.name);
+            let call = Call { target, verb: Verb::Get, options: Options::default() };
+            let before = config.objects.call(call).await?;
+            let node = patch_status(config, status).await?;
+            if let Some(event) = rebooted(&config.name, &before["status"], status) {
+                let (kind, name) = ("Node", config.name.clone());
+                config.events.say(About { kind, namespace: String::new(), uid: name.clone(), name }, event);
+            }
+            Ok(node)
+        }
         // A client may not set status on create.
         Ok(_) => patch_status(config, status).await,
         other => other,
     }
+}
+
+/// What is said if the machine was booted since the Node told so last (upstream: `MachineInfo` of
+/// `pkg/kubelet/nodestatus`).
+fn rebooted(name: &str, before: &Value, status: &Value) -> Option<lifecycle::Event> {
+    let id = |status: &Value| status["nodeInfo"]["bootID"].as_str().unwrap_or_default().to_owned();
+    let (old, new) = (id(before), id(status));
+    (!old.is_empty() && old != new).then(|| lifecycle::Event {
+        kind: lifecycle::EventType::Warning,
+        reason: "Rebooted".into(),
+        message: format!("Node {name} has been rebooted, boot id: {new}"),
+        field_path: String::new(),
+    })
 }
 
 fn now() -> i64 {
@@ -176,4 +202,22 @@ async fn renew(config: &Config) -> Result<(), Status> {
         .call(Call { target: many, verb: Verb::Create(lease), options: Options::default() })
         .await
         .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_boot_is_told() {
+        let status = |id: &str| json!({"nodeInfo": {"bootID": id}});
+        for (before, now, want) in [
+            (json!({}), status("b"), None),
+            (status("a"), status("a"), None),
+            (status("a"), status("b"), Some("Node n1 has been rebooted, boot id: b")),
+        ] {
+            let said = rebooted("n1", &before, &now).map(|event| event.message);
+            assert_eq!(said.as_deref(), want, "{before} {now}");
+        }
+    }
 }

@@ -71,6 +71,9 @@ impl Runtime for Fake {
     async fn remove_cgroup(&self, _: &str) -> Result<(), RuntimeError> {
         absent()
     }
+    async fn cgroups(&self, _: &str) -> Result<Vec<String>, RuntimeError> {
+        absent()
+    }
     async fn run_sandbox(&self, _: SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
         absent()
     }

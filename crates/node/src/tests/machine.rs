@@ -54,6 +54,9 @@ impl Runtime for Machine {
     async fn remove_cgroup(&self, _: &str) -> Result<(), RuntimeError> {
         Ok(())
     }
+    async fn cgroups(&self, _: &str) -> Result<Vec<String>, RuntimeError> {
+        absent()
+    }
     async fn run_sandbox(&self, spec: SandboxSpec) -> Result<SandboxStatus, RuntimeError> {
         let status = SandboxStatus {
             id: format!("s-{}", spec.uid),

@@ -23,6 +23,7 @@ mod secret;
 mod state;
 mod subpath;
 mod token;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, ImageVolumeSource, Pod, Volume, VolumeMount,
 };
 use runtime::{Mount, Propagation, Trash};
+use tokio::sync::Notify;
 
 pub use plugin::Storage;
 use plugin::{At, Left, Plugin};
@@ -69,8 +71,10 @@ pub struct MountError {
 pub struct Volumes {
     /// `DATA_DIR/pods`; a Pod's volumes are under `UID/volumes/kubernetes.io~TYPE/NAME`.
     pods_dir: PathBuf,
-    /// For configMap, secret, projected and tokens; `None` without an API server.
+    /// For tokens; `None` without an API server.
     api: Option<Arc<dyn Objects>>,
+    /// ConfigMaps and Secrets.
+    watched: Option<Arc<watched::Watched>>,
     /// Bounds memory-backed volumes and answers for limits that are not set.
     allocatable: Arc<BTreeMap<String, Quantity>>,
     tokens: Arc<token::Tokens>,
@@ -91,6 +95,7 @@ impl Volumes {
         let allocatable = BTreeMap::from([("memory".to_owned(), Quantity::from_bytes(memory))]);
         Self {
             pods_dir: data_dir.join("pods"),
+            watched: api.clone().map(|api| Arc::new(watched::Watched::new(api))),
             api,
             allocatable: Arc::new(allocatable),
             tokens: Arc::default(),
@@ -104,6 +109,20 @@ impl Volumes {
     pub fn with_allocatable(mut self, allocatable: BTreeMap<String, Quantity>) -> Self {
         self.allocatable = Arc::new(allocatable);
         self
+    }
+
+    /// Whenever a ConfigMap or Secret that the Pod's volumes show changed, `wake` is notified and
+    /// [`Self::take_news`] is true once.
+    pub fn follow(&self, uid: &str, wake: Arc<Notify>) {
+        if let Some(watched) = &self.watched {
+            watched.follow(uid, wake);
+        }
+    }
+
+    /// Whether the Pod's volumes should be set up again.
+    #[must_use]
+    pub fn take_news(&self, uid: &str) -> bool {
+        self.watched.as_ref().is_some_and(|watched| watched.take_news(uid))
     }
 
     /// Names and sources of the images that the Pod's volumes still need.
@@ -147,6 +166,9 @@ impl Volumes {
             return Err(fail(format!("{uid:?} is no Pod UID")));
         }
         self.tokens.forget(uid);
+        if let Some(watched) = &self.watched {
+            watched.forget(uid);
+        }
         self.unpublish(uid).await?;
         let (dir, trash) = (self.pods_dir.join(uid), self.trash.clone());
         blocking(move || {

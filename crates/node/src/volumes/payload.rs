@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use client::{Call, Gvr, Options, Target, Verb};
 use k8s_openapi::api::core::v1::{
     ConfigMap, DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath, Pod, ProjectedVolumeSource, Secret,
     ServiceAccountTokenProjection, VolumeProjection,
@@ -15,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::atomic::{File, Payload};
 use super::plugin::At;
+use super::watched::Key;
 use super::{RECORDS, Volumes, atomic, blocking, kernel, ownership, token};
 use crate::container::env::{Facts, field_value, go_quote};
 use crate::container::resources;
@@ -166,29 +166,23 @@ impl Volumes {
         Ok(Payload::from([(source.path.clone(), file(token.into_bytes(), mode, owner))]))
     }
 
+    /// An object as its watch shows it.
     async fn get<T: DeserializeOwned>(
         &self,
         pod: &Pod,
-        resource: &str,
+        resource: &'static str,
         name: &str,
     ) -> Result<Option<T>, String> {
-        let api = self
-            .api
+        let watched = self
+            .watched
             .as_deref()
             .ok_or_else(|| format!("{resource} {}: this node runs without an API server", go_quote(name)))?;
-        let target = Target {
-            gvr: Gvr::new("", "v1", resource),
-            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-            name: name.to_owned(),
-            subresource: String::new(),
-        };
-        match api.call(Call { target, verb: Verb::Get, options: Options::default() }).await {
-            Ok(object) => {
-                serde_json::from_value(object).map(Some).map_err(|e| format!("{resource} {name}: {e}"))
-            }
-            Err(status) if status.code == 404 => Ok(None),
-            Err(status) => Err(status.message),
-        }
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let key = Key { resource, namespace, name: name.to_owned() };
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let found = watched.get(uid, key).await.map_err(|status| status.message)?;
+        let parse = |json| serde_json::from_slice(json).map_err(|e| format!("{resource} {name}: {e}"));
+        found.as_deref().map(parse).transpose()
     }
 }
 

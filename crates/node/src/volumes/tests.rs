@@ -6,46 +6,86 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use client::{Call, Options, Status, Target, Verb, Watch};
+use client::{Call, Change, Object, Options, Status, Target, Verb, Watch, WatchEvent};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Objects by resource and name; counts tokens.
+type Stored = Arc<Mutex<BTreeMap<(String, String), Value>>>;
+
+/// Objects by resource and name; counts tokens and watches.
 #[derive(Default)]
 struct Api {
-    objects: Mutex<BTreeMap<(String, String), Value>>,
+    objects: Stored,
+    changes: tokio::sync::watch::Sender<u32>,
     tokens: AtomicU32,
 }
 
 impl Api {
-    fn put(&self, resource: &str, name: &str, object: Value) {
+    /// Puts an object there, and lets everybody hear of it.
+    async fn put(&self, resource: &str, name: &str, object: Value) {
         self.objects.lock().unwrap().insert((resource.into(), name.into()), object);
+        self.changes.send_modify(|n| *n += 1);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// One object's watch.
+struct OneWatch {
+    objects: Stored,
+    key: (String, String),
+    changes: tokio::sync::watch::Receiver<u32>,
+    shown: Option<Option<Value>>,
+}
+
+#[async_trait]
+impl Watch for OneWatch {
+    async fn next(&mut self) -> Result<Vec<WatchEvent>, Status> {
+        loop {
+            let found = self.objects.lock().unwrap().get(&self.key).cloned();
+            if self.shown.as_ref() != Some(&found) {
+                let first = self.shown.replace(found.clone()).is_none();
+                let event = |change, object: Option<Object>| WatchEvent { change, object, revision: 1 };
+                let object = found.map(|value| Object {
+                    namespace: "ns".into(),
+                    name: self.key.1.as_str().into(),
+                    revision: 1,
+                    json: value.to_string().into(),
+                });
+                let mut events = match object {
+                    Some(object) => vec![event(Change::Modified, Some(object))],
+                    None if first => vec![],
+                    None => vec![event(Change::Deleted, None)],
+                };
+                events.extend(first.then(|| event(Change::Synced, None)));
+                return Ok(events);
+            }
+            self.changes.changed().await.map_err(|_| Status::timeout())?;
+        }
     }
 }
 
 #[async_trait]
 impl Objects for Api {
     async fn call(&self, call: Call) -> Result<Value, Status> {
-        let Target { gvr, name, subresource, .. } = call.target;
-        if let (Verb::Create(body), "token") = (&call.verb, subresource.as_str()) {
-            let n = self.tokens.fetch_add(1, Ordering::SeqCst);
-            let mut answer = body.clone();
-            answer["status"] =
-                json!({"token": format!("token-{n}"), "expirationTimestamp": "2030-01-01T00:00:00Z"});
-            return Ok(answer);
-        }
-        let objects = self.objects.lock().unwrap();
-        objects
-            .get(&(gvr.resource.clone(), name.clone()))
-            .cloned()
-            .ok_or_else(|| Status::not_found("", &gvr.resource, &name))
+        let (Verb::Create(body), "token") = (&call.verb, call.target.subresource.as_str()) else {
+            panic!("volumes ask for nothing but tokens: {call:?}");
+        };
+        let n = self.tokens.fetch_add(1, Ordering::SeqCst);
+        let mut answer = body.clone();
+        answer["status"] =
+            json!({"token": format!("token-{n}"), "expirationTimestamp": "2030-01-01T00:00:00Z"});
+        Ok(answer)
     }
 
-    async fn watch(&self, _: Target, _: Options) -> Result<Box<dyn Watch>, Status> {
-        Err(Status::no_such_resource())
+    async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status> {
+        let name = options.field_selector.strip_prefix("metadata.name=").unwrap().to_owned();
+        let (objects, changes) = (self.objects.clone(), self.changes.subscribe());
+        Ok(Box::new(OneWatch { objects, key: (target.gvr.resource, name), changes, shown: None }))
     }
 }
 
@@ -112,7 +152,9 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn config_maps_change_at_once() {
     alone(async |w| {
-        w.api.put("configmaps", "m", json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "AP8="}}));
+        w.api
+            .put("configmaps", "m", json!({"data": {"a": "1", "b": "2"}, "binaryData": {"c": "AP8="}}))
+            .await;
         let pod = with(json!({"configMap": {"name": "m", "defaultMode": 0o440}}), json!({}));
         let dir = w.volumes.setup(&pod, &NONE).await.unwrap()["v"].clone();
         assert!(dir.ends_with("u-1/volumes/kubernetes.io~configmap/v"));
@@ -125,13 +167,43 @@ fn config_maps_change_at_once() {
         let before = fs::read_link(dir.join("..data")).unwrap();
         w.volumes.setup(&pod, &NONE).await.unwrap();
         assert_eq!(fs::read_link(dir.join("..data")).unwrap(), before, "nothing changed, nothing swapped");
-        w.api.put("configmaps", "m", json!({"data": {"a": "3"}}));
+        w.api.put("configmaps", "m", json!({"data": {"a": "3"}})).await;
         w.volumes.setup(&pod, &NONE).await.unwrap();
         assert_eq!((names(&dir), fs::read_to_string(dir.join("a")).unwrap()), (vec!["a".into()], "3".into()));
         assert!(!dir.join(before).exists());
         w.volumes.teardown("u-1").await.unwrap();
         assert!(!dir.exists());
         w.volumes.teardown("u-1").await.unwrap();
+    });
+}
+
+#[test]
+fn a_pod_is_woken_by_what_it_shows_only() {
+    alone(async |w| {
+        let shows = |uid: &str, name: &str| {
+            let mut pod = with(json!({"configMap": {"name": name}}), json!({}));
+            pod.metadata.uid = Some(uid.to_owned());
+            pod
+        };
+        for name in ["m", "n"] {
+            w.api.put("configmaps", name, json!({"data": {"a": "1"}})).await;
+        }
+        let pods = [("u-1", "m"), ("u-2", "m"), ("u-3", "n")];
+        for (uid, name) in pods {
+            w.volumes.follow(uid, Arc::default());
+            w.volumes.setup(&shows(uid, name), &NONE).await.unwrap();
+        }
+        assert_eq!(w.api.changes.receiver_count(), 2, "one watch for each object");
+        let news = || pods.map(|(uid, _)| w.volumes.take_news(uid));
+        assert_eq!(news(), [false; 3]);
+        w.api.put("configmaps", "m", json!({"data": {"a": "2"}})).await;
+        assert_eq!(news(), [true, true, false]);
+        assert_eq!(news(), [false; 3]);
+        for (uid, left) in [("u-1", 2), ("u-2", 1), ("u-3", 0)] {
+            w.volumes.teardown(uid).await.unwrap();
+            tokio::task::yield_now().await;
+            assert_eq!(w.api.changes.receiver_count(), left, "{uid}");
+        }
     });
 }
 
@@ -170,7 +242,7 @@ fn what_was_done_to_a_config_volume_is_not_read() {
         fs::write(&victim, "host").unwrap();
         let was = fs::metadata(&victim).unwrap();
         for n in 0..4 {
-            w.api.put("configmaps", "m", json!({"data": {"a": format!("{n}"), "b": "x"}}));
+            w.api.put("configmaps", "m", json!({"data": {"a": format!("{n}"), "b": "x"}})).await;
             let dir = w.volumes.setup(&pod, &NONE).await.unwrap()["v"].clone();
             assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), format!("{n}"));
             let set = fs::read_link(dir.join("..data")).unwrap();
@@ -228,7 +300,7 @@ fn an_exchanged_directory_leads_nowhere() {
         let pod = with(json!({"configMap": {"name": "m"}}), json!({}));
         let victim = w.temp.path().join("victim");
         fs::write(&victim, "host").unwrap();
-        w.api.put("configmaps", "m", json!({}));
+        w.api.put("configmaps", "m", json!({})).await;
         let dir = w.volumes.setup(&pod, &NONE).await.unwrap()["v"].clone();
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (of, at, until) = (dir.clone(), victim.clone(), stop.clone());
@@ -237,7 +309,7 @@ fn an_exchanged_directory_leads_nowhere() {
         for n in 0..30 {
             let keys =
                 (0..300).map(|k| (format!("k{k}"), json!(format!("{n}")))).collect::<serde_json::Map<_, _>>();
-            w.api.put("configmaps", "m", json!({"data": keys}));
+            w.api.put("configmaps", "m", json!({"data": keys})).await;
             // It may fail while names are exchanged; then it is tried again, as the node does.
             let _ = w.volumes.setup(&pod, &NONE).await;
             assert_eq!(fs::read_to_string(&victim).unwrap(), "host");
@@ -255,8 +327,8 @@ fn an_exchanged_directory_leads_nowhere() {
 #[test]
 fn what_is_missing() {
     alone(async |w| {
-        w.api.put("configmaps", "m", json!({"data": {"a": "1"}}));
-        w.api.put("secrets", "s", json!({"data": {"a": "MQ=="}}));
+        w.api.put("configmaps", "m", json!({"data": {"a": "1"}})).await;
+        w.api.put("secrets", "s", json!({"data": {"a": "MQ=="}})).await;
         let item = json!([{"key": "x", "path": "x"}]);
         let cases = [
             (json!({"configMap": {"name": "none"}}), Err("configmap \"none\" not found")),
@@ -297,7 +369,7 @@ fn what_is_missing() {
 #[test]
 fn projected_tokens_labels_and_groups() {
     alone(async |w| {
-        w.api.put("configmaps", "kube-root-ca.crt", json!({"data": {"ca.crt": "CA"}}));
+        w.api.put("configmaps", "kube-root-ca.crt", json!({"data": {"ca.crt": "CA"}})).await;
         let sources = json!([
             {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
             {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},

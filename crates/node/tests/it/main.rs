@@ -35,7 +35,8 @@ macro_rules! tests {
 
 const TESTS: &[(&str, Body)] = tests![
     pods: runs_and_goes, completes, crashes_and_backs_off, init_then_sidecars, environment_and_files, probes_decide,
-        hooks_run, last_words, daemon_restart, removed_while_down, start_errors, several_pods,
+        hooks_run, last_words, daemon_restart, removed_while_down,
+        a_pod_of_which_nothing_is_known_leaves_no_cgroup, start_errors, several_pods,
         files_follow_the_root;
 ];
 

@@ -201,6 +201,25 @@ pub async fn removed_while_down(mut kit: Kit) {
     kit.until_gone("lost").await;
 }
 
+pub async fn a_pod_of_which_nothing_is_known_leaves_no_cgroup(mut kit: Kit) {
+    kit.put("lost", &format!("{{containers: [{{name: a, {IMAGE}, command: [sleep, '1000']}}]}}"));
+    let uid = kit.until("lost", ready).await.pod.metadata.uid.clone().unwrap();
+    kit.stop().await;
+    kit.remove("lost");
+    std::fs::remove_dir_all(kit.dir.join("data/pods").join(&uid)).unwrap();
+    std::fs::remove_dir_all(kit.dir.join("data/sandboxes")).unwrap();
+    let group = format!("pod{uid}");
+    let find =
+        || std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &group]).output().unwrap();
+    assert!(!find().stdout.is_empty());
+    kit.start().await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !find().stdout.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the group stays");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
 pub async fn start_errors(kit: Kit) {
     kit.put("bad", &format!("{{containers: [{{name: a, {IMAGE}, command: [nothing-here]}}, {{name: b, image: 'absent:1', imagePullPolicy: Never}}, {{name: c, {IMAGE}, command: [sleep, '9'], securityContext: {{runAsNonRoot: true}}}}]}}"));
     let reason = |p: &k8s_openapi::api::core::v1::Pod, name: &str| {

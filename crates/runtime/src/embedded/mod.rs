@@ -6,6 +6,7 @@
 mod container;
 mod exec;
 mod grouped;
+mod layers;
 mod record;
 mod restore;
 mod sandbox;
@@ -27,6 +28,7 @@ use crate::{
     SandboxSpec, SandboxStatus, Session, Stats, Trash, caps, plan, sys,
 };
 use grouped::Grouped;
+pub use layers::layers_in_use;
 use record::failed;
 use state::{Container, Sandbox};
 
@@ -202,6 +204,11 @@ impl Runtime for Embedded {
     async fn remove_cgroup(&self, path: &str) -> Result<(), RuntimeError> {
         let (shared, path) = (self.shared.clone(), path.to_owned());
         blocking(move || shared.cgroups.remove(&path)).await
+    }
+
+    async fn cgroups(&self, below: &str) -> Result<Vec<String>, RuntimeError> {
+        let (shared, below) = (self.shared.clone(), below.to_owned());
+        blocking(move || Ok(shared.cgroups.below(&below))).await
     }
 
     async fn run_sandbox(&self, spec: SandboxSpec) -> Result<SandboxStatus, RuntimeError> {

@@ -7,19 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Instant;
-use client::Object;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use scheduler::{Binding, Decision, NodeFacts, PodInfo, PodState, Profile, Scheduler};
-use serde::de::DeserializeOwned;
+use scheduler::{Binding, Decision, Profile, Scheduler};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, gvr};
 use crate::driver::Failure;
 
+mod feed;
+
 /// How long the first Pods wait for a node that is ready; a fresh cluster's only node needs a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What is watched when nothing is expected.
+/// The longest sleep if nothing is expected.
 const IDLE: Duration = Duration::from_secs(3600);
 
 type Done = (Decision, Binding);
@@ -41,7 +40,7 @@ pub(crate) async fn run(context: Context, seed: u64, cancel: CancellationToken) 
             () = cancel.cancelled() => break,
             changed = wakes.next() => for wake in changed {
                 let after = context.snapshots.get(&wake.gvr, &wake.namespace, &wake.name);
-                tell(&mut scheduler, now, &wake.gvr.resource, (wake.namespace, wake.name), after.as_ref());
+                feed::tell(&mut scheduler, now, &wake.gvr.resource, (wake.namespace, wake.name), after.as_ref());
             },
             Some(done) = tasks.join_next() => match done {
                 Ok((decision, binding)) => {
@@ -62,36 +61,6 @@ pub(crate) async fn run(context: Context, seed: u64, cancel: CancellationToken) 
         }
     }
     while tasks.join_next().await.is_some() {}
-}
-
-fn tell(
-    scheduler: &mut Scheduler,
-    now: Instant,
-    resource: &str,
-    key: scheduler::Key,
-    after: Option<&Object>,
-) {
-    match resource {
-        "pods" => {
-            let Some(pod) = parsed::<Pod>(after) else { return };
-            scheduler.set_pod(now, &key, pod.map(|p| (PodInfo::new(&p), PodState::new(&p))));
-        }
-        "nodes" => {
-            let Some(node) = parsed::<Node>(after) else { return };
-            scheduler.set_node(now, &key.1, node.map(|n| NodeFacts::new(&n)));
-        }
-        _ => {
-            let Some(namespace) = parsed::<Namespace>(after) else { return };
-            scheduler.set_namespace(now, &key.1, namespace.map(|n| n.metadata.labels.unwrap_or_default()));
-        }
-    }
-}
-
-/// `None` if the stored object does not fit its type; the API never stores such a one.
-fn parsed<T: DeserializeOwned>(after: Option<&Object>) -> Option<Option<T>> {
-    let Some(object) = after else { return Some(None) };
-    let parsed = object.parse();
-    parsed.inspect_err(|error| tracing::warn!(name = %object.name, "stored object: {error}")).ok().map(Some)
 }
 
 async fn carry_out(context: Arc<Context>, mut decision: Decision) -> Done {

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base::{Instant, Timestamp};
 use client::{Change, Gvr, Options, Verb};
 use k8s_openapi::api::core::v1::{Node as ApiNode, Pod};
-use scheduler::{NodeInfo, PodInfo, Snapshot};
+use scheduler::{NodeFacts, PodInfo, PodState, Profile, Scheduler};
 use serde_json::{Value, json};
 use sim::by_hand::ByHand;
 use sim::cluster::{Cluster, Running};
@@ -74,16 +75,19 @@ async fn one_pod() {
     let (change, seen) = watch.next().await;
     assert_eq!((change, seen.revision), (Change::Added, entry.revision));
 
-    // 5. The scheduler: a pure function of the Pod and the nodes.
-    let info = PodInfo::new(&seen.parse().unwrap());
-    let nodes = vec![NodeInfo::new(&serde_json::from_value(api_node).unwrap())];
-    let placement = scheduler::decide(&info, &Snapshot { nodes }).unwrap();
-    assert_eq!(placement.node, "n1");
+    // 5. The scheduler: changes of nodes and Pods go in, a decision comes out. Time is an argument.
+    let mut scheduler = Scheduler::new(Profile::default(), 0, Instant(0));
+    let api_node: ApiNode = serde_json::from_value(api_node).unwrap();
+    scheduler.set_node(Instant(0), &"n1".into(), Some(NodeFacts::new(&api_node)));
+    let (key, pod) = ((seen.namespace.clone(), seen.name.clone()), seen.parse::<Pod>().unwrap());
+    scheduler.set_pod(Instant(0), &key, Some((PodInfo::new(&pod), PodState::new(&pod))));
+    let decision = scheduler.next(Instant(0), Timestamp::default()).unwrap();
+    assert_eq!(decision.node.as_deref(), Some("n1"));
 
     // 6. The binding: the decision becomes a write like any other, once; a second one is refused.
     let scheduler = cluster.api("system:kube-scheduler", &[]);
     let binding = Verb::Create(json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "hello"},
-        "target": {"kind": "Node", "name": placement.node}}));
+        "target": {"kind": "Node", "name": decision.node.as_deref()}}));
     call(&scheduler, &pods, "hello", "binding", binding.clone()).await.unwrap();
     assert!(call(&scheduler, &pods, "hello", "binding", binding).await.unwrap_err().is("Conflict"));
 

@@ -155,7 +155,6 @@ impl Trial<'_, '_> {
 }
 
 /// The most important first: by priority, then the longest running.
-#[expect(clippy::ptr_arg, reason = "a sort key of a list of these")]
 fn importance(pod: &Arc<PodInfo>) -> (Reverse<i32>, i128) {
     (Reverse(pod.priority), pod.started.unwrap_or(i128::MAX))
 }

@@ -221,11 +221,11 @@ pub fn key_errors(key: &str) -> Vec<String> {
 }
 
 fn name_errors(key: &str, noun: &str) -> Vec<String> {
-    let parts: Vec<&str> = key.split('/').collect();
+    let mut parts = key.split('/');
     let mut found = Vec::new();
-    let name = match parts[..] {
-        [name] => name,
-        [prefix, name] => {
+    let name = match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), None, None) => name,
+        (Some(prefix), Some(name), None) => {
             if prefix.is_empty() {
                 found.push(format!("prefix part {}", names::EMPTY));
             } else {

@@ -3,6 +3,7 @@
 //! Invariants: a value is a whole number of billionths, at most 2^63-1 units in magnitude (more is capped, finer is
 //! rounded away from zero, as upstream); the suffix family of the input is kept. Absent: scales finer than nano.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::{Add, Neg, Sub};
@@ -234,7 +235,7 @@ fn magnitude(whole: &str, part: &str, base2: bool, exponent: i32) -> i128 {
     // value = digits × 10^-part.len() × 2^exponent or 10^exponent, in nanos × 10^9.
     let point = 9 - i32::try_from(part.len()).unwrap_or(i32::MAX)
         + if base2 { 0 } else { exponent.clamp(-1000, 1000) };
-    let digits = format!("{whole}{part}");
+    let digits: Cow<'_, str> = if part.is_empty() { whole.into() } else { format!("{whole}{part}").into() };
     let digits = digits.trim_start_matches('0');
     let (kept, dropped) = digits.split_at(digits.len().min(28));
     let mut value: i128 = kept.parse().expect("at most 28 digits fit");

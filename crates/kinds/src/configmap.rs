@@ -1,5 +1,6 @@
 //! ConfigMap: settings for Pods, as text or bytes.
 
+use schema::validation::{At, Run, field, here};
 use serde_json::{Value, json};
 
 use crate::columns::age;
@@ -15,31 +16,44 @@ pub(crate) const MAX_SIZE: usize = 1024 * 1024;
 pub static KIND: Row =
     Row::new(|| Kind::new(["", "v1"], ["ConfigMap", "configmaps"], ConfigMap).short(&["cm"]).build());
 
+schema::rules! {
+    RULES: "io.k8s.api.core.v1.ConfigMap" = [
+        field("data").with(text_keys),
+        field("binaryData").with(keys),
+        here().with(small),
+    ];
+}
+
+/// Keys of a ConfigMap or a Secret, which become names of files.
+pub(crate) fn keys<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    at.entries().for_each(|(key, entry)| names::check(run, &entry, key, names::config_key(key)));
+}
+
+fn text_keys<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(map) = at.up() else { return };
+    for (key, entry) in at.entries() {
+        names::check(run, &entry, key, names::config_key(key));
+        if is_set(&map.get("binaryData")[key]) {
+            run.invalid(&entry, key, "duplicate of key present in binaryData");
+        }
+    }
+}
+
+fn small<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let plain: usize = entries(at.get("data")).map(|(_, value)| text(value).len()).sum();
+    let binary: usize = entries(at.get("binaryData")).map(|(_, value)| decoded_len(text(value))).sum();
+    if plain + binary > MAX_SIZE {
+        run.too_long(&Path::root(), MAX_SIZE);
+    }
+}
+
 /// Its behaviour.
 #[derive(Debug)]
 pub struct ConfigMap;
 
 impl Strategy for ConfigMap {
     fn validate(&self, obj: &Value) -> ErrorList {
-        let mut errors = ErrorList::default();
-        let mut total = 0;
-        for (key, value) in entries(&obj["data"]) {
-            let outer = Path::new("data");
-            let path = outer.key(key);
-            names::check(&mut errors, &path, key, names::config_key(key));
-            if is_set(&obj["binaryData"][key]) {
-                errors.invalid(&path, key, "duplicate of key present in binaryData");
-            }
-            total += text(value).len();
-        }
-        for (key, value) in entries(&obj["binaryData"]) {
-            names::check(&mut errors, &Path::new("binaryData").key(key), key, names::config_key(key));
-            total += decoded_len(text(value));
-        }
-        if total > MAX_SIZE {
-            errors.too_long(&Path::root(), MAX_SIZE);
-        }
-        errors
+        RULES.validate(obj, None)
     }
     fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
         let mut errors = immutable(new, old, &["data", "binaryData"]);
@@ -88,6 +102,7 @@ mod tests {
 
     #[test]
     fn rules() {
+        ALL.iter().for_each(|rules| assert_eq!(rules.unknown_fields(), Vec::<String>::new()));
         let check = |obj: Value| ConfigMap.validate(&obj).to_string();
         assert_eq!(check(json!({"data": {"a.b": "x"}, "binaryData": {"c": "AAAA"}})), "[]");
         assert_eq!(

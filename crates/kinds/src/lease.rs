@@ -1,11 +1,12 @@
 //! Lease: who holds a role, and until when.
 
+use schema::validation::set;
 use serde_json::{Value, json};
 
 use crate::columns::age;
-use crate::field::{ErrorList, Path};
+use crate::field::ErrorList;
 use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
-use crate::value::{get_mut, int, is_set, remove, text};
+use crate::value::{get_mut, is_set, remove, text};
 
 /// The fields of coordinated leader election, a feature that is off by default: taken away unless they are there
 /// already.
@@ -16,6 +17,13 @@ pub static KIND: Row = Row::new(|| {
     let row = Kind::new(["coordination.k8s.io", "v1"], ["Lease", "leases"], Lease);
     row.create_on_update().conditional().build()
 });
+
+schema::rules! {
+    RULES: "io.k8s.api.coordination.v1.Lease" = [
+        set("spec.leaseDurationSeconds").at_least_as(1, "must be greater than 0"),
+        set("spec.leaseTransitions").at_least(0),
+    ];
+}
 
 /// Its behaviour.
 #[derive(Debug)]
@@ -29,17 +37,7 @@ impl Strategy for Lease {
         drop_election(new, old);
     }
     fn validate(&self, obj: &Value) -> ErrorList {
-        let mut errors = ErrorList::default();
-        let (spec, path) = (&obj["spec"], Path::new("spec"));
-        if is_set(&spec["leaseDurationSeconds"]) && int(&spec["leaseDurationSeconds"]) <= 0 {
-            let value = spec["leaseDurationSeconds"].clone();
-            errors.invalid(&path.child("leaseDurationSeconds"), value, "must be greater than 0");
-        }
-        if int(&spec["leaseTransitions"]) < 0 {
-            let value = spec["leaseTransitions"].clone();
-            errors.invalid(&path.child("leaseTransitions"), value, "must be greater than or equal to 0");
-        }
-        errors
+        RULES.validate(obj, None)
     }
     fn columns(&self) -> &'static [Column] {
         const { &[Column::NAME, Column::string("Holder"), Column::AGE] }
@@ -68,6 +66,7 @@ mod tests {
 
     #[test]
     fn rules() {
+        ALL.iter().for_each(|rules| assert_eq!(rules.unknown_fields(), Vec::<String>::new()));
         let mut lease = json!({"spec": {"strategy": "Bad!", "preferredHolder": "x", "leaseDurationSeconds": 0,
             "leaseTransitions": -1}});
         Lease.prepare_create(&mut lease);

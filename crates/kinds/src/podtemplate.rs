@@ -1,5 +1,6 @@
 //! PodTemplate: a Pod in waiting, for controllers to copy.
 
+use schema::validation::field;
 use serde_json::{Value, json};
 
 use crate::field::{ErrorList, Path};
@@ -14,6 +15,10 @@ pub static KIND: Row = Row::new(|| {
         .returns_deleted()
         .build()
 });
+
+schema::rules! {
+    RULES: "io.k8s.api.core.v1.PodTemplate" = [field("template").inner(&pod::validate::TEMPLATE)];
+}
 
 /// Its behaviour.
 #[derive(Debug)]
@@ -36,9 +41,7 @@ impl Strategy for PodTemplate {
         }
     }
     fn validate(&self, obj: &Value) -> ErrorList {
-        let mut errors = ErrorList::default();
-        pod::validate::template(&mut errors, &Path::new("template"), &obj["template"]);
-        errors
+        RULES.validate(obj, None)
     }
     fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
         if old.is_some_and(|old| same(&old["template"], &obj["template"])) {

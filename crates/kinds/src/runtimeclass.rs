@@ -1,13 +1,14 @@
 //! RuntimeClass: by which handler of the container runtime Pods run, what that costs, and on which nodes.
 
+use schema::validation::{At, Run, field, set};
 use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, ErrorType, FieldError, GoField, Path, Shown, go_form};
 use crate::kind::{Column, Kind, Row, Strategy};
+use crate::meta;
 use crate::pod::validate;
-use crate::value::{is_set, items, text};
-use crate::{meta, names};
+use crate::value::{items, text};
 
 /// What tells two tolerations apart.
 const LIST_KEYS: [&str; 4] = ["key", "operator", "value", "effect"];
@@ -26,32 +27,43 @@ pub static KIND: Row = Row::new(|| {
     row.cluster_wide().conditional().build()
 });
 
+schema::rules! {
+    RULES: "io.k8s.api.node.v1.RuntimeClass" = [
+        field("handler").format(base::names::dns1123_label),
+        set("overhead.podFixed").with(overhead),
+        field("scheduling").inner(&SCHEDULING),
+    ];
+    SCHEDULING: "io.k8s.api.node.v1.Scheduling" = [
+        field("nodeSelector").with(validate::labels),
+        field("tolerations").each(&validate::TOLERATION).with(no_toleration_twice),
+    ];
+}
+
+/// Told of what the amounts are in.
+fn overhead<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    if let Some(outer) = at.up() {
+        validate::overhead(&at.told_at(*outer.path()), run);
+    }
+}
+
+fn no_toleration_twice<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    for (i, toleration) in at.items().enumerate() {
+        let same = |o: &Value| LIST_KEYS.iter().all(|f| text(&o[*f]) == toleration.text_of(f));
+        if items(at.value())[..i].iter().any(same) {
+            let mut error = FieldError::new(ErrorType::Duplicate, &toleration, None, "");
+            error.value = Some(Shown::Text(go_form(toleration.value(), TOLERATION_FORM)));
+            run.push(error);
+        }
+    }
+}
+
 /// Its behaviour.
 #[derive(Debug)]
 pub struct RuntimeClass;
 
 impl Strategy for RuntimeClass {
     fn validate(&self, obj: &Value) -> ErrorList {
-        let mut errors = ErrorList::default();
-        names::check_label(&mut errors, &Path::new("handler"), text(&obj["handler"]));
-        if is_set(&obj["overhead"]) {
-            validate::overhead(&mut errors, &Path::new("overhead"), &obj["overhead"]["podFixed"]);
-        }
-        let (scheduling, path) = (&obj["scheduling"], Path::new("scheduling"));
-        if is_set(scheduling) {
-            names::check_labels(&mut errors, &path.child("nodeSelector"), &scheduling["nodeSelector"]);
-            let (tolerations, path) = (&scheduling["tolerations"], path.child("tolerations"));
-            validate::tolerations(&mut errors, &path, tolerations);
-            for (i, toleration) in items(tolerations).iter().enumerate() {
-                let same = |o: &Value| LIST_KEYS.iter().all(|f| text(&o[*f]) == text(&toleration[*f]));
-                if items(tolerations)[..i].iter().any(same) {
-                    let mut error = FieldError::new(ErrorType::Duplicate, &path.index(i), None, "");
-                    error.value = Some(Shown::Text(go_form(toleration, TOLERATION_FORM)));
-                    errors.push(error);
-                }
-            }
-        }
-        errors
+        RULES.validate(obj, None)
     }
     fn checks_changed_metadata(&self) -> bool {
         false
@@ -87,6 +99,7 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
+        ALL.iter().for_each(|rules| assert_eq!(rules.unknown_fields(), Vec::<String>::new()));
         let meta = json!({"name": "c", "resourceVersion": "1"});
         let good = json!({"metadata": meta, "handler": "h", "overhead": {"podFixed": {"cpu": "10m"}},
             "scheduling": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "k", "operator": "Exists"}]}});

@@ -2,17 +2,32 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use schema::validation::{At, Run, field, here};
 use serde_json::{Value, json};
 
 use crate::columns::age;
-use crate::configmap::{MAX_SIZE, decoded_len, immutable};
+use crate::configmap::{MAX_SIZE, decoded_len, immutable, keys};
 use crate::field::{ErrorList, Path};
 use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
+use crate::meta;
 use crate::value::{child, default_to, entries, is_set, size, text};
-use crate::{meta, names};
 
 /// The row.
 pub static KIND: Row = Row::new(|| Kind::new(["", "v1"], ["Secret", "secrets"], Secret).build());
+
+schema::rules! {
+    RULES: "io.k8s.api.core.v1.Secret" = [
+        field("data").with(keys).with(small),
+        here().with(by_type),
+    ];
+}
+
+fn small<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let total: usize = entries(at.value()).map(|(_, value)| decoded_len(text(value))).sum();
+    if total > MAX_SIZE {
+        run.too_long(at, MAX_SIZE);
+    }
+}
 
 /// Its behaviour.
 #[derive(Debug)]
@@ -28,18 +43,7 @@ impl Strategy for Secret {
         }
     }
     fn validate(&self, obj: &Value) -> ErrorList {
-        let mut errors = ErrorList::default();
-        let data = Path::new("data");
-        let mut total = 0;
-        for (key, value) in entries(&obj["data"]) {
-            names::check(&mut errors, &data.key(key), key, names::config_key(key));
-            total += decoded_len(text(value));
-        }
-        if total > MAX_SIZE {
-            errors.too_long(&data, MAX_SIZE);
-        }
-        by_type(&mut errors, obj, &data);
-        errors
+        RULES.validate(obj, None)
     }
     fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
         let mut errors = ErrorList::default();
@@ -75,9 +79,10 @@ impl Strategy for Secret {
 }
 
 /// What each type of Secret must hold.
-fn by_type(errors: &mut ErrorList, obj: &Value, data: &Path<'_>) {
-    let has = |key: &str| is_set(&obj["data"][key]);
-    match text(&obj["type"]) {
+fn by_type<'v>(at: &At<'v, '_>, errors: &mut Run<'v>) {
+    let (obj, data) = (at.value(), &at.child("data"));
+    let has = |key: &str| is_set(&data.value()[key]);
+    match at.text_of("type") {
         "kubernetes.io/service-account-token" => {
             let key = "kubernetes.io/service-account.name";
             if text(&obj["metadata"]["annotations"][key]).is_empty() {
@@ -173,6 +178,7 @@ mod tests {
 
     #[test]
     fn types() {
+        ALL.iter().for_each(|rules| assert_eq!(rules.unknown_fields(), Vec::<String>::new()));
         for (secret, want) in [
             (json!({"type": "Opaque"}), "[]"),
             (json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}), "data[tls.key]: Required value"),

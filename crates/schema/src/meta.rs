@@ -5,6 +5,7 @@
 //! Absent: setting uid, timestamps, names and generations, which needs a clock and randomness, and in which order these
 //! errors and those of a kind are told.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
@@ -236,11 +237,16 @@ pub fn field_manager(name: &str, path: &Path<'_>) -> ErrorList {
     errors
 }
 
+/// A key in lower case, a new text only where it has to be.
+fn lower(key: &str) -> Cow<'_, str> {
+    if key.chars().any(char::is_uppercase) { key.to_lowercase().into() } else { key.into() }
+}
+
 /// The errors of annotations (`ValidateAnnotations`), which templates have too.
 pub fn annotations(errors: &mut ErrorList, annotations: &Value, path: &Path<'_>) {
     let mut size = 0;
     for (key, value) in entries(annotations) {
-        names::check(errors, path, key, base::labels::qualified_name_errors(&key.to_lowercase()));
+        names::check(errors, path, key, base::labels::qualified_name_errors(&lower(key)));
         size += key.len() + text(value).len();
     }
     if size > MAX_ANNOTATIONS {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::field::{ErrorList, Path, in_order};
 use crate::names;
-use crate::pod::validate::template as check_template;
+use crate::pod::validate::TEMPLATE;
 use crate::value::{int, is_set, same, size, text};
 
 const NEGATIVE: &str = "must be greater than or equal to 0";
@@ -45,7 +45,7 @@ pub(crate) fn selector_and_template(errors: &mut ErrorList, path: &Path<'_>, spe
 }
 
 fn template(errors: &mut ErrorList, path: &Path<'_>, template: &Value) {
-    check_template(errors, path, template);
+    errors.extend(TEMPLATE.validate_at(*path, template, None));
     let spec = &template["spec"];
     let policy = text(&spec["restartPolicy"]);
     if policy != "Always" {

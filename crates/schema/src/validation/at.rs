@@ -46,6 +46,7 @@ impl std::fmt::Debug for At<'_, '_> {
 impl<'v, 'p> At<'v, 'p> {
     /// The value at a path, with what it was before if it was.
     #[must_use]
+    #[inline]
     pub fn new(path: Path<'p>, value: &'v Value, old: Option<&'v Value>) -> Self {
         Self {
             path,
@@ -58,17 +59,19 @@ impl<'v, 'p> At<'v, 'p> {
         }
     }
 
+    #[inline]
     fn step<'s>(&'s self, path: Path<'s>, value: &'v Value, old: Option<&'v Value>) -> At<'v, 's> {
         At { up: Some(self), ..At::new(path, value, old) }
     }
 
     /// The same place as the value of these rules' type.
+    #[inline]
     pub(super) fn under<'s>(&'s self, rules: &'s Rules) -> At<'v, 's> {
         At {
             path: self.path,
             value: self.value,
             old: self.old,
-            up: Some(self),
+            up: self.up,
             rules: Some(rules),
             #[cfg(debug_assertions)]
             ty: self.ty.or_else(|| rules.ty()),
@@ -80,6 +83,7 @@ impl<'v, 'p> At<'v, 'p> {
     /// # Panics
     /// Where debug assertions are on and the type has no such field.
     #[must_use]
+    #[inline]
     pub fn child<'s>(&'s self, name: &'s str) -> At<'v, 's> {
         let child = self.step(self.path.child(name), &self.value[name], self.old.map(|old| &old[name]));
         #[cfg(debug_assertions)]
@@ -99,6 +103,7 @@ impl<'v, 'p> At<'v, 'p> {
         }
     }
 
+    #[inline]
     fn element<'s>(&'s self, path: Path<'s>, value: &'v Value, old: Option<&'v Value>) -> At<'v, 's> {
         let item = self.step(path, value, old);
         #[cfg(debug_assertions)]
@@ -134,6 +139,7 @@ impl<'v, 'p> At<'v, 'p> {
 
     /// The value.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> &'v Value {
         self.value
     }
@@ -150,6 +156,24 @@ impl<'v, 'p> At<'v, 'p> {
         self.old.is_some_and(|old| value::same(old, self.value))
     }
 
+    /// The value that this one is a field, an item or an entry of.
+    #[must_use]
+    pub fn up(&self) -> Option<&'p At<'v, 'p>> {
+        self.up
+    }
+
+    /// The path of something that is no field, for errors that upstream tells of such.
+    #[must_use]
+    pub fn child_path<'s>(&'s self, name: &'s str) -> Path<'s> {
+        self.path.child(name)
+    }
+
+    /// The same value with its errors told of another path, as upstream does in places.
+    #[must_use]
+    pub fn told_at(self, path: Path<'p>) -> Self {
+        Self { path, ..self }
+    }
+
     /// The path.
     #[must_use]
     pub fn path(&self) -> &Path<'p> {
@@ -161,6 +185,7 @@ impl<'v, 'p> At<'v, 'p> {
     /// # Panics
     /// As [`At::child`].
     #[must_use]
+    #[inline]
     pub fn get(&self, name: &str) -> &'v Value {
         #[cfg(debug_assertions)]
         let _ = self.type_of(name);
@@ -169,6 +194,7 @@ impl<'v, 'p> At<'v, 'p> {
 
     /// The text of a field, or none.
     #[must_use]
+    #[inline]
     pub fn text_of(&self, name: &str) -> &'v str {
         value::text(self.get(name))
     }
@@ -181,24 +207,28 @@ impl<'v, 'p> At<'v, 'p> {
 
     /// Whether a field is there and not null.
     #[must_use]
+    #[inline]
     pub fn has(&self, name: &str) -> bool {
         value::is_set(self.get(name))
     }
 
     /// The text, or none.
     #[must_use]
+    #[inline]
     pub fn text(&self) -> &'v str {
         value::text(self.value)
     }
 
     /// The number, or 0.
     #[must_use]
+    #[inline]
     pub fn int(&self) -> i64 {
         value::int(self.value)
     }
 
     /// Whether it is there and not null.
     #[must_use]
+    #[inline]
     pub fn is_set(&self) -> bool {
         value::is_set(self.value)
     }
@@ -227,7 +257,7 @@ impl<'v, 'p> At<'v, 'p> {
 pub struct Run<'v> {
     errors: ErrorList,
     condemned: HashSet<*const Value>,
-    indexes: Vec<(*const Value, Index<'v>)>,
+    indexes: Vec<(*const Value, &'static str, Index<'v>)>,
 }
 
 /// Items of a list by the text of one field.
@@ -245,22 +275,22 @@ impl<'v> Run<'v> {
         self.condemned.insert(item);
     }
 
-    /// The first item of a list which has this text in a field and is not condemned; one list is searched by one field.
-    pub fn find(&mut self, list: &'v Value, field: &str, wanted: &str) -> Option<&'v Value> {
+    /// The first item of a list which has this text in a field and is not condemned.
+    pub fn find(&mut self, list: &'v Value, field: &'static str, wanted: &str) -> Option<&'v Value> {
         let all = items(list);
         if all.len() <= FEW {
             let mut named = all.iter().filter(|item| value::text(&item[field]) == wanted);
             return named.find(|item| !self.is_condemned(item));
         }
-        let at = std::ptr::from_ref(list);
-        if !self.indexes.iter().any(|(of, _)| *of == at) {
+        let key = (std::ptr::from_ref(list), field);
+        if !self.indexes.iter().any(|(of, by, _)| (*of, *by) == key) {
             let mut index = Index::new();
             for item in all {
                 index.entry(value::text(&item[field])).or_default().push(item);
             }
-            self.indexes.push((at, index));
+            self.indexes.push((key.0, key.1, index));
         }
-        let (_, index) = self.indexes.iter().find(|(of, _)| *of == at)?;
+        let (_, _, index) = self.indexes.iter().find(|(of, by, _)| (*of, *by) == key)?;
         index.get(wanted)?.iter().copied().find(|item| !self.is_condemned(item))
     }
 

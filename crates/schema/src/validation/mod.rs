@@ -50,6 +50,8 @@ pub struct Rule {
     at: Vec<Text>,
     when: When,
     checks: Vec<Check>,
+    /// Whether no check finds anything in what is not there.
+    idle_without_value: bool,
 }
 
 /// When a rule is looked at.
@@ -68,6 +70,7 @@ enum When {
 #[derive(Debug)]
 enum Check {
     Required { detail: Text, allows_empty: bool },
+    Filled,
     OneOf(&'static [&'static str]),
     Within(i64, i64),
     AtLeast(i64, Text),
@@ -126,7 +129,7 @@ impl std::ops::Deref for Sub {
 
 fn rule(at: &'static str, when: When) -> Rule {
     let at = at.split('.').filter(|part| !part.is_empty()).map(Text::Borrowed).collect();
-    Rule { at, when, checks: Vec::new() }
+    Rule { at, when, checks: Vec::new(), idle_without_value: true }
 }
 
 /// Rules of a field whatever it is: what is absent reads as empty. Dots lead into inner fields.
@@ -169,6 +172,7 @@ impl Member {
 
 impl Rule {
     fn add(mut self, check: Check) -> Self {
+        self.idle_without_value &= check.is_idle_without_value();
         self.checks.push(check);
         self
     }
@@ -184,6 +188,12 @@ impl Rule {
     #[must_use]
     pub fn required_as(self, detail: &'static str) -> Self {
         self.add(Check::Required { detail: detail.into(), allows_empty: false })
+    }
+
+    /// Must be there and not empty, also behind a pointer.
+    #[must_use]
+    pub fn filled(self) -> Self {
+        self.add(Check::Filled)
     }
 
     /// One of these texts, which errors list in this order.
@@ -332,6 +342,14 @@ impl Rule {
 }
 
 impl Check {
+    /// Lists and bounds from above have nothing to say of what is not there.
+    fn is_idle_without_value(&self) -> bool {
+        matches!(
+            self,
+            Self::MaxBytes(_) | Self::MaxItems(_) | Self::Unique(_) | Self::Each(..) | Self::EachValue(..)
+        )
+    }
+
     fn unknown_fields(&self, ty: TypeRef<'static>, of: &str, found: &mut Vec<String>) {
         let mut of_type = |rules: &Rules, ty: Option<TypeRef<'static>>| match ty {
             Some(ty) if ty.name() == rules.of => found.extend(rules.unknown_fields()),

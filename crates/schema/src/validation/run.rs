@@ -51,15 +51,18 @@ impl Rules {
 impl Rule {
     fn check<'v>(&self, at: &At<'v, '_>, left: &[Text], run: &mut Run<'v>) -> Flow {
         if let Some((name, left)) = left.split_first() {
-            let present = self.when != When::Present || at.value().get(name.as_ref()).is_some();
-            return if present { self.check(&at.child(name), left, run) } else { Flow::Go };
+            // Most fields of most objects are not there: they cost one look.
+            let looked_at = match (self.when, at.value().get(name.as_ref())) {
+                (When::Present, None) | (When::Set | When::Any, None | Some(Value::Null)) => false,
+                (When::Always, None | Some(Value::Null)) => !self.idle_without_value,
+                _ => true,
+            };
+            return if looked_at { self.check(&at.child(name), left, run) } else { Flow::Go };
         }
-        let looked_at = match self.when {
-            When::Always | When::Present => true,
-            When::Set => is_set(at.value()),
-            When::Any => !is_empty(at.value()),
-        };
-        for check in self.checks.iter().filter(|_| looked_at) {
+        if self.when == When::Any && is_empty(at.value()) {
+            return Flow::Go;
+        }
+        for check in &self.checks {
             if check.run(at, run) == Flow::Stop {
                 return Flow::Stop;
             }
@@ -77,6 +80,10 @@ impl Check {
                     run.required(at, detail.as_ref());
                     return Flow::Stop;
                 }
+            }
+            Self::Filled if is_empty(at.value()) => {
+                run.required(at, "");
+                return Flow::Stop;
             }
             Self::OneOf(values) if !values.contains(&at.text()) => run.not_supported(at, at.text(), values),
             Self::Within(low, high) if !(*low..=*high).contains(&at.int()) => {
@@ -114,14 +121,13 @@ impl Check {
 fn exactly_one<'v>(at: &At<'v, '_>, none: &Text, more: &Text, members: &[Member], run: &mut Run<'v>) {
     let mut found = false;
     for member in members {
-        let child = at.child(&member.field);
-        if !child.is_set() {
+        if !at.has(&member.field) {
             continue;
         }
         if found {
             run.forbidden(&at.path().child(&member.shown), more.as_ref());
         } else {
-            member.rules.check(&child, run);
+            member.rules.check(&at.child(&member.field), run);
         }
         found = true;
     }

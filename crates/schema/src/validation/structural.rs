@@ -162,7 +162,7 @@ fn object(rules: &mut Vec<Rule>, schema: &Value, path: &str) -> Result<(), Struc
     for (name, property) in entries(&schema["properties"]) {
         let inner = read(property, &format!("{}.{name}", join(path, "properties")))?;
         let at = vec![Text::Owned(name.to_owned())];
-        rules.push(Rule { at, when: When::Present, checks: vec![Check::Inner(Sub::from(inner))] });
+        rules.push(Rule { at, when: When::Present, checks: vec![Check::Inner(Sub::from(inner))], ..here() });
     }
     let required: Vec<Text> = items(&schema["required"]).iter().map(|f| text(f).to_owned().into()).collect();
     if !required.is_empty() {

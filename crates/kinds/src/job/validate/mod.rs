@@ -8,6 +8,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use schema::validation::{At, Run, field, here, set};
 use serde_json::Value;
 
 use super::strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_NAME};
@@ -15,7 +16,7 @@ use crate::field::{ErrorList, Path};
 use crate::kind::Endpoint;
 use crate::meta;
 use crate::names;
-use crate::pod::validate::template as check_template;
+use crate::pod::validate::{TEMPLATE, label_selector};
 use crate::value::{child, get_mut, int, is_set, is_true, items_mut, keep, remove, same, size, text};
 
 const IMMUTABLE: &str = "field is immutable";
@@ -26,6 +27,37 @@ const MANY: i64 = 100_000;
 /// Most Pods at one time, and most failed indexes, of an Indexed Job with so many completions and limits by index.
 const LIMIT_OF_MANY: i64 = 10_000;
 
+/// The type that functions look for around them.
+const SPEC_TYPE: &str = "io.k8s.api.batch.v1.JobSpec";
+
+schema::rules! {
+    /// What holds for a Job's spec at any time.
+    SPEC: "io.k8s.api.batch.v1.JobSpec" = [
+        field("parallelism").at_least(0),
+        field("completions").at_least(0),
+        field("activeDeadlineSeconds").at_least(0),
+        field("backoffLimit").at_least(0),
+        field("ttlSecondsAfterFinished").at_least(0),
+        field("backoffLimitPerIndex").at_least(0),
+        field("maxFailedIndexes").at_least(0),
+        here().with(with_index_limit),
+        set("managedBy").with(managed_by).max_bytes(63),
+        here().with(completion_mode),
+        set("podFailurePolicy").inner(&policies::FAILURE),
+        set("successPolicy").with(policies::success_policy),
+        set("podReplacementPolicy").with(replacement_policy),
+        field("template").inner(&TEMPLATE),
+        field("template.spec.restartPolicy").with(restart_policy),
+        field("selector").required().with(label_selector),
+        here().with(selects_template),
+    ];
+}
+
+/// All errors of a spec.
+fn spec_errors(job: &Value) -> ErrorList {
+    SPEC.validate_at(Path::new("spec"), &job["spec"], None)
+}
+
 /// A new Job, with its metadata; labels that it only has from its template are told of there.
 pub(super) fn create(job: &Value) -> ErrorList {
     let mut own = job.clone();
@@ -34,8 +66,7 @@ pub(super) fn create(job: &Value) -> ErrorList {
     }
     let mut errors = meta::whole(&own, &super::KIND);
     generated_selector(&mut errors, job, true);
-    let spec = &job["spec"];
-    check_spec(&mut errors, &Path::new("spec"), spec);
+    errors.extend(spec_errors(job));
     last_hostname(&mut errors, job);
     errors
 }
@@ -83,135 +114,98 @@ fn generated_selector(errors: &mut ErrorList, job: &Value, with_domain: bool) {
     }
 }
 
-fn check_spec(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    counts(errors, path, spec);
-    managed_by(errors, &path.child("managedBy"), &spec["managedBy"]);
-    completion_mode(errors, path, spec);
-    policies::failure_policy(errors, &path.child("podFailurePolicy"), spec);
-    policies::success_policy(errors, &path.child("successPolicy"), spec);
-    replacement_policy(errors, &path.child("podReplacementPolicy"), spec);
-    check_template(errors, &path.child("template"), &spec["template"]);
-    restart_policy(errors, &path.child("template.spec.restartPolicy"), spec);
-    if is_set(&spec["selector"]) {
-        names::check_label_selector(errors, &path.child("selector"), &spec["selector"]);
-    } else {
-        errors.required(&path.child("selector"), "");
-    }
-    let labels = &spec["template"]["metadata"]["labels"];
-    if let Ok(selector) = base::labels::Selector::from_label_selector(&spec["selector"])
-        && !selector.matches_json(labels.as_object())
-    {
-        let path = path.child("template.metadata.labels");
-        errors.invalid(&path, labels.clone(), "`selector` does not match template `labels`");
-    }
-}
-
-fn counts(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    for field in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        if int(&spec[field]) < 0 {
-            let value = spec[field].clone();
-            errors.invalid(&path.child(field), value, "must be greater than or equal to 0");
-        }
-    }
-    if is_set(&spec["maxFailedIndexes"]) && !is_set(&spec["backoffLimitPerIndex"]) {
-        errors.required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+fn with_index_limit<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    if at.has("maxFailedIndexes") && !at.has("backoffLimitPerIndex") {
+        run.required(&at.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
     }
 }
 
 /// A path below a domain, of at most 63 bytes.
-fn managed_by(errors: &mut ErrorList, path: &Path<'_>, value: &Value) {
-    let Some(value) = value.as_str() else { return };
-    let (domain, rest) = value.split_once('/').unwrap_or((value, ""));
-    if value.is_empty() {
-        errors.required(path, "");
+fn managed_by<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let (domain, rest) = at.text().split_once('/').unwrap_or((at.text(), ""));
+    if at.text().is_empty() {
+        run.required(at, "");
     } else if domain.is_empty() || rest.is_empty() {
-        errors.invalid(path, value, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        run.invalid(at, at.text(), "must be a domain-prefixed path (such as \"acme.io/foo\")");
     } else {
-        names::check_subdomain(errors, path, domain);
+        names::check_subdomain(run, at, domain);
         let fits = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
         if !rest.chars().all(fits) {
             let rule = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')";
-            errors.invalid(path, rest, rule);
+            run.invalid(at, rest, rule);
         }
-    }
-    if value.len() > 63 {
-        errors.too_long(path, 63);
     }
 }
 
-fn completion_mode(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    match text(&spec["completionMode"]) {
-        "Indexed" => indexed(errors, path, spec),
+fn completion_mode<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    match at.text_of("completionMode") {
+        "Indexed" => indexed(at, run),
         "NonIndexed" => {
-            for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
-                if is_set(&spec[field]) {
-                    errors.invalid(
-                        &path.child(field),
-                        spec[field].clone(),
-                        "requires indexed completion mode",
-                    );
+            for field in ["backoffLimitPerIndex", "maxFailedIndexes"].map(|field| at.child(field)) {
+                if field.is_set() {
+                    run.invalid(&field, field.value().clone(), "requires indexed completion mode");
                 }
             }
         }
-        other => errors.not_supported(&path.child("completionMode"), other, &["NonIndexed", "Indexed"]),
+        other => run.not_supported(&at.child("completionMode"), other, &["NonIndexed", "Indexed"]),
     }
 }
 
-fn indexed(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    let (completions, failed) = (&spec["completions"], &spec["maxFailedIndexes"]);
-    let at_most = |errors: &mut ErrorList, field: &str, most: i64, condition: &str| {
-        if int(&spec[field]) > most {
+fn indexed<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let (completions, failed) = (at.child("completions"), at.child("maxFailedIndexes"));
+    let parallelism = at.child("parallelism");
+    let at_most = |run: &mut Run<'v>, field: &At<'v, '_>, most: i64, condition: &str| {
+        if field.int() > most {
             let detail = format!("must be less than or equal to {most}{condition}");
-            errors.invalid(&path.child(field), spec[field].clone(), detail);
+            run.invalid(field, field.value().clone(), detail);
         }
     };
-    if !is_set(completions) {
-        errors.required(&path.child("completions"), "when completion mode is Indexed");
+    if !completions.is_set() {
+        run.required(&completions, "when completion mode is Indexed");
     }
-    at_most(errors, "parallelism", MAX_INDEXED, " when completion mode is Indexed");
-    if is_set(completions) && int(failed) > int(completions) {
-        let detail = "must be less than or equal to completions";
-        errors.invalid(&path.child("maxFailedIndexes"), failed.clone(), detail);
+    at_most(run, &parallelism, MAX_INDEXED, " when completion mode is Indexed");
+    if completions.is_set() && failed.int() > completions.int() {
+        run.invalid(&failed, failed.value().clone(), "must be less than or equal to completions");
     }
-    at_most(errors, "maxFailedIndexes", MANY, "");
-    if int(completions) > MANY && is_set(&spec["backoffLimitPerIndex"]) {
-        if !is_set(failed) {
-            let detail = format!("must be specified when completions is above {MANY}");
-            errors.required(&path.child("maxFailedIndexes"), detail);
+    at_most(run, &failed, MANY, "");
+    if completions.int() > MANY && at.has("backoffLimitPerIndex") {
+        if !failed.is_set() {
+            run.required(&failed, format!("must be specified when completions is above {MANY}"));
         }
         let condition = format!(" when completions are above {MANY} and used with backoff limit per index");
-        at_most(errors, "parallelism", LIMIT_OF_MANY, &condition);
-        at_most(errors, "maxFailedIndexes", LIMIT_OF_MANY, &condition);
+        at_most(run, &parallelism, LIMIT_OF_MANY, &condition);
+        at_most(run, &failed, LIMIT_OF_MANY, &condition);
     }
 }
 
-fn replacement_policy(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    let values: &[&str] =
-        if is_set(&spec["podFailurePolicy"]) { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
-    if let Some(policy) = spec["podReplacementPolicy"].as_str()
-        && !values.contains(&policy)
-    {
-        errors.not_supported(path, policy, values);
+fn replacement_policy<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let only_failed = at.up().is_some_and(|spec| spec.has("podFailurePolicy"));
+    let values: &[&str] = if only_failed { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+    if !values.contains(&at.text()) {
+        run.not_supported(at, at.text(), values);
     }
 }
 
-fn restart_policy(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    match text(&spec["template"]["spec"]["restartPolicy"]) {
-        "" | "Always" => errors.required(path, "valid values: \"OnFailure\", \"Never\""),
-        "OnFailure" if is_set(&spec["podFailurePolicy"]) => {
-            let detail = "only \"Never\" is supported when podFailurePolicy is specified";
-            errors.invalid(path, "OnFailure", detail);
+fn restart_policy<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let with_policy = at.enclosing(SPEC_TYPE).is_some_and(|spec| spec.has("podFailurePolicy"));
+    match at.text() {
+        "" | "Always" => run.required(at, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if with_policy => {
+            run.invalid(at, "OnFailure", "only \"Never\" is supported when podFailurePolicy is specified");
         }
         "OnFailure" | "Never" => {}
-        other => errors.not_supported(path, other, &["OnFailure", "Never"]),
+        other => run.not_supported(at, other, &["OnFailure", "Never"]),
+    }
+}
+
+/// The Job finds its own Pods.
+fn selects_template<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let labels = &at.get("template")["metadata"]["labels"];
+    if let Ok(selector) = base::labels::Selector::from_label_selector(at.get("selector"))
+        && !selector.matches_json(labels.as_object())
+    {
+        let path = at.child_path("template.metadata.labels");
+        run.invalid(&path, labels.clone(), "`selector` does not match template `labels`");
     }
 }
 
@@ -226,10 +220,10 @@ pub(super) fn update(new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorL
     let labels = &old["spec"]["template"]["metadata"]["labels"];
     generated_selector(&mut errors, new, is_set(&labels[JOB_NAME]) && is_set(&labels[CONTROLLER_UID]));
     let (spec, was, path) = (&new["spec"], &old["spec"], Path::new("spec"));
-    check_spec(&mut errors, &path, spec);
+    errors.extend(spec_errors(new));
     last_hostname(&mut errors, new);
     errors.extend(meta::change(new, old));
-    check_spec(&mut errors, &path, spec);
+    errors.extend(spec_errors(new));
     completions(&mut errors, &path.child("completions"), spec, was);
     immutable(&mut errors, &path, spec, was, &["selector"]);
     template(&mut errors, &path.child("template"), spec, old);

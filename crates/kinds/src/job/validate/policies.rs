@@ -2,14 +2,13 @@
 //!
 //! Absent: what the policies do; `super::super::policy` and the reconciler decide that.
 
-use std::collections::BTreeSet;
-
+use schema::validation::{At, Run, field, here, set};
 use serde_json::Value;
 
-use crate::field::{ErrorList, GoField, Path, go_form, in_order};
+use super::SPEC_TYPE;
+use crate::field::{GoField, go_form, in_order};
 use crate::job::indexes;
-use crate::names;
-use crate::value::{int, is_set, items, text};
+use crate::value::{int, items, size, text};
 
 /// Both policies inside upstream.
 const FAILURE_FORM: &[GoField] = &[GoField::inner(
@@ -54,162 +53,131 @@ pub(super) fn shown(field: &str, value: &Value) -> String {
 /// Most bytes of `succeededIndexes`.
 const MAX_SUCCEEDED_INDEXES: usize = 64 * 1024;
 
-/// `spec.podFailurePolicy`.
-pub(super) fn failure_policy(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    let rules = items(&spec["podFailurePolicy"]["rules"]);
-    let path = path.child("rules");
-    if rules.len() > 20 {
-        errors.too_many(&path, rules.len(), 20);
-    }
-    let template = &spec["template"]["spec"];
-    let names: BTreeSet<&str> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|l| items(&template[*l]))
-        .map(|c| text(&c["name"]))
-        .collect();
-    for (i, rule) in rules.iter().enumerate() {
-        let path = path.index(i);
-        match text(&rule["action"]) {
-            "" => errors.required(
-                &path.child("action"),
-                "valid values: [\"Count\" \"FailIndex\" \"FailJob\" \"Ignore\"]",
-            ),
-            "FailIndex" if !is_set(&spec["backoffLimitPerIndex"]) => {
-                let detail = "requires the backoffLimitPerIndex to be set";
-                errors.invalid(&path.child("action"), "FailIndex", detail);
-            }
-            "Count" | "FailIndex" | "FailJob" | "Ignore" => {}
-            other => errors.not_supported(
-                &path.child("action"),
-                other,
-                &["Count", "FailIndex", "FailJob", "Ignore"],
-            ),
-        }
-        let (codes, conditions) = (&rule["onExitCodes"], items(&rule["onPodConditions"]));
-        if is_set(codes) {
-            exit_codes(errors, &path.child("onExitCodes"), codes, &names);
-        }
-        if conditions.len() > 20 {
-            errors.too_many(&path.child("onPodConditions"), conditions.len(), 20);
-        }
-        for (j, condition) in conditions.iter().enumerate() {
-            let path = path.item("onPodConditions", j);
-            names::check_qualified(errors, &path.child("type"), text(&condition["type"]));
-            match text(&condition["status"]) {
-                "True" | "False" | "Unknown" => {}
-                "" => {
-                    errors.required(&path.child("status"), "valid values: [\"False\" \"True\" \"Unknown\"]");
-                }
-                other => {
-                    errors.not_supported(&path.child("status"), other, &["False", "True", "Unknown"]);
-                }
-            }
-        }
-        let problem = match (is_set(codes), conditions.is_empty()) {
-            (true, false) => "specifying both OnExitCodes and OnPodConditions is not supported",
-            (false, true) => "specifying one of OnExitCodes and OnPodConditions is required",
-            _ => continue,
-        };
-        errors.contradiction(&path, problem);
+schema::rules! {
+    /// `spec.podFailurePolicy`.
+    pub(super) FAILURE: "io.k8s.api.batch.v1.PodFailurePolicy" = [
+        field("rules").max_items(20).each(&FAILURE_RULE),
+    ];
+    FAILURE_RULE: "io.k8s.api.batch.v1.PodFailurePolicyRule" = [
+        field("action")
+            .required_as("valid values: [\"Count\" \"FailIndex\" \"FailJob\" \"Ignore\"]")
+            .one_of(&["Count", "FailIndex", "FailJob", "Ignore"])
+            .with(fails_by_index),
+        set("onExitCodes").inner(&EXIT_CODES),
+        field("onPodConditions").max_items(20).each(&CONDITION),
+        here().with(one_requirement),
+    ];
+    CONDITION: "io.k8s.api.batch.v1.PodFailurePolicyOnPodConditionsPattern" = [
+        field("type").format(base::labels::qualified_name_errors),
+        field("status")
+            .required_as("valid values: [\"False\" \"True\" \"Unknown\"]")
+            .one_of(&["False", "True", "Unknown"]),
+    ];
+    EXIT_CODES: "io.k8s.api.batch.v1.PodFailurePolicyOnExitCodesRequirement" = [
+        field("operator").required_as("valid values: [\"In\" \"NotIn\"]").one_of(&["In", "NotIn"]),
+        set("containerName").with(known_container),
+        field("values").with(exit_values),
+    ];
+    SUCCESS: "io.k8s.api.batch.v1.SuccessPolicy" = [
+        field("rules")
+            .required_as("at least one rules must be specified when the successPolicy is specified")
+            .max_items(20)
+            .each(&SUCCESS_RULE),
+    ];
+    SUCCESS_RULE: "io.k8s.api.batch.v1.SuccessPolicyRule" = [
+        here().with(success_rule),
+    ];
+}
+
+fn fails_by_index<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let limited = at.enclosing(SPEC_TYPE).is_some_and(|spec| spec.has("backoffLimitPerIndex"));
+    if at.text() == "FailIndex" && !limited {
+        run.invalid(at, "FailIndex", "requires the backoffLimitPerIndex to be set");
     }
 }
 
-fn exit_codes(errors: &mut ErrorList, path: &Path<'_>, codes: &Value, containers: &BTreeSet<&str>) {
-    let operator = text(&codes["operator"]);
-    match operator {
-        "In" | "NotIn" => {}
-        "" => errors.required(&path.child("operator"), "valid values: [\"In\" \"NotIn\"]"),
-        other => errors.not_supported(&path.child("operator"), other, &["In", "NotIn"]),
+fn one_requirement<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let problem = match (at.has("onExitCodes"), size(at.get("onPodConditions")) == 0) {
+        (true, false) => "specifying both OnExitCodes and OnPodConditions is not supported",
+        (false, true) => "specifying one of OnExitCodes and OnPodConditions is required",
+        _ => return,
+    };
+    run.contradiction(at, problem);
+}
+
+fn known_container<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(spec) = at.enclosing(SPEC_TYPE) else { return };
+    let template = &spec.get("template")["spec"];
+    let mut names = ["containers", "initContainers"].iter().flat_map(|list| items(&template[*list]));
+    if !names.any(|container| text(&container["name"]) == at.text()) {
+        let detail = "must be one of the container or initContainer names in the pod template";
+        run.invalid(at, at.text(), detail);
     }
-    if let Some(name) = codes["containerName"].as_str()
-        && !containers.contains(name)
-    {
-        errors.invalid(
-            &path.child("containerName"),
-            name,
-            "must be one of the container or initContainer names in the pod template",
-        );
-    }
-    let values = items(&codes["values"]);
-    let values_path = path.child("values");
+}
+
+fn exit_values<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let operator = at.up().map_or("", |codes| codes.text_of("operator"));
+    let values = items(at.value());
     if values.is_empty() {
-        errors.invalid(&values_path, codes["values"].clone(), "at least one value is required");
+        run.invalid(at, at.value().clone(), "at least one value is required");
     } else if values.len() > 255 {
-        errors.too_many(&values_path, values.len(), 255);
+        run.too_many(at, values.len(), 255);
     }
-    let mut ordered = true;
-    for (i, value) in values.iter().enumerate() {
-        if operator == "In" && int(value) == 0 {
-            let detail = "must not be 0 for the In operator";
-            errors.invalid(&values_path.index(i), value.clone(), detail);
+    for (i, value) in at.items().enumerate() {
+        if operator == "In" && value.int() == 0 {
+            run.invalid(&value, value.value().clone(), "must not be 0 for the In operator");
         }
-        if values[..i].contains(value) {
-            errors.duplicate(&values_path.index(i), value.clone());
+        if values[..i].contains(value.value()) {
+            run.duplicate(&value, value.value().clone());
         }
-        ordered &= i == 0 || int(&values[i - 1]) <= int(value);
     }
-    if !ordered {
-        errors.invalid(&values_path, codes["values"].clone(), "must be ordered");
+    if !values.is_sorted_by_key(int) {
+        run.invalid(at, at.value().clone(), "must be ordered");
     }
 }
 
 /// `spec.successPolicy`.
-pub(super) fn success_policy(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    let policy = &spec["successPolicy"];
-    if !is_set(policy) {
+pub(super) fn success_policy<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    if at.up().is_some_and(|spec| spec.text_of("completionMode") == "Indexed") {
+        SUCCESS.check(at, run);
+    } else {
+        run.invalid_as(at, shown("successPolicy", at.value()), "requires indexed completion mode");
+    }
+}
+
+fn success_rule<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let (indexes, count) = (at.child("succeededIndexes"), at.child("succeededCount"));
+    if !count.is_set() && !indexes.is_set() {
+        run.required(at, "at least one of succeededCount or succeededIndexes must be specified");
+    }
+    let completions = at.enclosing(SPEC_TYPE).map_or(0, |spec| int(spec.get("completions")));
+    let named = indexes.is_set().then(|| succeeded_indexes(&indexes, completions, run));
+    if !count.is_set() {
         return;
     }
-    if text(&spec["completionMode"]) != "Indexed" {
-        errors.invalid_as(path, shown("successPolicy", policy), "requires indexed completion mode");
-        return;
+    if count.int() < 1 {
+        run.invalid(&count, count.int(), "must be greater than zero");
     }
-    let rules = items(&policy["rules"]);
-    let path = path.child("rules");
-    if rules.is_empty() {
-        errors.required(&path, "at least one rules must be specified when the successPolicy is specified");
+    if let Some(total) = named.filter(|total| count.int() > *total) {
+        let detail = format!(
+            "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
+        );
+        run.invalid(&count, count.int(), detail);
     }
-    if rules.len() > 20 {
-        errors.too_many(&path, rules.len(), 20);
+    if count.int() > completions {
+        let detail =
+            format!("must be less than or equal to {completions} (the number of specified completions)");
+        run.invalid(&count, count.int(), detail);
     }
-    for (i, rule) in rules.iter().enumerate() {
-        let path = path.index(i);
-        if !is_set(&rule["succeededCount"]) && !is_set(&rule["succeededIndexes"]) {
-            let detail = "at least one of succeededCount or succeededIndexes must be specified";
-            errors.required(&path, detail);
-        }
-        let completions = int(&spec["completions"]);
-        let mut named = None;
-        if let Some(text) = rule["succeededIndexes"].as_str() {
-            let path = path.child("succeededIndexes");
-            if text.len() > MAX_SUCCEEDED_INDEXES {
-                errors.too_long(&path, MAX_SUCCEEDED_INDEXES);
-            }
-            match indexes::check(text, completions) {
-                Ok(total) => named = Some(total),
-                Err(why) => {
-                    named = Some(0);
-                    errors.invalid(&path, text, format!("error parsing succeededIndexes: {why}"));
-                }
-            }
-        }
-        if let Some(count) = rule["succeededCount"].as_i64() {
-            let path = path.child("succeededCount");
-            if count < 1 {
-                errors.invalid(&path, count, "must be greater than zero");
-            }
-            if let Some(total) = named.filter(|total| count > *total) {
-                let detail = format!(
-                    "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes \
-                     field)"
-                );
-                errors.invalid(&path, count, detail);
-            }
-            if count > completions {
-                let detail = format!(
-                    "must be less than or equal to {completions} (the number of specified completions)"
-                );
-                errors.invalid(&path, count, detail);
-            }
-        }
+}
+
+/// How many indexes a set names.
+fn succeeded_indexes<'v>(at: &At<'v, '_>, completions: i64, run: &mut Run<'v>) -> i64 {
+    if at.text().len() > MAX_SUCCEEDED_INDEXES {
+        run.too_long(at, MAX_SUCCEEDED_INDEXES);
     }
+    indexes::check(at.text(), completions).unwrap_or_else(|why| {
+        run.invalid(at, at.text(), format!("error parsing succeededIndexes: {why}"));
+        0
+    })
 }

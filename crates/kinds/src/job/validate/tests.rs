@@ -18,6 +18,13 @@ fn job(spec: Value) -> Value {
 }
 
 #[test]
+fn rules_name_fields_of_the_table() {
+    for rules in [ALL, policies::ALL].iter().copied().flatten() {
+        assert_eq!(rules.unknown_fields(), Vec::<String>::new(), "{}", rules.of());
+    }
+}
+
+#[test]
 fn new_jobs() {
     let containers = json!([{"name": "c", "image": "busybox"}]);
     for (spec, want) in [

@@ -2,86 +2,81 @@
 //!
 //! Absent: data sources, which need kinds that are not served.
 
-use serde_json::Value;
+use schema::validation::{At, Run, any, field, here, set};
 
-use crate::field::{ErrorList, Path};
+use super::spec::{label_selector, labels};
+use crate::meta;
 use crate::pod::resources::quantity;
-use crate::value::{is_empty, is_set, items, text};
-use crate::{meta, names};
+use crate::value::{items, text};
 
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
-/// An ephemeral volume.
-pub(super) fn ephemeral(errors: &mut ErrorList, path: &Path<'_>, source: &Value) {
-    let (template, path) = (&source["volumeClaimTemplate"], path.child("volumeClaimTemplate"));
-    if !is_set(template) {
-        return errors.required(&path, "");
+schema::rules! {
+    /// An ephemeral volume.
+    pub(super) EPHEMERAL: "io.k8s.api.core.v1.EphemeralVolumeSource" = [
+        field("volumeClaimTemplate").required().inner(&TEMPLATE),
+    ];
+    TEMPLATE: "io.k8s.api.core.v1.PersistentVolumeClaimTemplate" = [
+        field("metadata.annotations").with(|at, run| meta::annotations(run, at.value(), at)),
+        field("metadata.labels").with(labels),
+        field("metadata").with(only_labels),
+        field("spec").inner(&SPEC),
+    ];
+    SPEC: "io.k8s.api.core.v1.PersistentVolumeClaimSpec" = [
+        field("accessModes").required_as("at least 1 access mode is required"),
+        field("accessModes").with(access_modes),
+        set("selector").with(label_selector),
+        here().with(storage),
+        any("storageClassName").format(base::names::dns1123_subdomain),
+        any("volumeAttributesClassName").format(base::names::dns1123_subdomain),
+        set("volumeMode").one_of(&["Block", "Filesystem"]),
+    ];
+}
+
+/// A template has labels and annotations only.
+fn only_labels<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    for name in meta::FIELDS.iter().filter(|name| !matches!(**name, "labels" | "annotations")) {
+        if !crate::value::is_empty(at.get(name)) {
+            run.forbidden(&at.child(name), "cannot be set");
+        }
     }
-    metadata(errors, &path.child("metadata"), &template["metadata"]);
-    let (spec, path) = (&template["spec"], path.child("spec"));
-    access_modes(errors, &path.child("accessModes"), &spec["accessModes"]);
-    if is_set(&spec["selector"]) {
-        names::check_label_selector(errors, &path.child("selector"), &spec["selector"]);
+}
+
+fn access_modes<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let modes = || items(at.value()).iter().map(text);
+    for mode in modes().filter(|mode| !MODES.contains(mode)) {
+        run.not_supported(at, mode, MODES);
     }
-    let storage = path.entry("resources", "storage");
-    match quantity(&spec["resources"]["requests"]["storage"]) {
-        None => errors.required(&storage, ""),
+    let alone = |mode: &str| mode == "ReadWriteOncePod";
+    if modes().any(alone) && !modes().all(alone) {
+        run.forbidden(at, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+fn storage<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let resources = at.child("resources");
+    let path = resources.path().key("storage");
+    match quantity(&resources.get("requests")["storage"]) {
+        None => run.required(&path, ""),
         Some(amount) if amount.sign() <= 0 => {
-            errors.invalid(&storage, amount.to_string(), "must be greater than zero");
+            run.invalid(&path, amount.to_string(), "must be greater than zero");
         }
         Some(_) => {}
-    }
-    for field in ["storageClassName", "volumeAttributesClassName"] {
-        let name = text(&spec[field]);
-        if !name.is_empty() {
-            names::check_subdomain(errors, &path.child(field), name);
-        }
-    }
-    let mode = text(&spec["volumeMode"]);
-    if is_set(&spec["volumeMode"]) && !matches!(mode, "Block" | "Filesystem") {
-        errors.not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]);
-    }
-}
-
-fn metadata(errors: &mut ErrorList, path: &Path<'_>, metadata: &Value) {
-    meta::annotations(errors, &metadata["annotations"], &path.child("annotations"));
-    names::check_labels(errors, &path.child("labels"), &metadata["labels"]);
-    // A template has labels and annotations only.
-    for field in meta::FIELDS.iter().filter(|field| !matches!(**field, "labels" | "annotations")) {
-        if !is_empty(&metadata[*field]) {
-            errors.forbidden(&path.child(field), "cannot be set");
-        }
-    }
-}
-
-fn access_modes(errors: &mut ErrorList, path: &Path<'_>, modes: &Value) {
-    let modes: Vec<&str> = items(modes).iter().map(text).collect();
-    if modes.is_empty() {
-        errors.required(path, "at least 1 access mode is required");
-    }
-    for mode in &modes {
-        if !MODES.contains(mode) {
-            errors.not_supported(path, *mode, MODES);
-        }
-    }
-    let alone = |mode: &&str| *mode == "ReadWriteOncePod";
-    if modes.iter().any(alone) && !modes.iter().all(alone) {
-        errors.forbidden(path, "may not use ReadWriteOncePod with other access modes");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::field::Path;
 
     #[test]
     fn rules() {
         let check = |spec: Value, metadata: Value| {
-            let mut errors = ErrorList::default();
             let source = json!({"volumeClaimTemplate": {"metadata": metadata, "spec": spec}});
-            ephemeral(&mut errors, &Path::new("e"), &source);
+            let errors = EPHEMERAL.validate_at(Path::new("e"), &source, None);
             errors.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
         let amount = json!({"requests": {"storage": "1Gi"}});

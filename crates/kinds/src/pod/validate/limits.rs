@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use base::quantity::Quantity;
+use schema::validation::{At, Run, Seen};
 use serde_json::Value;
 
+use super::spec::SPEC_TYPE;
 use crate::field::{ErrorList, ErrorType, FieldError, Path};
 use crate::names;
 use crate::pod::resources::{is_pod_level, of_containers, quantity};
-use crate::value::{entries, is_set, items, text};
+use crate::value::{entries, items, text};
 
 /// Names without a domain that something in a cluster counts; of these only the first three fit a container.
 const STANDARD: &[&str] = &[
@@ -78,45 +80,41 @@ fn pod_name(errors: &mut ErrorList, path: &Path<'_>, name: &str) {
 }
 
 /// Resources of one container.
-pub(super) fn container(errors: &mut ErrorList, path: &Path<'_>, resources: &Value, claims: &BTreeSet<&str>) {
-    requirements(errors, path, resources, check_resource_name);
-    claim_names(errors, &path.child("claims"), &resources["claims"], claims);
+pub(super) fn container<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    requirements(run, at, at.get("limits"), at.get("requests"), check_resource_name);
+    claim_names(&at.child("claims"), run);
 }
 
 /// Overhead, checked as limits are.
-pub(crate) fn overhead(errors: &mut ErrorList, path: &Path<'_>, overhead: &Value) {
-    let limits = serde_json::json!({ "limits": overhead });
-    requirements(errors, path, &limits, check_resource_name);
+pub(crate) fn overhead<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    requirements(run, at, at.value(), &Value::Null, check_resource_name);
 }
 
 /// Resources of the Pod as a whole.
-pub(super) fn pod(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    let resources = &spec["resources"];
-    if !is_set(resources) {
-        return;
+pub(super) fn pod<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(spec) = at.up() else { return };
+    if at.has("claims") {
+        run.forbidden(&at.child("claims"), "claims cannot be set for Resources at pod-level");
     }
-    if is_set(&resources["claims"]) {
-        errors.forbidden(&path.child("claims"), "claims cannot be set for Resources at pod-level");
-    }
-    requirements(errors, path, resources, pod_name);
-    for (name, sum) in of_containers(spec, "requests").iter().filter(|(name, _)| is_pod_level(name)) {
-        let whole = quantity(&resources["requests"][name]).unwrap_or(Quantity::ZERO);
+    let (limits, requests) = (at.get("limits"), at.get("requests"));
+    requirements(run, at, limits, requests, pod_name);
+    let sums = of_containers(spec.value(), "requests");
+    for (name, sum) in sums.iter().filter(|(name, _)| is_pod_level(name)) {
+        let whole = quantity(&requests[name]).unwrap_or(Quantity::ZERO);
         if *sum > whole {
             let detail = format!("must be greater than or equal to aggregate container requests of {sum}");
-            errors.invalid(&path.entry("requests", name), whole.to_string(), detail);
+            run.invalid(&at.child("requests").key(name), whole.to_string(), detail);
         }
     }
-    for (i, container) in items(&spec["containers"]).iter().enumerate() {
+    for (i, container) in items(spec.get("containers")).iter().enumerate() {
         for (name, limit) in entries(&container["resources"]["limits"]) {
-            let (Some(own), Some(whole)) = (quantity(limit), quantity(&resources["limits"][name])) else {
+            let (Some(own), Some(whole)) = (quantity(limit), quantity(&limits[name])) else {
                 continue;
             };
             if own > whole {
-                let outer = path.item("containers", i);
-                let outer = outer.key(name);
-                let path = outer.child("limits");
                 let detail = format!("must be less than or equal to pod limits of {whole}");
-                errors.invalid(&path, own.to_string(), detail);
+                let path = at.item("containers", i);
+                run.invalid(&path.key(name).child("limits"), own.to_string(), detail);
             }
         }
     }
@@ -125,34 +123,35 @@ pub(super) fn pod(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
 fn requirements(
     errors: &mut ErrorList,
     path: &Path<'_>,
-    resources: &Value,
+    limits: &Value,
+    requests: &Value,
     name_rule: fn(&mut ErrorList, &Path<'_>, &str),
 ) {
-    let (limits, requests) = (path.child("limits"), path.child("requests"));
-    for (name, value) in entries(&resources["limits"]) {
-        name_rule(errors, &limits.key(name), name);
-        amount(errors, &limits.key(name), name, value);
+    let (limits_path, requests_path) = (path.child("limits"), path.child("requests"));
+    for (name, value) in entries(limits) {
+        name_rule(errors, &limits_path.key(name), name);
+        amount(errors, &limits_path.key(name), name, value);
     }
-    for (name, value) in entries(&resources["requests"]) {
-        name_rule(errors, &requests.key(name), name);
-        let Some(request) = amount(errors, &requests.key(name), name, value) else { continue };
-        match quantity(&resources["limits"][name]) {
+    for (name, value) in entries(requests) {
+        name_rule(errors, &requests_path.key(name), name);
+        let Some(request) = amount(errors, &requests_path.key(name), name, value) else { continue };
+        match quantity(&limits[name]) {
             Some(limit) if request != limit && !overcommits(name) => {
                 let detail = format!("must be equal to {name} limit of {limit}");
-                errors.invalid(&requests, request.to_string(), detail);
+                errors.invalid(&requests_path, request.to_string(), detail);
             }
             Some(limit) if request > limit => {
                 let detail = format!("must be less than or equal to {name} limit of {limit}");
-                errors.invalid(&requests, request.to_string(), detail);
+                errors.invalid(&requests_path, request.to_string(), detail);
             }
             None if !overcommits(name) => {
-                errors.required(&limits, "Limit must be set for non overcommitable resources");
+                errors.required(&limits_path, "Limit must be set for non overcommitable resources");
             }
             _ => {}
         }
     }
     let named = |test: fn(&str) -> bool| {
-        ["limits", "requests"].iter().any(|list| entries(&resources[*list]).any(|(name, _)| test(name)))
+        [limits, requests].iter().any(|list| entries(list).any(|(name, _)| test(name)))
     };
     if named(is_huge_page) && !named(|name| matches!(name, "cpu" | "memory")) {
         errors.forbidden(path, "HugePages require cpu or memory");
@@ -190,24 +189,31 @@ fn amount(errors: &mut ErrorList, path: &Path<'_>, name: &str, value: &Value) ->
     Some(amount)
 }
 
-fn claim_names(errors: &mut ErrorList, path: &Path<'_>, claims: &Value, known: &BTreeSet<&str>) {
+/// Claims by name, each one that the Pod has.
+fn claim_names<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(spec) = at.enclosing(SPEC_TYPE).filter(|_| at.size() > 0) else { return };
+    let known: BTreeSet<&str> = items(spec.get("resourceClaims"))
+        .iter()
+        .map(|c| text(&c["name"]))
+        .filter(|n| !n.is_empty())
+        .collect();
     let mut seen: BTreeSet<String> = BTreeSet::new();
-    for (i, claim) in items(claims).iter().enumerate() {
-        let path = path.index(i);
-        let (name, request) = (text(&claim["name"]), text(&claim["request"]));
+    for claim in at.items() {
+        let (name, request) = (claim.text_of("name"), claim.child("request"));
         if name.is_empty() {
-            errors.required(&path, "");
+            run.required(&claim, "");
             continue;
         }
-        if !request.is_empty() {
-            names::check_label(errors, &path.child("request"), request);
+        if !request.text().is_empty() {
+            names::check_label(run, &request, request.text());
         }
-        let key = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
-        let overlaps = request.is_empty() && seen.iter().any(|s| s.starts_with(&format!("{name}/")));
+        let whole = request.text().is_empty();
+        let key = if whole { name.to_owned() } else { format!("{name}/{}", request.text()) };
+        let overlaps = whole && seen.iter().any(|s| s.starts_with(&format!("{name}/")));
         if seen.contains(name) || overlaps {
-            errors.duplicate(&path, name);
+            run.duplicate(&claim, name);
         } else if !seen.insert(key.clone()) {
-            errors.duplicate(&path, key);
+            run.duplicate(&claim, key);
         }
         if !known.contains(name) {
             let list: Vec<&str> = known.iter().copied().collect();
@@ -217,31 +223,32 @@ fn claim_names(errors: &mut ErrorList, path: &Path<'_>, claims: &Value, known: &
             } else {
                 detail = format!("{detail}: {}", list.join(", "));
             }
-            errors.push(FieldError::new(ErrorType::NotFound, &path, Value::from(name), detail));
+            run.push(FieldError::new(ErrorType::NotFound, &claim, Value::from(name), detail));
         }
     }
 }
 
-/// How a container takes a change of its resources.
-pub(super) fn resize_policy(errors: &mut ErrorList, path: &Path<'_>, policies: &Value, pod_restart: &str) {
-    let mut seen = BTreeSet::new();
-    for (i, policy) in items(policies).iter().enumerate() {
-        let (resource, restart) = (text(&policy["resourceName"]), text(&policy["restartPolicy"]));
+/// How a container takes a change of its resources; told of the list, as upstream does.
+pub(super) fn resize_policy<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let mut seen = Seen::default();
+    for policy in at.items() {
+        let (resource, restart) = (policy.text_of("resourceName"), policy.text_of("restartPolicy"));
         if !seen.insert(resource) {
-            errors.duplicate(&path.index(i), resource);
+            run.duplicate(&policy, resource);
         }
         match resource {
             "cpu" | "memory" => {}
-            "" => errors.required(path, ""),
-            other => errors.not_supported(path, other, &["cpu", "memory"]),
+            "" => run.required(at, ""),
+            other => run.not_supported(at, other, &["cpu", "memory"]),
         }
         match restart {
             "NotRequired" | "RestartContainer" => {}
-            "" => errors.required(path, ""),
-            other => errors.not_supported(path, other, &["NotRequired", "RestartContainer"]),
+            "" => run.required(at, ""),
+            other => run.not_supported(at, other, &["NotRequired", "RestartContainer"]),
         }
-        if pod_restart == "Never" && restart != "NotRequired" {
-            errors.invalid(path, restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'");
+        let never = at.enclosing(SPEC_TYPE).is_some_and(|spec| spec.text_of("restartPolicy") == "Never");
+        if never && restart != "NotRequired" {
+            run.invalid(at, restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'");
         }
     }
 }

@@ -1,118 +1,123 @@
 //! Mounts and block devices of a container (`ValidateVolumeMounts`, `ValidateVolumeDevices`).
 
-use std::collections::BTreeSet;
+use schema::validation::{At, Run, Seen};
 
-use serde_json::Value;
+use super::references::{has_backsteps, local_path};
+use super::spec::SPEC_TYPE;
+use crate::value::{is_set, is_true};
 
-use super::{Context, local_path, no_backsteps};
-use crate::field::{ErrorList, Path};
-use crate::value::{is_set, is_true, items, text};
+/// The volume of that name, if nothing is wrong with it.
+fn volume<'v>(at: &At<'v, '_>, run: &mut Run<'v>, name: &str) -> Option<&'v serde_json::Value> {
+    run.find(at.enclosing(SPEC_TYPE)?.get("volumes"), "name", name)
+}
 
 /// Mounts of one container; paths of some errors lack the index, as upstream's do.
-pub(super) fn mounts(errors: &mut ErrorList, path: &Path<'_>, container: &Value, cx: &Context<'_>) {
-    let devices = items(&container["volumeDevices"]);
-    let mut taken = BTreeSet::new();
-    for (i, mount) in items(&container["volumeMounts"]).iter().enumerate() {
-        let here = path.index(i);
-        let (name, at) = (text(&mount["name"]), text(&mount["mountPath"]));
-        if name.is_empty() {
-            errors.required(&here.child("name"), "");
+pub(super) fn mounts<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(container) = at.up() else { return };
+    let devices = container.get("volumeDevices");
+    let mut taken = Seen::default();
+    for mount in at.items() {
+        let (name, place) = (mount.child("name"), mount.child("mountPath"));
+        if name.text().is_empty() {
+            run.required(&name, "");
         }
-        if !cx.volumes.contains_key(name) {
-            errors.not_found(&here.child("name"), name);
+        if volume(at, run, name.text()).is_none() {
+            run.not_found(&name, name.text());
         }
-        if at.is_empty() {
-            errors.required(&here.child("mountPath"), "");
+        if place.text().is_empty() {
+            run.required(&place, "");
         }
-        if !taken.insert(at) {
-            errors.invalid(&here.child("mountPath"), at, "must be unique");
+        if !taken.insert(place.text()) {
+            run.invalid(&place, place.text(), "must be unique");
         }
-        if devices.iter().any(|d| text(&d["name"]) == name) {
-            errors.invalid(&here.child("name"), name, "must not already exist in volumeDevices");
+        if run.find(devices, "name", name.text()).is_some() {
+            run.invalid(&name, name.text(), "must not already exist in volumeDevices");
         }
-        if devices.iter().any(|d| text(&d["devicePath"]) == at) {
-            let detail = "must not already exist as a path in volumeDevices";
-            errors.invalid(&here.child("mountPath"), at, detail);
+        if run.find(devices, "devicePath", place.text()).is_some() {
+            run.invalid(&place, place.text(), "must not already exist as a path in volumeDevices");
         }
-        let (sub, expr) = (text(&mount["subPath"]), text(&mount["subPathExpr"]));
+        let (sub, expr) = (mount.text_of("subPath"), mount.child("subPathExpr"));
         if !sub.is_empty() {
-            local_path(errors, &path.child("subPath"), sub);
+            local_path(run, &at.child_path("subPath"), sub);
         }
-        if !expr.is_empty() {
+        if !expr.text().is_empty() {
             if !sub.is_empty() {
-                let detail = "subPathExpr and subPath are mutually exclusive";
-                errors.invalid(&here.child("subPathExpr"), expr, detail);
+                run.invalid(&expr, expr.text(), "subPathExpr and subPath are mutually exclusive");
             }
-            local_path(errors, &path.child("subPathExpr"), expr);
+            local_path(run, &at.child_path("subPathExpr"), expr.text());
         }
-        propagation(errors, &path.child("mountPropagation"), mount, container);
-        recursive(errors, &path.child("recursiveReadOnly"), mount);
+        propagation(at, &mount, is_true(&container.get("securityContext")["privileged"]), run);
+        recursive(at, &mount, run);
     }
 }
 
-fn propagation(errors: &mut ErrorList, path: &Path<'_>, mount: &Value, container: &Value) {
-    match text(&mount["mountPropagation"]) {
+fn propagation<'v>(list: &At<'v, '_>, mount: &At<'v, '_>, privileged: bool, run: &mut Run<'v>) {
+    let path = list.child_path("mountPropagation");
+    match mount.text_of("mountPropagation") {
         "" | "None" | "HostToContainer" => {}
-        "Bidirectional" if is_true(&container["securityContext"]["privileged"]) => {}
-        "Bidirectional" => errors
-            .forbidden(path, "Bidirectional mount propagation is available only to privileged containers"),
-        other => errors.not_supported(path, other, &["Bidirectional", "HostToContainer", "None"]),
+        "Bidirectional" if privileged => {}
+        "Bidirectional" => {
+            run.forbidden(&path, "Bidirectional mount propagation is available only to privileged containers")
+        }
+        other => run.not_supported(&path, other, &["Bidirectional", "HostToContainer", "None"]),
     }
 }
 
-fn recursive(errors: &mut ErrorList, path: &Path<'_>, mount: &Value) {
-    match text(&mount["recursiveReadOnly"]) {
+fn recursive<'v>(list: &At<'v, '_>, mount: &At<'v, '_>, run: &mut Run<'v>) {
+    let path = list.child_path("recursiveReadOnly");
+    match mount.text_of("recursiveReadOnly") {
         "" | "Disabled" => {}
         "Enabled" | "IfPossible" => {
-            if !is_true(&mount["readOnly"]) {
-                errors.forbidden(path, "may only be specified when readOnly is true");
+            if !mount.is("readOnly") {
+                run.forbidden(&path, "may only be specified when readOnly is true");
             }
-            if !matches!(text(&mount["mountPropagation"]), "" | "None") {
+            if !matches!(mount.text_of("mountPropagation"), "" | "None") {
                 let detail = "may only be specified when mountPropagation is None or not specified";
-                errors.forbidden(path, detail);
+                run.forbidden(&path, detail);
             }
         }
-        other => errors.not_supported(path, other, &["Disabled", "Enabled", "IfPossible"]),
+        other => run.not_supported(&path, other, &["Disabled", "Enabled", "IfPossible"]),
     }
 }
 
 /// Block devices of one container.
-pub(super) fn devices(errors: &mut ErrorList, path: &Path<'_>, container: &Value, cx: &Context<'_>) {
-    let mounts = items(&container["volumeMounts"]);
-    let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
-    for (i, device) in items(&container["volumeDevices"]).iter().enumerate() {
-        let here = path.index(i);
-        let (name, at) = (text(&device["name"]), text(&device["devicePath"]));
-        let (name_path, at_path) = (here.child("name"), here.child("devicePath"));
-        if name.is_empty() {
-            errors.required(&name_path, "");
-        } else if !names.insert(name) {
-            errors.invalid(&name_path, name, "must be unique");
+pub(super) fn devices<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    const BLOCK: &str =
+        "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+    let Some(container) = at.up() else { return };
+    let mounts = container.get("volumeMounts");
+    let (mut names, mut paths) = (Seen::default(), Seen::default());
+    for device in at.items() {
+        let (name, place) = (device.child("name"), device.child("devicePath"));
+        if name.text().is_empty() {
+            run.required(&name, "");
+        } else if !names.insert(name.text()) {
+            run.invalid(&name, name.text(), "must be unique");
         }
-        match cx.volumes.get(name) {
-            None => errors.not_found(&name_path, name),
+        match volume(at, run, name.text()) {
+            None => run.not_found(&name, name.text()),
             Some(v) if !is_set(&v["persistentVolumeClaim"]) && !is_set(&v["ephemeral"]) => {
-                let detail =
-                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
-                errors.invalid(&name_path, name, detail);
+                run.invalid(&name, name.text(), BLOCK);
             }
             Some(_) => {}
         }
-        if at.is_empty() {
-            errors.required(&at_path, "");
+        device_path(&place, &mut paths, run);
+        if run.find(mounts, "name", name.text()).is_some() {
+            run.invalid(&name, name.text(), "must not already exist in volumeMounts");
         }
-        let mut steps = ErrorList::default();
-        no_backsteps(&mut steps, &at_path, at);
-        if !steps.is_empty() {
-            errors.invalid(&at_path, at, "can not contain backsteps ('..')");
-        } else if !paths.insert(at) {
-            errors.invalid(&at_path, at, "must be unique");
+        if run.find(mounts, "mountPath", place.text()).is_some() {
+            run.invalid(&place, place.text(), "must not already exist as a path in volumeMounts");
         }
-        if mounts.iter().any(|m| text(&m["name"]) == name) {
-            errors.invalid(&name_path, name, "must not already exist in volumeMounts");
-        }
-        if mounts.iter().any(|m| text(&m["mountPath"]) == at) {
-            errors.invalid(&at_path, at, "must not already exist as a path in volumeMounts");
-        }
+    }
+}
+
+fn device_path<'v>(place: &At<'v, '_>, paths: &mut Seen<'v>, run: &mut Run<'v>) {
+    if place.text().is_empty() {
+        run.required(place, "");
+    }
+    if has_backsteps(place.text()) {
+        run.invalid(place, place.text(), "can not contain backsteps ('..')");
+    } else if !paths.insert(place.text()) {
+        run.invalid(place, place.text(), "must be unique");
     }
 }

@@ -1,232 +1,213 @@
 //! Where a Pod may run: affinity, tolerations, spreading, gates.
 
-use std::collections::BTreeSet;
+use schema::validation::{At, Run, Seen, any, field, here, set};
 
-use serde_json::Value;
-
-use crate::field::{ErrorList, Path};
+use super::spec::label_selector;
 use crate::names;
-use crate::value::{int, is_set, items, size, text};
+use crate::value::{items, text};
 
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+/// The wish that must come true, in all three kinds of affinity.
+pub(super) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 
-/// `spec.affinity`.
-pub(super) fn affinity(errors: &mut ErrorList, path: &Path<'_>, affinity: &Value) {
-    let (node, node_path) = (&affinity["nodeAffinity"], path.child("nodeAffinity"));
-    if is_set(&node[REQUIRED]) {
-        node_selector(errors, &node_path.child(REQUIRED), &node[REQUIRED]);
-    }
-    for (i, term) in items(&node[PREFERRED]).iter().enumerate() {
-        let path = node_path.item(PREFERRED, i);
-        weight(errors, &path, term);
-        node_term(errors, &path.child("preference"), &term["preference"], false);
-    }
-    for kind in ["podAffinity", "podAntiAffinity"] {
-        let (rules, path) = (&affinity[kind], path.child(kind));
-        for (i, term) in items(&rules[REQUIRED]).iter().enumerate() {
-            pod_term(errors, &path.item(REQUIRED, i), term);
-        }
-        for (i, weighted) in items(&rules[PREFERRED]).iter().enumerate() {
-            let path = path.item(PREFERRED, i);
-            weight(errors, &path, weighted);
-            pod_term(errors, &path.child("podAffinityTerm"), &weighted["podAffinityTerm"]);
-        }
+schema::rules! {
+    /// `spec.affinity`.
+    pub(super) AFFINITY: "io.k8s.api.core.v1.Affinity" = [
+        set("nodeAffinity").inner(&NODE_AFFINITY),
+        set("podAffinity").inner(&POD_AFFINITY),
+        set("podAntiAffinity").inner(&POD_ANTI_AFFINITY),
+    ];
+    NODE_AFFINITY: "io.k8s.api.core.v1.NodeAffinity" = [
+        set("requiredDuringSchedulingIgnoredDuringExecution").inner(&NODE_SELECTOR),
+        field("preferredDuringSchedulingIgnoredDuringExecution").each(&PREFERRED_NODE),
+    ];
+    NODE_SELECTOR: "io.k8s.api.core.v1.NodeSelector" = [
+        field("nodeSelectorTerms").required_as("must have at least one node selector term").each(&NODE_TERM),
+    ];
+    PREFERRED_NODE: "io.k8s.api.core.v1.PreferredSchedulingTerm" = [
+        field("weight").with(weight),
+        // Wrong label values pass where a node is only preferred.
+        field("preference.matchExpressions").each(&NODE_REQUIREMENT),
+        field("preference.matchFields").each(&NODE_FIELD),
+    ];
+    NODE_TERM: "io.k8s.api.core.v1.NodeSelectorTerm" = [
+        field("matchExpressions").each(&STRICT_NODE_REQUIREMENT),
+        field("matchFields").each(&NODE_FIELD),
+    ];
+    NODE_REQUIREMENT: "io.k8s.api.core.v1.NodeSelectorRequirement" = [
+        here().with(node_operator),
+        field("key").format(base::labels::key_errors),
+    ];
+    STRICT_NODE_REQUIREMENT: "io.k8s.api.core.v1.NodeSelectorRequirement" = [
+        here().inner(&NODE_REQUIREMENT),
+        field("values").with(label_values),
+    ];
+    NODE_FIELD: "io.k8s.api.core.v1.NodeSelectorRequirement" = [
+        here().with(node_field),
+    ];
+    POD_AFFINITY: "io.k8s.api.core.v1.PodAffinity" = [
+        field("requiredDuringSchedulingIgnoredDuringExecution").each(&POD_TERM),
+        field("preferredDuringSchedulingIgnoredDuringExecution").each(&PREFERRED_PODS),
+    ];
+    POD_ANTI_AFFINITY: "io.k8s.api.core.v1.PodAntiAffinity" = [
+        field("requiredDuringSchedulingIgnoredDuringExecution").each(&POD_TERM),
+        field("preferredDuringSchedulingIgnoredDuringExecution").each(&PREFERRED_PODS),
+    ];
+    PREFERRED_PODS: "io.k8s.api.core.v1.WeightedPodAffinityTerm" = [
+        field("weight").with(weight),
+        field("podAffinityTerm").inner(&POD_TERM),
+    ];
+    POD_TERM: "io.k8s.api.core.v1.PodAffinityTerm" = [
+        field("labelSelector").with(label_selector),
+        field("namespaceSelector").with(label_selector),
+        field("namespaces").with(namespaces),
+        field("matchLabelKeys").with(label_keys),
+        field("mismatchLabelKeys").with(label_keys),
+        field("matchLabelKeys").with(not_in_both),
+        field("topologyKey").required_as("can not be empty"),
+        field("topologyKey").format(base::labels::key_errors),
+    ];
+    /// One of `spec.tolerations`.
+    pub(crate) TOLERATION: "io.k8s.api.core.v1.Toleration" = [
+        any("key").format(base::labels::key_errors),
+        here().with(toleration),
+        any("effect").one_of(EFFECTS),
+    ];
+    /// One of `spec.topologySpreadConstraints`.
+    pub(super) SPREAD: "io.k8s.api.core.v1.TopologySpreadConstraint" = [
+        field("maxSkew").at_least_as(1, "must be greater than zero"),
+        field("topologyKey").required_as("can not be empty"),
+        field("whenUnsatisfiable").one_of(&["DoNotSchedule", "ScheduleAnyway"]),
+        here().with(no_second_spread),
+        set("minDomains").at_least_as(1, "must be greater than zero").with(domains_of_hard_spread),
+        set("nodeAffinityPolicy").one_of(&["Honor", "Ignore"]),
+        set("nodeTaintsPolicy").one_of(&["Honor", "Ignore"]),
+        field("matchLabelKeys").with(label_keys),
+        field("labelSelector").with(label_selector),
+    ];
+}
+
+fn weight<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    if !(1..=100).contains(&at.int()) {
+        run.invalid(at, at.int(), "must be in the range 1-100");
     }
 }
 
-fn weight(errors: &mut ErrorList, path: &Path<'_>, term: &Value) {
-    let weight = int(&term["weight"]);
-    if !(1..=100).contains(&weight) {
-        errors.invalid(&path.child("weight"), weight, "must be in the range 1-100");
+fn node_operator<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let values = at.child("values");
+    match (at.text_of("operator"), values.size()) {
+        ("In" | "NotIn", 0) => {
+            run.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
+        }
+        ("Exists" | "DoesNotExist", 1..) => {
+            run.forbidden(&values, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+        }
+        ("Gt" | "Lt", count) if count != 1 => {
+            run.required(&values, "must be specified single value when `operator` is 'Lt' or 'Gt'");
+        }
+        ("In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt", _) => {}
+        (other, _) => run.invalid(&at.child("operator"), other, "not a valid selector operator"),
     }
 }
 
-fn node_selector(errors: &mut ErrorList, path: &Path<'_>, selector: &Value) {
-    let path = path.child("nodeSelectorTerms");
-    let terms = items(&selector["nodeSelectorTerms"]);
-    if terms.is_empty() {
-        return errors.required(&path, "must have at least one node selector term");
-    }
-    for (i, term) in terms.iter().enumerate() {
-        node_term(errors, &path.index(i), term, true);
+fn label_values<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    for value in at.items() {
+        names::check(run, &value, value.text(), base::labels::value_errors(value.text()));
     }
 }
 
-/// Wrong label values pass where a node is only preferred.
-pub(super) fn node_term(errors: &mut ErrorList, path: &Path<'_>, term: &Value, strict: bool) {
-    for (i, requirement) in items(&term["matchExpressions"]).iter().enumerate() {
-        node_requirement(errors, &path.item("matchExpressions", i), requirement, strict);
+fn node_field<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let (operator, key, values) = (at.child("operator"), at.child("key"), at.child("values"));
+    if !matches!(operator.text(), "In" | "NotIn") {
+        run.invalid(&operator, operator.text(), "not a valid selector operator");
+    } else if values.size() != 1 {
+        let detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+        run.required(&values, detail);
     }
-    for (i, requirement) in items(&term["matchFields"]).iter().enumerate() {
-        let path = path.item("matchFields", i);
-        let operator = text(&requirement["operator"]);
-        if !matches!(operator, "In" | "NotIn") {
-            errors.invalid(&path.child("operator"), operator, "not a valid selector operator");
-        } else if size(&requirement["values"]) != 1 {
-            let detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
-            errors.required(&path.child("values"), detail);
-        }
-        let key = text(&requirement["key"]);
-        if key != "metadata.name" {
-            errors.invalid(&path.child("key"), key, "not a valid field selector key");
-            continue;
-        }
-        for (j, value) in items(&requirement["values"]).iter().enumerate() {
-            names::check_subdomain(errors, &path.item("values", j), text(value));
-        }
+    if key.text() != "metadata.name" {
+        return run.invalid(&key, key.text(), "not a valid field selector key");
+    }
+    values.items().for_each(|value| names::check_subdomain(run, &value, value.text()));
+}
+
+/// Told of a field that there is not, as upstream does.
+fn namespaces<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(term) = at.up() else { return };
+    for name in at.items() {
+        names::check_label(run, &term.child_path("namespace"), name.text());
     }
 }
 
-fn node_requirement(errors: &mut ErrorList, path: &Path<'_>, requirement: &Value, strict: bool) {
-    let values = path.child("values");
-    let count = size(&requirement["values"]);
-    match text(&requirement["operator"]) {
-        "In" | "NotIn" if count == 0 => {
-            errors.required(&values, "must be specified when `operator` is 'In' or 'NotIn'");
-        }
-        "Exists" | "DoesNotExist" if count > 0 => {
-            errors.forbidden(&values, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-        }
-        "Gt" | "Lt" if count != 1 => {
-            errors.required(&values, "must be specified single value when `operator` is 'Lt' or 'Gt'");
-        }
-        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-        other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+/// Keys of the Pod's own labels, which complete the selector beside them.
+fn label_keys<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    if at.size() > 0 && at.up().is_some_and(|term| !term.has("labelSelector")) {
+        return run.forbidden(at, "must not be specified when labelSelector is not set");
     }
-    names::check_label_key(errors, &path.child("key"), text(&requirement["key"]));
-    if strict {
-        for (i, value) in items(&requirement["values"]).iter().enumerate() {
-            let complaints = base::labels::value_errors(text(value));
-            names::check(errors, &values.index(i), text(value), complaints);
-        }
+    at.items().for_each(|key| names::check_label_key(run, &key, key.text()));
+}
+
+fn not_in_both<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(term) = at.up() else { return };
+    for key in at.items().filter(|key| items(term.get("mismatchLabelKeys")).contains(key.value())) {
+        run.invalid(&key, key.text(), "exists in both matchLabelKeys and mismatchLabelKeys");
     }
 }
 
-fn pod_term(errors: &mut ErrorList, path: &Path<'_>, term: &Value) {
-    names::check_label_selector(errors, &path.child("labelSelector"), &term["labelSelector"]);
-    names::check_label_selector(errors, &path.child("namespaceSelector"), &term["namespaceSelector"]);
-    for name in items(&term["namespaces"]) {
-        names::check_label(errors, &path.child("namespace"), text(name));
+fn toleration<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let (operator, effect) = (at.child("operator"), at.child("effect"));
+    let (key, value) = (at.text_of("key"), at.text_of("value"));
+    if key.is_empty() && operator.text() != "Exists" {
+        let detail =
+            "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+        run.invalid(&operator, operator.text(), detail);
     }
-    for list in ["matchLabelKeys", "mismatchLabelKeys"] {
-        label_keys(errors, &path.child(list), term, list);
+    if at.has("tolerationSeconds") && effect.text() != "NoExecute" {
+        let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+        run.invalid(&effect, effect.text(), detail);
     }
-    for (i, key) in items(&term["matchLabelKeys"]).iter().enumerate() {
-        if items(&term["mismatchLabelKeys"]).contains(key) {
-            let path = path.item("matchLabelKeys", i);
-            errors.invalid(&path, text(key), "exists in both matchLabelKeys and mismatchLabelKeys");
-        }
-    }
-    let key = text(&term["topologyKey"]);
-    if key.is_empty() {
-        errors.required(&path.child("topologyKey"), "can not be empty");
-    }
-    names::check_label_key(errors, &path.child("topologyKey"), key);
-}
-
-fn label_keys(errors: &mut ErrorList, path: &Path<'_>, term: &Value, list: &str) {
-    let keys = items(&term[list]);
-    if !keys.is_empty() && !is_set(&term["labelSelector"]) {
-        return errors.forbidden(path, "must not be specified when labelSelector is not set");
-    }
-    for (i, key) in keys.iter().enumerate() {
-        names::check_label_key(errors, &path.index(i), text(key));
-    }
-}
-
-/// `spec.tolerations`.
-pub(crate) fn tolerations(errors: &mut ErrorList, path: &Path<'_>, tolerations: &Value) {
-    for (i, toleration) in items(tolerations).iter().enumerate() {
-        let path = path.index(i);
-        let [key, operator, value, effect] =
-            ["key", "operator", "value", "effect"].map(|f| text(&toleration[f]));
-        if !key.is_empty() {
-            names::check_label_key(errors, &path.child("key"), key);
-        }
-        if key.is_empty() && operator != "Exists" {
-            let detail =
-                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.invalid(&path.child("operator"), operator, detail);
-        }
-        if is_set(&toleration["tolerationSeconds"]) && effect != "NoExecute" {
-            let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.invalid(&path.child("effect"), effect, detail);
-        }
-        match operator {
-            "" | "Equal" => {
-                let complaints = base::labels::value_errors(value);
-                if !complaints.is_empty() {
-                    errors.invalid(&path.child("operator"), value, complaints.join(";"));
-                }
-            }
-            "Exists" if !value.is_empty() => {
-                let detail = "value must be empty when `operator` is 'Exists'";
-                errors.invalid(&path.child("operator"), value, detail);
-            }
-            "Exists" => {}
-            other => errors.not_supported(&path.child("operator"), other, &["Equal", "Exists"]),
-        }
-        if !effect.is_empty() && !EFFECTS.contains(&effect) {
-            errors.not_supported(&path.child("effect"), effect, EFFECTS);
-        }
-    }
-}
-
-/// `spec.topologySpreadConstraints`.
-pub(super) fn spreading(errors: &mut ErrorList, path: &Path<'_>, constraints: &Value) {
-    let all = items(constraints);
-    for (i, constraint) in all.iter().enumerate() {
-        let path = path.index(i);
-        let (key, action) = (text(&constraint["topologyKey"]), text(&constraint["whenUnsatisfiable"]));
-        let skew = int(&constraint["maxSkew"]);
-        if skew <= 0 {
-            errors.invalid(&path.child("maxSkew"), skew, "must be greater than zero");
-        }
-        if key.is_empty() {
-            errors.required(&path.child("topologyKey"), "can not be empty");
-        }
-        if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
-            errors.not_supported(
-                &path.child("whenUnsatisfiable"),
-                action,
-                &["DoNotSchedule", "ScheduleAnyway"],
-            );
-        }
-        let again = |c: &Value| text(&c["topologyKey"]) == key && text(&c["whenUnsatisfiable"]) == action;
-        if all[i + 1..].iter().any(again) {
-            errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {action}}}"));
-        }
-        if let Some(domains) = constraint["minDomains"].as_i64() {
-            if domains <= 0 {
-                errors.invalid(&path.child("minDomains"), domains, "must be greater than zero");
-            }
-            if action != "DoNotSchedule" {
-                let detail =
-                    format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
-                errors.invalid(&path.child("minDomains"), domains, detail);
+    match operator.text() {
+        "" | "Equal" => {
+            let complaints = base::labels::value_errors(value);
+            if !complaints.is_empty() {
+                run.invalid(&operator, value, complaints.join(";"));
             }
         }
-        for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
-            let policy = text(&constraint[field]);
-            if is_set(&constraint[field]) && !matches!(policy, "Honor" | "Ignore") {
-                errors.not_supported(&path.child(field), policy, &["Honor", "Ignore"]);
-            }
+        "Exists" if !value.is_empty() => {
+            run.invalid(&operator, value, "value must be empty when `operator` is 'Exists'");
         }
-        label_keys(errors, &path.child("matchLabelKeys"), constraint, "matchLabelKeys");
-        names::check_label_selector(errors, &path.child("labelSelector"), &constraint["labelSelector"]);
+        "Exists" => {}
+        other => run.not_supported(&operator, other, &["Equal", "Exists"]),
+    }
+}
+
+/// Told of the first of two that are alike.
+fn no_second_spread<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(list) = at.up() else { return };
+    let (key, action) = (at.text_of("topologyKey"), at.text_of("whenUnsatisfiable"));
+    let later = items(list.value()).iter().skip_while(|c| !std::ptr::eq(*c, at.value())).skip(1);
+    let alike =
+        |c: &serde_json::Value| text(&c["topologyKey"]) == key && text(&c["whenUnsatisfiable"]) == action;
+    if later.into_iter().any(alike) {
+        run.duplicate(&at.child_path("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {action}}}"));
+    }
+}
+
+fn domains_of_hard_spread<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let action = at.up().map_or("", |constraint| constraint.text_of("whenUnsatisfiable"));
+    if action != "DoNotSchedule" {
+        let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+        run.invalid(at, at.int(), detail);
     }
 }
 
 /// `spec.schedulingGates`.
-pub(super) fn gates(errors: &mut ErrorList, path: &Path<'_>, gates: &Value) {
-    let mut seen = BTreeSet::new();
-    for (i, gate) in items(gates).iter().enumerate() {
-        let name = text(&gate["name"]);
-        names::check_qualified(errors, &path.index(i), name);
+pub(super) fn gates<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let mut seen = Seen::default();
+    for gate in at.items() {
+        let name = gate.text_of("name");
+        names::check_qualified(run, &gate, name);
         if !seen.insert(name) {
-            errors.duplicate(&path.index(i), name);
+            run.duplicate(&gate, name);
         }
     }
 }

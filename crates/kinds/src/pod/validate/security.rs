@@ -1,13 +1,11 @@
 //! Security contexts (`ValidateSecurityContext`, `validatePodSpecSecurityContext`).
 
-use std::collections::BTreeSet;
+use schema::validation::{At, Run, Seen, any, field, here, set};
 
-use serde_json::Value;
-
-use super::local_path;
-use crate::field::{ErrorList, GoField, Path, go_form};
-use crate::names::range_error;
-use crate::value::{is_set, is_true, items, size, text};
+use super::references::local_path;
+use super::spec::SPEC_TYPE;
+use crate::field::{GoField, go_form};
+use crate::value::{is_set, items, size, text};
 
 /// The largest user or group id.
 const MAX_ID: i64 = 0x7fff_ffff;
@@ -16,117 +14,106 @@ const SECCOMP_FORM: &[GoField] =
     &[GoField::text("type", "Type"), GoField::pointer("localhostProfile", "LocalhostProfile")];
 const PROFILES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
 
-fn id(errors: &mut ErrorList, path: &Path<'_>, id: &Value) {
-    if id.as_i64().is_some_and(|id| !(0..=MAX_ID).contains(&id)) {
-        errors.invalid(path, id.clone(), range_error(0, MAX_ID));
+schema::rules! {
+    /// One container's context.
+    pub(super) CONTAINER: "io.k8s.api.core.v1.SecurityContext" = [
+        set("runAsUser").within(0, MAX_ID),
+        set("runAsGroup").within(0, MAX_ID),
+        any("procMount").with(proc_mount),
+        set("seccompProfile").inner(&SECCOMP),
+        here().with(escalation),
+        set("appArmorProfile").with(app_armor),
+    ];
+    /// The Pod's context.
+    pub(super) POD: "io.k8s.api.core.v1.PodSecurityContext" = [
+        set("fsGroup").within(0, MAX_ID),
+        set("runAsUser").within(0, MAX_ID),
+        set("runAsGroup").within(0, MAX_ID),
+        field("supplementalGroups").with(groups),
+        here().with(processes),
+        field("sysctls").with(sysctls),
+        set("fsGroupChangePolicy").one_of(&["Always", "OnRootMismatch"]),
+        set("seccompProfile").inner(&SECCOMP),
+        set("appArmorProfile").with(app_armor),
+        set("supplementalGroupsPolicy").one_of(&["Merge", "Strict"]),
+        set("seLinuxChangePolicy").one_of(&["MountOption", "Recursive"]),
+    ];
+    SECCOMP: "io.k8s.api.core.v1.SeccompProfile" = [
+        field("type").required_as("type is required when seccompProfile is set").one_of(PROFILES),
+        here().with(seccomp_file),
+    ];
+}
+
+fn proc_mount<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let own_users =
+        at.enclosing(SPEC_TYPE).is_some_and(|spec| spec.get("hostUsers").as_bool() == Some(false));
+    match at.text() {
+        "Default" => {}
+        "Unmasked" if own_users => {}
+        "Unmasked" => run.invalid(at, "Unmasked", "`hostUsers` must be false to use `Unmasked`"),
+        other => run.not_supported(at, other, &["Default", "Unmasked"]),
     }
 }
 
-/// One container's context.
-pub(super) fn container(errors: &mut ErrorList, path: &Path<'_>, sc: &Value, host_users: bool) {
-    if !is_set(sc) {
+fn escalation<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    if at.get("allowPrivilegeEscalation").as_bool() != Some(false) {
         return;
     }
-    id(errors, &path.child("runAsUser"), &sc["runAsUser"]);
-    id(errors, &path.child("runAsGroup"), &sc["runAsGroup"]);
-    match text(&sc["procMount"]) {
-        "" | "Default" => {}
-        "Unmasked" if host_users => {
-            let detail = "`hostUsers` must be false to use `Unmasked`";
-            errors.invalid(&path.child("procMount"), "Unmasked", detail);
-        }
-        "Unmasked" => {}
-        other => errors.not_supported(&path.child("procMount"), other, &["Default", "Unmasked"]),
+    if at.is("privileged") {
+        let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+        run.invalid(at, at.value().clone(), detail);
     }
-    seccomp(errors, &path.child("seccompProfile"), &sc["seccompProfile"]);
-    if sc["allowPrivilegeEscalation"].as_bool() == Some(false) {
-        if is_true(&sc["privileged"]) {
-            let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.invalid(path, sc.clone(), detail);
-        }
-        if items(&sc["capabilities"]["add"]).iter().any(|c| text(c) == "CAP_SYS_ADMIN") {
-            let detail =
-                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.invalid(path, sc.clone(), detail);
-        }
+    if items(&at.get("capabilities")["add"]).iter().any(|c| text(c) == "CAP_SYS_ADMIN") {
+        let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+        run.invalid(at, at.value().clone(), detail);
     }
-    app_armor(errors, &path.child("appArmorProfile"), &sc["appArmorProfile"]);
 }
 
-/// The Pod's context.
-pub(super) fn pod(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    let sc = &spec["securityContext"];
-    for field in ["fsGroup", "runAsUser", "runAsGroup"] {
-        id(errors, &path.child(field), &sc[field]);
+fn groups<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    for group in at.items().filter(|group| !(0..=MAX_ID).contains(&group.int())) {
+        run.invalid(&group, group.value().clone(), crate::names::range_error(0, MAX_ID));
     }
-    for (i, group) in items(&sc["supplementalGroups"]).iter().enumerate() {
-        id(errors, &path.item("supplementalGroups", i), group);
-    }
-    if is_true(&spec["shareProcessNamespace"]) && is_true(&spec["hostPID"]) {
+}
+
+fn processes<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    if at.up().is_some_and(|spec| spec.is("shareProcessNamespace") && spec.is("hostPID")) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.invalid(&path.child("shareProcessNamespace"), true, detail);
-    }
-    sysctls(errors, &path.child("sysctls"), spec);
-    one_of(errors, path, sc, "fsGroupChangePolicy", &["Always", "OnRootMismatch"]);
-    seccomp(errors, &path.child("seccompProfile"), &sc["seccompProfile"]);
-    app_armor(errors, &path.child("appArmorProfile"), &sc["appArmorProfile"]);
-    one_of(errors, path, sc, "supplementalGroupsPolicy", &["Merge", "Strict"]);
-    one_of(errors, path, sc, "seLinuxChangePolicy", &["MountOption", "Recursive"]);
-}
-
-fn one_of(errors: &mut ErrorList, path: &Path<'_>, sc: &Value, field: &str, values: &[&str]) {
-    if is_set(&sc[field]) && !values.contains(&text(&sc[field])) {
-        errors.not_supported(&path.child(field), text(&sc[field]), values);
+        run.invalid(&at.child_path("shareProcessNamespace"), true, detail);
     }
 }
 
-fn seccomp(errors: &mut ErrorList, path: &Path<'_>, profile: &Value) {
-    if !is_set(profile) {
-        return;
-    }
-    let (kind, file) = (text(&profile["type"]), &profile["localhostProfile"]);
-    let file_path = path.child("localhostProfile");
-    match kind {
-        "" => errors.required(&path.child("type"), "type is required when seccompProfile is set"),
-        other if !PROFILES.contains(&other) => {
-            errors.not_supported(&path.child("type"), other, PROFILES);
-        }
-        _ => {}
-    }
-    match (kind == "Localhost", file.as_str()) {
-        (true, None) => errors.required(&file_path, "must be set when seccomp type is Localhost"),
-        (true, Some(file)) => local_path(errors, &file_path, file),
+fn seccomp_file<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let file = at.child("localhostProfile");
+    match (at.text_of("type") == "Localhost", file.value().as_str()) {
+        (true, None) => run.required(&file, "must be set when seccomp type is Localhost"),
+        (true, Some(name)) => local_path(run, &file, name),
         (false, Some(_)) => {
-            let shown = go_form(profile, SECCOMP_FORM);
-            errors.invalid_as(&file_path, shown, "can only be set when seccomp type is Localhost");
+            let shown = go_form(at.value(), SECCOMP_FORM);
+            run.invalid_as(&file, shown, "can only be set when seccomp type is Localhost");
         }
         (false, None) => {}
     }
 }
 
-fn app_armor(errors: &mut ErrorList, path: &Path<'_>, profile: &Value) {
+fn app_armor<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     const NEEDED: &str = "must be set when AppArmor type is Localhost";
-    if !is_set(profile) {
-        return;
-    }
-    let file = profile["localhostProfile"].as_str();
-    let file_path = path.child("localhostProfile");
-    match (text(&profile["type"]), file) {
-        ("", _) => errors.required(&path.child("type"), "type is required when appArmorProfile is set"),
-        ("Localhost", None | Some("")) => errors.required(&file_path, NEEDED),
-        ("Localhost", Some(file)) => {
-            if file.trim() != file {
-                errors.invalid(&file_path, file, "must not be padded with whitespace");
+    let (kind, file) = (at.child("type"), at.child("localhostProfile"));
+    match (kind.text(), file.value().as_str()) {
+        ("", _) => run.required(&kind, "type is required when appArmorProfile is set"),
+        ("Localhost", None | Some("")) => run.required(&file, NEEDED),
+        ("Localhost", Some(name)) => {
+            if name.trim() != name {
+                run.invalid(&file, name, "must not be padded with whitespace");
             }
-            if file.len() > 4095 {
-                errors.too_long(&file_path, 4095);
+            if name.len() > 4095 {
+                run.too_long(&file, 4095);
             }
         }
-        ("RuntimeDefault" | "Unconfined", Some(file)) => {
-            errors.invalid(&file_path, file, "can only be set when AppArmor type is Localhost");
+        ("RuntimeDefault" | "Unconfined", Some(name)) => {
+            run.invalid(&file, name, "can only be set when AppArmor type is Localhost");
         }
         ("RuntimeDefault" | "Unconfined", None) => {}
-        (other, _) => errors.not_supported(&path.child("type"), other, PROFILES),
+        (other, _) => run.not_supported(&kind, other, PROFILES),
     }
 }
 
@@ -140,113 +127,121 @@ fn is_sysctl(name: &str) -> bool {
     name.len() <= 253 && name.split(['.', '/']).all(part)
 }
 
-fn sysctls(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    let mut seen = BTreeSet::new();
-    for (i, sysctl) in items(&spec["securityContext"]["sysctls"]).iter().enumerate() {
-        let outer = path.index(i);
-        let path = outer.child("name");
-        let name = text(&sysctl["name"]);
+fn sysctls<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let Some(spec) = at.enclosing(SPEC_TYPE) else { return };
+    let mut seen = Seen::default();
+    for sysctl in at.items() {
+        let at = sysctl.child("name");
+        let name = at.text();
         if name.is_empty() {
-            errors.required(&path, "");
+            run.required(&at, "");
         } else if !is_sysctl(name) {
-            errors.invalid(
-                &path,
+            run.invalid(
+                &at,
                 name,
                 "must have at most 253 characters and match regex \
                  ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$",
             );
         } else if !seen.insert(name) {
-            errors.duplicate(&path, name);
+            run.duplicate(&at, name);
         }
         let dotted = name.replace('/', ".");
         let ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|p| dotted.starts_with(p))
             || dotted == "kernel.sem";
-        if is_true(&spec["hostNetwork"]) && dotted.starts_with("net.") {
-            errors.invalid(&path, name, "may not be specified when 'hostNetwork' is true");
-        } else if is_true(&spec["hostIPC"]) && ipc {
-            errors.invalid(&path, name, "may not be specified when 'hostIPC' is true");
+        if spec.is("hostNetwork") && dotted.starts_with("net.") {
+            run.invalid(&at, name, "may not be specified when 'hostNetwork' is true");
+        } else if spec.is("hostIPC") && ipc {
+            run.invalid(&at, name, "may not be specified when 'hostIPC' is true");
         }
     }
 }
 
 /// A Pod in its own user namespace shares none of the host's others.
-pub(super) fn host_users(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    if spec["hostUsers"].as_bool() != Some(false) {
+pub(super) fn host_users<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    if at.get("hostUsers").as_bool() != Some(false) {
         return;
     }
     for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
-        if is_true(&spec[field]) {
-            errors.forbidden(&path.child(shown), "when `hostUsers` is false");
+        if at.is(field) {
+            run.forbidden(&at.child_path(shown), "when `hostUsers` is false");
         }
     }
 }
 
+/// What a system does not know, of the Pod's context and of a container's.
+struct Unknown {
+    of_pod: &'static [&'static str],
+    of_container: &'static [&'static str],
+    detail: &'static str,
+}
+
+const LINUX: Unknown = Unknown {
+    of_pod: &["windowsOptions"],
+    of_container: &["windowsOptions"],
+    detail: "windows options cannot be set for a linux pod",
+};
+const WINDOWS: Unknown = Unknown {
+    of_pod: &[
+        "appArmorProfile",
+        "seLinuxOptions",
+        "seccompProfile",
+        "fsGroup",
+        "fsGroupChangePolicy",
+        "sysctls",
+        "runAsUser",
+        "runAsGroup",
+        "supplementalGroups",
+        "supplementalGroupsPolicy",
+        "seLinuxChangePolicy",
+    ],
+    of_container: &[
+        "appArmorProfile",
+        "seLinuxOptions",
+        "seccompProfile",
+        "capabilities",
+        "readOnlyRootFilesystem",
+        "privileged",
+        "allowPrivilegeEscalation",
+        "procMount",
+        "runAsUser",
+        "runAsGroup",
+    ],
+    detail: "cannot be set for a windows pod",
+};
+
 /// `spec.os`: what the named system does not know may not be set.
-pub(super) fn os(errors: &mut ErrorList, path: &Path<'_>, spec: &Value) {
-    const WINDOWS: &str = "cannot be set for a windows pod";
-    const LINUX: &str = "windows options cannot be set for a linux pod";
-    if !is_set(&spec["os"]) {
-        return;
-    }
-    let name = text(&spec["os"]["name"]);
-    let (of_pod, of_container, detail): (&[&str], &[&str], &str) = match name {
-        "" => return errors.required(&path.child("os.name"), ""),
-        "linux" => (&["windowsOptions"], &["windowsOptions"], LINUX),
-        "windows" => (
-            &[
-                "appArmorProfile",
-                "seLinuxOptions",
-                "seccompProfile",
-                "fsGroup",
-                "fsGroupChangePolicy",
-                "sysctls",
-                "runAsUser",
-                "runAsGroup",
-                "supplementalGroups",
-                "supplementalGroupsPolicy",
-                "seLinuxChangePolicy",
-            ],
-            &[
-                "appArmorProfile",
-                "seLinuxOptions",
-                "seccompProfile",
-                "capabilities",
-                "readOnlyRootFilesystem",
-                "privileged",
-                "allowPrivilegeEscalation",
-                "procMount",
-                "runAsUser",
-                "runAsGroup",
-            ],
-            WINDOWS,
-        ),
-        other => return errors.not_supported(&path.child("os"), other, &["linux", "windows"]),
+pub(super) fn os<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let (Some(spec), name) = (at.up(), at.child("name")) else { return };
+    let unknown = match name.text() {
+        "" => return run.required(&name, ""),
+        "linux" => LINUX,
+        "windows" => WINDOWS,
+        other => return run.not_supported(at, other, &["linux", "windows"]),
     };
-    if name == "windows" {
+    if name.text() == "windows" {
         for field in ["hostUsers", "shareProcessNamespace"] {
-            if is_set(&spec[field]) {
-                errors.forbidden(&path.child(field), detail);
+            if spec.has(field) {
+                run.forbidden(&spec.child(field), unknown.detail);
             }
         }
         for field in ["hostPID", "hostIPC"] {
-            if is_true(&spec[field]) {
-                errors.forbidden(&path.child(field), detail);
+            if spec.is(field) {
+                run.forbidden(&spec.child(field), unknown.detail);
             }
         }
     }
-    let set = |v: &Value| is_set(v) && !(v.is_array() && size(v) == 0);
-    for field in of_pod {
-        if set(&spec["securityContext"][*field]) {
-            errors.forbidden(&path.child("securityContext").child(field), detail);
-        }
-    }
+    no_fields(&spec.child("securityContext"), unknown.of_pod, unknown.detail, run);
     for list in ["initContainers", "containers", "ephemeralContainers"] {
-        for (i, container) in items(&spec[list]).iter().enumerate() {
-            let outer = path.item(list, i);
-            let path = outer.child("securityContext");
-            for field in of_container.iter().filter(|f| set(&container["securityContext"][**f])) {
-                errors.forbidden(&path.child(field), detail);
-            }
+        for container in spec.child(list).items() {
+            no_fields(&container.child("securityContext"), unknown.of_container, unknown.detail, run);
+        }
+    }
+}
+
+fn no_fields<'v>(at: &At<'v, '_>, fields: &[&str], detail: &str, run: &mut Run<'v>) {
+    for field in fields.iter().map(|field| at.child(field)) {
+        if is_set(field.value()) && !(field.value().is_array() && size(field.value()) == 0) {
+            run.forbidden(&field, detail);
         }
     }
 }

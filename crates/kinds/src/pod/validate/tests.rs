@@ -33,6 +33,25 @@ fn spec(field: &str, value: Value) -> String {
 const FINE: &str = "[]";
 
 #[test]
+fn rules_name_fields_of_the_table() {
+    let files = [
+        ALL,
+        claim::ALL,
+        containers::ALL,
+        env::ALL,
+        probes::ALL,
+        projected::ALL,
+        scheduling::ALL,
+        security::ALL,
+        spec::ALL,
+        volumes::ALL,
+    ];
+    for rules in files.iter().copied().flatten() {
+        assert_eq!(rules.unknown_fields(), Vec::<String>::new(), "{}", rules.of());
+    }
+}
+
+#[test]
 fn a_plain_pod_is_fine() {
     assert_eq!(check(|_| ()), FINE);
 }

@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::{MIRROR, containers, scheduling, whole};
+use super::scheduling::{REQUIRED, TOLERATION};
+use super::{MIRROR, containers, whole};
 use crate::field::{ErrorList, Path, quote};
 use crate::kind::Endpoint;
 use crate::meta;
@@ -135,7 +136,9 @@ fn added_tolerations(errors: &mut ErrorList, spec: &Value, was: &Value, path: &P
         })
     };
     if items(&was["tolerations"]).iter().all(kept) {
-        scheduling::tolerations(errors, path, &spec["tolerations"]);
+        for (i, toleration) in new.iter().enumerate() {
+            errors.extend(TOLERATION.validate_at(path.index(i), toleration, None));
+        }
     } else {
         let detail = "existing toleration can not be modified except its tolerationSeconds";
         errors.forbidden(path, detail);
@@ -179,7 +182,6 @@ fn while_gated(errors: &mut ErrorList, rest: &mut Value, was: &Value, path: &Pat
 
 /// Required terms may only gain requirements; preferences may change freely.
 fn narrower_affinity(errors: &mut ErrorList, new: &Value, old: &Value, path: &Path<'_>) {
-    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
     let (new, old) = (&new[REQUIRED], &old[REQUIRED]);
     if !is_set(old) {
         return;

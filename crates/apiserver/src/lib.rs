@@ -10,6 +10,7 @@ pub mod audit;
 mod authn;
 mod authz;
 mod bootstrap;
+mod custom;
 mod discovery;
 mod expiry;
 mod generic;

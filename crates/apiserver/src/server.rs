@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 use client::{Identity, Objects, Snapshots, Status};
-use kinds::Catalogue;
+use kinds::{Catalogue, Kind};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use crate::nature::{Nature, Real};
 use crate::pki::{Pki, PkiError};
 use crate::services::Services;
 use crate::token::Tokens;
-use crate::{bootstrap, http};
+use crate::{bootstrap, custom, http};
 
 /// What a full disk asks of people.
 pub(crate) const FREE_SPACE: &str = "free space on the disk that holds the data directory";
@@ -102,6 +102,7 @@ impl Server {
     /// If the store refuses.
     pub async fn bootstrap(self: &Arc<Self>) -> Result<(), Status> {
         bootstrap::run(self, self.config.pki.ca_pem()).await?;
+        custom::Definitions::new(self).turn().await;
         self.bootstrapped.store(true, Ordering::Release);
         Ok(())
     }
@@ -135,6 +136,7 @@ impl Server {
             serving.spawn(http::listen(self.clone(), listener, tls.clone(), self.closing()));
         }
         serving.spawn(crate::expiry::run(self.clone()));
+        serving.spawn(custom::run(self.clone()));
         shutdown.await;
         self.closing.send_replace(true);
         while let Some(ended) = serving.join_next().await {
@@ -148,6 +150,18 @@ impl Server {
     /// The kinds that are served now.
     pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
         self.services.catalogue.borrow().clone()
+    }
+
+    /// Serves these kinds beside the built-in ones.
+    pub(crate) fn serve_custom(&self, custom: Vec<Arc<Kind>>) {
+        self.services.catalogue.send_if_modified(|current| {
+            let same = current.iter().skip(kinds::built_in().iter().count()).map(Arc::as_ptr);
+            if same.eq(custom.iter().map(Arc::as_ptr)) {
+                return false;
+            }
+            *current = kinds::with_custom(current.generation() + 1, custom);
+            true
+        });
     }
 
     /// Discovery and OpenAPI of the kinds that are served now.

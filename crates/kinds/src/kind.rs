@@ -6,12 +6,14 @@
 
 use std::sync::{Arc, LazyLock};
 
+use ::schema::custom::CustomType;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::field::ErrorList;
+use crate::schema::TypeRef;
 pub use schema::meta::NameRule;
 
 /// A built-in kind: made on first use, then shared.
@@ -59,6 +61,8 @@ pub struct Kind {
     pub resets_status: bool,
     /// Whether changes are counted in `metadata.generation`.
     pub counts_generations: bool,
+    /// The type of its objects where that is no built-in one.
+    pub custom: Option<Arc<CustomType>>,
     /// The behaviour.
     pub strategy: Arc<dyn Strategy>,
 }
@@ -93,6 +97,7 @@ impl Kind {
             collected: true,
             resets_status: true,
             counts_generations: false,
+            custom: None,
             strategy: Arc::new(strategy),
         }
     }
@@ -112,7 +117,13 @@ impl Kind {
     /// `kubectl get all` shows it too.
     #[must_use]
     pub fn in_all(self) -> Self {
-        Self { categories: vec!["all".into()], ..self }
+        self.in_category("all")
+    }
+
+    /// `kubectl get CATEGORY` shows it too.
+    #[must_use]
+    pub fn in_category(self, category: &str) -> Self {
+        Self { categories: vec![category.into()], ..self }
     }
 
     /// Only these verbs.
@@ -241,12 +252,25 @@ impl Kind {
         self.subresources.iter().find(|s| s.name == name)
     }
 
+    /// The type of its objects, if there is one.
+    #[must_use]
+    pub fn ty(&self) -> Option<TypeRef<'_>> {
+        match &self.custom {
+            Some(custom) => Some(custom.ty()),
+            None => crate::schema::root(&self.group, &self.version, &self.kind),
+        }
+    }
+
     /// Whether objects of this kind are stored.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         !self.bucket.is_empty()
     }
 }
+
+/// The verbs of a custom resource, in upstream's order.
+pub const CUSTOM_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 /// Every verb of a stored kind.
 pub const ALL_VERBS: &[&str] =
@@ -334,6 +358,11 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     /// Table columns.
     fn columns(&self) -> &'static [Column] {
         DEFAULT_COLUMNS
+    }
+    /// The same as a Table's head says them.
+    fn headers(&self) -> Vec<Value> {
+        let header = |c: &Column| json!({"name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority});
+        self.columns().iter().map(header).collect()
     }
     /// Table cells of one object, as many as columns; `now` is Unix seconds.
     fn cells(&self, obj: &Value, _now: i64) -> Vec<Value> {

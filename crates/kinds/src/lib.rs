@@ -7,6 +7,7 @@
 pub mod binding;
 pub mod catalogue;
 pub mod configmap;
+pub mod customresourcedefinition;
 pub mod deployment;
 pub mod event;
 pub mod horizontalpodautoscaler;
@@ -36,7 +37,7 @@ pub mod workload;
 use std::sync::{Arc, LazyLock};
 
 use ::schema::value;
-pub use ::schema::{apply, columns, decode, field, names, patch, protobuf, status, types as schema};
+pub use ::schema::{apply, columns, custom, decode, field, names, patch, protobuf, status, types as schema};
 pub use catalogue::Catalogue;
 pub use field::{ErrorList, ErrorType, FieldError, Path};
 pub use kind::{Column, Endpoint, Kind, NameRule, Row, Strategy};
@@ -66,9 +67,16 @@ static TABLE: &[&Row] = &[
     &horizontalpodautoscaler::KIND,
     &horizontalpodautoscaler::V1_KIND,
     &job::KIND,
+    &customresourcedefinition::KIND,
     &lease::KIND,
     &runtimeclass::KIND,
 ];
+
+/// The catalogue of the built-in kinds and of those that definitions of the moment add.
+#[must_use]
+pub fn with_custom(generation: u64, custom: impl IntoIterator<Item = Arc<Kind>>) -> Arc<Catalogue> {
+    Arc::new(Catalogue::new(generation, built_in().iter().cloned().chain(custom).collect()))
+}
 
 /// The catalogue of the built-in kinds alone, which a server begins with.
 #[must_use]

@@ -173,10 +173,11 @@ impl Kind {
     /// Whether a change counts as a new generation: something is wished otherwise.
     #[must_use]
     pub fn is_new_generation(&self, new: &Value, old: &Value) -> bool {
+        let status = self.subresources.iter().any(|s| s.fields().contains(&STATUS));
         let wished = |v: &Value| -> Map<String, Value> {
             let fields = v.as_object().into_iter().flatten();
             fields
-                .filter(|(field, _)| !is_head(field) && *field != STATUS)
+                .filter(|(field, _)| !(is_head(field) || status && *field == STATUS))
                 .map(|(field, value)| (field.clone(), value.clone()))
                 .collect()
         };

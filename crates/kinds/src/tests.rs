@@ -57,6 +57,9 @@ const OBJECTS: &[&str] = &[
       scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}, behavior: {scaleUp: {policies: []}}}}",
     "{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {maxReplicas: 3,
       scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}}}",
+    "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: foos.e.com}, spec: {group: e.com,
+      scope: Namespaced, names: {plural: foos, kind: Foo}, versions: [{name: v1, served: true, storage: true,
+        schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object}}}}}]}}",
     "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a}, spec: {leaseDurationSeconds: 10}}",
     "{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: a}, handler: h, overhead: {podFixed: {cpu: 10m}}}",
 ];

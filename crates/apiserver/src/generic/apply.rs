@@ -99,7 +99,7 @@ fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, 
             ApplyError::Untyped(why) => Status::untyped(why),
             ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes),
         })?;
-    let normal = decode::normalise(new, ty).map_err(|e| Status::bad_request(e.to_string()))?;
+    let normal = body::normalise(ctx.kind, new)?;
     let mut new = normal.value;
     object::set_type(&mut new, ctx.kind);
     body::default(ctx.kind, &mut new);

@@ -4,6 +4,8 @@
 
 use bytes::Bytes;
 use client::Status;
+use kinds::custom::CustomType;
+use kinds::decode::{DecodeError, Decoded};
 use kinds::schema::TypeRef;
 use kinds::{Kind, decode, protobuf, schema};
 use serde_json::Value;
@@ -12,6 +14,9 @@ use crate::generic::Ctx;
 use crate::negotiate::Format;
 use crate::object;
 use crate::request::FieldValidation;
+
+/// What custom resources are written in.
+const NO_PROTOBUF: &[&str] = &["application/json", "application/yaml"];
 
 /// A request body as it arrived.
 #[derive(Debug, Clone)]
@@ -23,8 +28,43 @@ pub(crate) enum Body {
 }
 
 /// The schema of a kind.
-pub(crate) fn schema_of(kind: &Kind) -> Result<TypeRef<'static>, Status> {
-    schema_named(&kind.group, &kind.version, &kind.kind)
+pub(crate) fn schema_of(kind: &Kind) -> Result<TypeRef<'_>, Status> {
+    kind.ty().ok_or_else(|| Status::internal(format!("no schema for {} {}", kind.api_version(), kind.kind)))
+}
+
+/// An object that was put together (by a patch, by apply) in the form of its kind's type.
+pub(crate) fn normalise(kind: &Kind, value: Value) -> Result<Decoded, Status> {
+    Form::of(kind)?.normalise(value).map_err(|e| Status::bad_request(e.to_string()))
+}
+
+/// What a body is read by.
+#[derive(Clone, Copy)]
+enum Form<'k> {
+    Built(TypeRef<'k>),
+    Custom(&'k CustomType),
+}
+
+impl<'k> Form<'k> {
+    fn of(kind: &'k Kind) -> Result<Self, Status> {
+        match &kind.custom {
+            Some(custom) => Ok(Self::Custom(custom)),
+            None => schema_of(kind).map(Self::Built),
+        }
+    }
+
+    fn decode(self, bytes: &[u8]) -> Result<Decoded, DecodeError> {
+        match self {
+            Self::Built(ty) => decode::decode(bytes, ty),
+            Self::Custom(ty) => ty.decode(bytes),
+        }
+    }
+
+    fn normalise(self, value: Value) -> Result<Decoded, DecodeError> {
+        match self {
+            Self::Built(ty) => decode::normalise(value, ty),
+            Self::Custom(ty) => ty.normalise(value),
+        }
+    }
 }
 
 /// The schema of a body.
@@ -42,7 +82,8 @@ pub(crate) fn api_version(group: &str, version: &str) -> String {
 /// duplicate fields as `fieldValidation` demands.
 pub(crate) fn decode_as(ctx: &Ctx<'_>, body: Body, gvk: (&str, &str, &str)) -> Result<Value, Status> {
     let (group, version, kind) = gvk;
-    let ty = schema_named(group, version, kind)?;
+    let own = gvk == (&*ctx.kind.group, &*ctx.kind.version, &*ctx.kind.kind);
+    let form = if own { Form::of(ctx.kind)? } else { Form::Built(schema_named(group, version, kind)?) };
     let gv = api_version(group, version);
     let raw = match &body {
         Body::Bytes(bytes, _) => bytes.clone(),
@@ -53,9 +94,10 @@ pub(crate) fn decode_as(ctx: &Ctx<'_>, body: Body, gvk: (&str, &str, &str)) -> R
         Body::Value(value) => {
             let said = |f: &str| value[f].as_str().unwrap_or_default().to_owned();
             check_type(&said("apiVersion"), &said("kind"), &gv, kind)?;
-            decode::normalise(value, ty).map_err(bad)?
+            form.normalise(value).map_err(bad)?
         }
         Body::Bytes(bytes, Format::Protobuf) => {
+            let Form::Built(ty) = form else { return Err(Status::unsupported_media_type(NO_PROTOBUF)) };
             let fail = |e: protobuf::ProtoError| {
                 Status::bad_request(decode::cannot_handle(version, kind, &e.to_string()))
             };
@@ -72,7 +114,7 @@ pub(crate) fn decode_as(ctx: &Ctx<'_>, body: Body, gvk: (&str, &str, &str)) -> R
             };
             let (said_version, said_kind) = decode::type_meta(&bytes).map_err(bad)?;
             check_type(&said_version, &said_kind, &gv, kind)?;
-            decode::decode(&bytes, ty).map_err(bad)?
+            form.decode(&bytes).map_err(bad)?
         }
     };
     if !decoded.problems.is_empty() {

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use client::{PatchType, Status};
 use kinds::patch::{self as patches, PatchError, Patched};
-use kinds::{ErrorList, Path, decode};
+use kinds::{ErrorList, Path};
 use serde_json::Value;
 
 use crate::generic::{Answer, Ctx, apply, body, update};
@@ -34,6 +34,9 @@ fn patched(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<V
     let patched: Result<Patched, PatchError> = match kind {
         PatchType::Json => patches::json_patch(old, text),
         PatchType::Merge => patches::merge_patch(old, text),
+        PatchType::Strategic if ctx.kind.custom.is_some() => {
+            return Err(Status::unsupported_media_type(UNTYPED));
+        }
         PatchType::Strategic => patches::strategic_merge_patch(old, text, ty),
         PatchType::Apply => return Err(Status::unsupported_media_type(SUPPORTED)),
     };
@@ -41,7 +44,7 @@ fn patched(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<V
     if kind != PatchType::Strategic {
         same_type(ctx, &value).map_err(|why| unfit(text, why))?;
     }
-    let decoded = decode::normalise(value, ty).map_err(|e| unfit(text, e.to_string()))?;
+    let decoded = body::normalise(ctx.kind, value).map_err(|e| unfit(text, e.message))?;
     problems.extend(decoded.problems);
     strictness(ctx, text, &problems)?;
     let mut new = decoded.value;
@@ -69,6 +72,10 @@ fn same_type(ctx: &Ctx<'_>, value: &Value) -> Result<(), String> {
     }
     Err(body::mismatch((&said_version, &said_kind), (&version, kind)))
 }
+
+/// The same of custom resources, which know no merge keys.
+const UNTYPED: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 
 /// The media types of patches that are served.
 pub(crate) const SUPPORTED: &[&str] = &[

@@ -49,8 +49,7 @@ pub(crate) fn table(
 }
 
 fn columns(kind: &Kind) -> Vec<Value> {
-    let column = |c: &kinds::Column| json!({"name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority});
-    kind.strategy.columns().iter().map(column).collect()
+    kind.strategy.headers()
 }
 
 fn row(kind: &Kind, obj: &Value, include: Include, now: i64) -> Value {

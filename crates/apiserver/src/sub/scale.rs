@@ -103,7 +103,10 @@ fn view(paths: &ScalePaths, obj: &Value) -> Value {
     let mut status = json!({"replicas": number(&paths.present)});
     let selector = match at(obj, &paths.selector) {
         Value::String(text) => text.clone(),
-        Value::Object(_) => kinds::columns::selector(at(obj, &paths.selector)),
+        // Without a path this is the object itself; an empty selector has no text.
+        Value::Object(map) if !paths.selector.is_empty() && !map.is_empty() => {
+            kinds::columns::selector(at(obj, &paths.selector))
+        }
         _ => String::new(),
     };
     if !selector.is_empty() {
@@ -148,6 +151,7 @@ mod tests {
         set(&mut obj, "spec.n", 5.into());
         set(&mut obj, "new.deep", 1.into());
         assert_eq!((&obj["spec"]["n"], &obj["new"]["deep"]), (&json!(5), &json!(1)));
-        assert_eq!(view(&paths, &json!({}))["status"], json!({"replicas": 0}));
+        let paths = ScalePaths { selector: "".into(), ..paths };
+        assert_eq!(view(&paths, &obj)["status"], json!({"replicas": 1}));
     }
 }

@@ -4,6 +4,7 @@
 
 mod audit;
 mod connections;
+mod custom;
 mod deletion;
 mod forms;
 mod harness;

@@ -49,6 +49,7 @@ fn resource(kind: &Kind) -> Resource<'_> {
         namespaced: kind.namespaced,
         verbs: kind.verbs.to_vec(),
         delete_returns_object: kind.delete_returns_object,
+        custom: kind.custom.as_deref(),
         subresources: subresources.collect(),
     }
 }

@@ -7,6 +7,7 @@ mod api;
 mod bad_input;
 mod cluster;
 mod commands;
+mod custom;
 mod data_dir;
 mod deployments;
 mod examples;

@@ -295,6 +295,7 @@ mod tests {
     #[test]
     fn all_that_is_served() {
         let pods = Resource {
+            custom: None,
             group: "",
             version: "v1",
             kind: "Pod",

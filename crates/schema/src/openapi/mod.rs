@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use crate::custom::CustomType;
+
 pub use gnostic::v2_protobuf;
 
 /// One resource that is served, as far as the documents show it.
@@ -30,6 +32,8 @@ pub struct Resource<'k> {
     pub verbs: Vec<&'k str>,
     /// Whether DELETE answers with the object instead of a `Status`.
     pub delete_returns_object: bool,
+    /// Its type where that is no built-in one.
+    pub custom: Option<&'k CustomType>,
     /// What is served below an object.
     pub subresources: Vec<Subresource<'k>>,
 }
@@ -87,7 +91,7 @@ pub fn v3(group: &str, version: &str, served: &[Resource<'_>]) -> Value {
         "info": {"title": "Kubernetes", "version": "v1.36"},
         "paths": paths,
         "components": {
-            "schemas": schemas::all(names, Dialect::V3, &groups),
+            "schemas": schemas::all(names, Dialect::V3, &groups, &own),
             "securitySchemes": {"BearerToken": bearer_token()},
         },
         "security": [{"BearerToken": []}],
@@ -103,7 +107,7 @@ pub fn v2(served: &[Resource<'_>]) -> Value {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "v1.36"},
         "paths": paths,
-        "definitions": schemas::all(names, Dialect::V2, &groups),
+        "definitions": schemas::all(names, Dialect::V2, &groups, served),
         "securityDefinitions": {"BearerToken": bearer_token()},
         "security": [{"BearerToken": []}],
     })

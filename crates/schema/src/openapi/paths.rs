@@ -21,6 +21,10 @@ const PATCH_MEDIA: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
+/// Custom resources know no merge keys.
+const UNTYPED_PATCH_MEDIA: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 type Parameter = (&'static str, &'static str);
 
 const LIST: &[Parameter] = &[
@@ -90,6 +94,8 @@ struct Writer<'k> {
 /// One path before it is written.
 struct Item<'k> {
     tag: String,
+    /// What patches come as.
+    patches: &'static [&'static str],
     operations: Vec<Operation<'k>>,
 }
 
@@ -120,6 +126,17 @@ fn capital(word: &str) -> String {
 
 fn type_name(group: &str, version: &str, kind: &str) -> Option<String> {
     types::root(group, version, kind).map(TypeRef::name).map(str::to_owned)
+}
+
+/// The name of a resource's own type, or of another of its group and version.
+fn name_of(resource: &Resource<'_>, kind: &str) -> Option<String> {
+    match resource.custom {
+        Some(custom) if kind == resource.kind => Some(custom.name().to_owned()),
+        Some(custom) if kind.strip_suffix("List") == Some(resource.kind) => {
+            Some(format!("{}List", custom.name()))
+        }
+        _ => type_name(resource.group, resource.version, kind),
+    }
 }
 
 fn meta(kind: &str) -> String {
@@ -202,7 +219,8 @@ impl<'k> Writer<'k> {
         for name in operation.answer.iter().chain(operation.body.iter().map(|(name, _)| name)) {
             self.names.insert(name.clone());
         }
-        let new = || Item { tag: tag(kind.group, kind.version), operations: Vec::new() };
+        let patches = if kind.custom.is_some() { UNTYPED_PATCH_MEDIA } else { PATCH_MEDIA };
+        let new = || Item { tag: tag(kind.group, kind.version), patches, operations: Vec::new() };
         self.paths.entry(path.to_owned()).or_insert_with(new).operations.push(operation);
     }
 
@@ -214,8 +232,8 @@ impl<'k> Writer<'k> {
         let mut out = json!({"parameters": self.path_parameters(path, &common, item)});
         for operation in &item.operations {
             out[operation.method] = match self.dialect {
-                Dialect::V2 => self.operation_v2(&item.tag, operation, &common),
-                Dialect::V3 => self.operation_v3(&item.tag, operation, &common),
+                Dialect::V2 => self.operation_v2(item, operation, &common),
+                Dialect::V3 => self.operation_v3(item, operation, &common),
             };
         }
         out
@@ -263,8 +281,8 @@ impl<'k> Writer<'k> {
         operation.answer.as_ref().map_or_else(|| json!({"type": "string"}), |n| self.dialect.reference(n))
     }
 
-    fn operation_v2(&self, tag: &str, operation: &Operation<'_>, common: &[Parameter]) -> Value {
-        let mut out = self.common(tag, operation, common);
+    fn operation_v2(&self, item: &Item<'_>, operation: &Operation<'_>, common: &[Parameter]) -> Value {
+        let mut out = self.common(&item.tag, operation, common);
         let schema = self.answer_schema(operation);
         for code in operation.codes {
             out["responses"][code] = json!({"description": description(code), "schema": schema});
@@ -272,7 +290,7 @@ impl<'k> Writer<'k> {
         out["responses"]["401"] = json!({"description": "Unauthorized"});
         out["schemes"] = json!(["https"]);
         out["consumes"] = match operation.action {
-            "patch" => json!(PATCH_MEDIA),
+            "patch" => json!(item.patches),
             "" => json!(MEDIA),
             _ => json!(["*/*"]),
         };
@@ -289,8 +307,8 @@ impl<'k> Writer<'k> {
         out
     }
 
-    fn operation_v3(&self, tag: &str, operation: &Operation<'_>, common: &[Parameter]) -> Value {
-        let mut out = self.common(tag, operation, common);
+    fn operation_v3(&self, item: &Item<'_>, operation: &Operation<'_>, common: &[Parameter]) -> Value {
+        let mut out = self.common(&item.tag, operation, common);
         let schema = self.answer_schema(operation);
         let content = |media: &[&str], schema: &Value| -> Value {
             Value::Object(media.iter().map(|m| ((*m).to_owned(), json!({"schema": schema}))).collect())
@@ -303,7 +321,7 @@ impl<'k> Writer<'k> {
         out["responses"]["401"] = json!({"description": "Unauthorized"});
         if let Some((body, required)) = &operation.body {
             let schema = self.dialect.reference(body);
-            let media = if operation.action == "patch" { PATCH_MEDIA } else { &["*/*"] };
+            let media = if operation.action == "patch" { item.patches } else { &["*/*"] };
             out["requestBody"] = json!({"content": content(media, &schema)});
             if *required {
                 out["requestBody"]["required"] = true.into();
@@ -332,11 +350,11 @@ fn description(code: &str) -> &'static str {
 
 fn main_operation<'k>(kind: &'k Resource<'k>, verb: &str, subject: String) -> Operation<'k> {
     let gvk = (kind.group, kind.version, kind.kind);
-    let own = type_name(kind.group, kind.version, kind.kind);
+    let own = name_of(kind, kind.kind);
     let status = Some(meta("Status"));
     let mut out = match verb {
         "list" => {
-            let list = type_name(kind.group, kind.version, &format!("{}List", kind.kind));
+            let list = name_of(kind, &format!("{}List", kind.kind));
             operation(("get", "list", "list"), gvk, list)
         }
         "deletecollection" => operation(("delete", "delete", "deletecollection"), gvk, status),
@@ -429,7 +447,11 @@ fn sub_operation<'k>(
         let connect = operation((method, "connect", "connect"), gvk, None);
         return Operation { subject: format!("{prefix}{verb}{subject}"), ..connect };
     }
-    let own = if sub.carries == Carries::Text { None } else { type_name(group, version, sub.kind) };
+    let own = match sub.carries {
+        Carries::Text => None,
+        _ if sub.group_version.is_none() => name_of(kind, sub.kind),
+        _ => type_name(group, version, sub.kind),
+    };
     Operation { subject: format!("{prefix}{subject}"), ..object_operation(verb, gvk, own) }
 }
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, gvk, object};
+use super::{Dialect, Resource, gvk, object};
 use crate::types::{self, FieldRef, ListType, Scalar, Shape, StructRef, TypeRef};
 
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 
 /// The name under which a scalar with a form of its own is defined.
@@ -56,6 +57,7 @@ pub(super) fn all(
     roots: BTreeSet<String>,
     dialect: Dialect,
     served: &BTreeSet<(&str, &str)>,
+    resources: &[Resource<'_>],
 ) -> Map<String, Value> {
     let mut out: BTreeMap<String, Value> = BTreeMap::new();
     let mut pending: Vec<String> = roots.into_iter().collect();
@@ -67,6 +69,12 @@ pub(super) fn all(
             out.insert(name, json!({"type": "object"}));
             continue;
         }
+        if let Some(value) = resources.iter().find_map(|r| custom(r, &name, dialect)) {
+            pending.extend(["ObjectMeta", "ListMeta"].map(|meta| format!("{META}.{meta}")));
+            pending.extend(name.strip_suffix("List").map(str::to_owned));
+            out.insert(name, value);
+            continue;
+        }
         let Some(ty) = types::by_name(&name).and_then(TypeRef::as_struct) else { continue };
         let mut doc = Document { dialect, pending: &mut pending, specials: BTreeMap::new() };
         let value = doc.object(ty, served);
@@ -74,6 +82,43 @@ pub(super) fn all(
         out.insert(name, value);
     }
     object(out)
+}
+
+/// The schema of a custom resource, or of a list of them: what its definition says, and what every object has. The older
+/// dialect, which has no words for most of it, only knows that it is an object.
+fn custom(resource: &Resource<'_>, name: &str, dialect: Dialect) -> Option<Value> {
+    let custom = resource.custom?;
+    let is_list = name.strip_suffix("List") == Some(custom.name());
+    if !is_list && name != custom.name() {
+        return None;
+    }
+    let (meta, kind) = if is_list {
+        ("ListMeta", format!("{}List", resource.kind))
+    } else {
+        ("ObjectMeta", resource.kind.into())
+    };
+    let mut out = match dialect {
+        Dialect::V3 if !is_list => custom.schema().clone(),
+        _ => json!({"type": "object"}),
+    };
+    let text = json!({"type": "string"});
+    let reference = dialect.reference(&format!("{META}.{meta}"));
+    let reference = if dialect == Dialect::V3 { json!({"allOf": [reference]}) } else { reference };
+    let has_properties = out["properties"].is_object();
+    if has_properties || is_list || dialect == Dialect::V3 {
+        if !has_properties {
+            out["properties"] = json!({});
+        }
+        out["properties"]["apiVersion"] = text.clone();
+        out["properties"]["kind"] = text;
+        out["properties"]["metadata"] = reference;
+    }
+    if is_list {
+        out["properties"]["items"] = json!({"type": "array", "items": dialect.reference(custom.name())});
+        out["required"] = json!(["items"]);
+    }
+    out["x-kubernetes-group-version-kind"] = json!([gvk(resource.group, resource.version, &kind)]);
+    Some(out)
 }
 
 struct Document<'p> {

@@ -4,6 +4,7 @@
 //! A [`Table`] is immutable; [`TypeRef`] and [`FieldRef`] are cheap handles into one. Deliberately absent: descriptions,
 //! and every rule that is not structure (those are a kind's `Strategy`).
 
+mod custom;
 #[cfg(test)]
 mod random;
 mod table;
@@ -14,11 +15,14 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+pub(crate) use custom::HEAD;
 pub use table::{Table, TableError};
 
-static BUILT_IN: LazyLock<Table> = LazyLock::new(|| {
-    Table::parse(include_str!("table.txt")).expect("the committed table is checked by tests")
-});
+/// The built-in table as it is written.
+const TEXT: &str = include_str!("table.txt");
+
+static BUILT_IN: LazyLock<Table> =
+    LazyLock::new(|| Table::parse(TEXT).expect("the committed table is checked by tests"));
 
 /// The built-in types; parsed on first use and kept (well under a megabyte).
 #[must_use]

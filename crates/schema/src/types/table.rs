@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{ListType, PatchStrategy, Scalar, Shape, StructRef, TypeRef};
 
-type Str = Cow<'static, str>;
+pub(super) type Str = Cow<'static, str>;
 
 /// An immutable set of types that refer to each other.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Table {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Node {
+pub(super) enum Node {
     Scalar(Scalar),
     List(u16),
     Map(u16),
@@ -94,7 +94,36 @@ impl Table {
     /// # Errors
     /// The first line that cannot be read.
     pub fn parse(text: &'static str) -> Result<Self, TableError> {
-        Parser::default().parse(text)
+        Parser::default().parse(text.lines())
+    }
+
+    /// How many object types there are.
+    pub(super) fn count(&self) -> usize {
+        self.structs.len()
+    }
+
+    /// The id of a type by its OpenAPI name.
+    pub(super) fn id_of(&self, name: &str) -> Option<u16> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Adds an object type; one with a name can be found by it.
+    pub(super) fn add(&mut self, new: Struct) {
+        if !new.name.is_empty() {
+            self.by_name.insert(new.name.clone(), new.id);
+        }
+        self.structs.push(new);
+    }
+
+    /// A map whose values are of the same type.
+    pub(super) fn map_of_itself(&mut self) -> u16 {
+        let own = |(id, node): (usize, &Node)| (*node == Node::Map(number(id))).then(|| number(id));
+        if let Some(id) = self.nodes.iter().enumerate().find_map(own) {
+            return id;
+        }
+        let id = number(self.nodes.len());
+        self.nodes.push(Node::Map(id));
+        id
     }
 
     pub(super) fn shape(&self, id: u16) -> Shape<'_> {
@@ -130,23 +159,31 @@ impl Table {
 }
 
 #[derive(Default)]
-struct Parser {
-    table: Table,
+pub(super) struct Parser {
+    pub(super) table: Table,
     packages: HashMap<&'static str, &'static str>,
     ids: HashMap<Node, u16>,
 }
 
-fn number(n: usize) -> u16 {
+pub(super) fn number(n: usize) -> u16 {
     u16::try_from(n).expect("a table holds fewer than 65536 types")
 }
 
 impl Parser {
-    fn parse(mut self, text: &'static str) -> Result<Table, TableError> {
-        for (at, line) in text.lines().enumerate() {
+    fn parse(mut self, lines: impl Iterator<Item = &'static str> + Clone) -> Result<Table, TableError> {
+        self.read(lines)?;
+        Ok(self.table)
+    }
+
+    pub(super) fn read(
+        &mut self,
+        lines: impl Iterator<Item = &'static str> + Clone,
+    ) -> Result<(), TableError> {
+        for (at, line) in lines.clone().enumerate() {
             self.header(line).map_err(|what| TableError { line: at + 1, what })?;
         }
         let mut current = 0;
-        for (at, line) in text.lines().enumerate() {
+        for (at, line) in lines.enumerate() {
             match line.split_once(' ') {
                 Some(("P", _)) => {}
                 Some(("T", _)) => current += 1,
@@ -161,10 +198,10 @@ impl Parser {
             s.fields.sort_by(|a, b| a.name.cmp(&b.name));
             s.fields.shrink_to_fit();
         }
-        Ok(self.table)
+        Ok(())
     }
 
-    fn node(&mut self, node: Node) -> u16 {
+    pub(super) fn node(&mut self, node: Node) -> u16 {
         if let Some(&id) = self.ids.get(&node) {
             return id;
         }
@@ -239,9 +276,25 @@ impl Parser {
         let (Some(name), Some(numbers), Some(ty)) = (words.next(), words.next(), words.next()) else {
             return Err("a field needs a name, numbers and a type".to_owned());
         };
-        let mut field = Field {
-            name: Cow::Borrowed(name),
-            ty: self.ty(ty)?,
+        let mut field = Field::new(Cow::Borrowed(name), self.ty(ty)?);
+        if numbers != "-" {
+            for (slot, n) in numbers.split('.').enumerate() {
+                let place = field.numbers.get_mut(slot).ok_or("inlined too deeply")?;
+                *place = n.parse().map_err(|_| format!("`{n}` is not a field number"))?;
+            }
+        }
+        for mark in words {
+            apply_mark(&mut field, mark)?;
+        }
+        Ok(field)
+    }
+}
+
+impl Field {
+    pub(super) fn new(name: Str, ty: u16) -> Self {
+        Self {
+            name,
+            ty,
             numbers: [0; 4],
             required: false,
             pointer: false,
@@ -253,17 +306,7 @@ impl Parser {
             merge_key: None,
             default: None,
             go: None,
-        };
-        if numbers != "-" {
-            for (slot, n) in numbers.split('.').enumerate() {
-                let place = field.numbers.get_mut(slot).ok_or("inlined too deeply")?;
-                *place = n.parse().map_err(|_| format!("`{n}` is not a field number"))?;
-            }
         }
-        for mark in words {
-            apply_mark(&mut field, mark)?;
-        }
-        Ok(field)
     }
 }
 

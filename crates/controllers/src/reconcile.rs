@@ -14,6 +14,10 @@ use serde::de::DeserializeOwned;
 
 use crate::context::{Context, gvr};
 use crate::driver::{Controller, Failure, Key, Turn};
+use crate::job::mentions;
+
+/// What the stored bytes of an object with a controller have in them.
+const CONTROLLED: &str = "\"controller\":true";
 
 /// One controller.
 pub(crate) trait Reconcile: Send + Sync + 'static {
@@ -96,7 +100,7 @@ impl Reads<'_> {
         namespace: &str,
         uid: &str,
     ) -> Result<Vec<T>, Failure> {
-        self.by_controller(kind, namespace, |controller| controller == Some(uid))
+        self.by_controller(kind, namespace, uid, false)
     }
 
     /// Those, and the objects that have no controller: what a claimant looks through.
@@ -106,7 +110,7 @@ impl Reads<'_> {
         namespace: &str,
         uid: &str,
     ) -> Result<Vec<T>, Failure> {
-        self.by_controller(kind, namespace, |controller| controller.is_none_or(|c| c == uid))
+        self.by_controller(kind, namespace, uid, true)
     }
 
     /// All objects of a namespace.
@@ -114,16 +118,22 @@ impl Reads<'_> {
         self.0.list(kind, namespace).iter().map(|o| o.parse().map_err(Failure::Stored)).collect()
     }
 
+    /// Most objects of a namespace belong to others: their bytes rule them out without parsing.
     fn by_controller<T: DeserializeOwned>(
         self,
         kind: &Kind,
         namespace: &str,
-        wanted: impl Fn(Option<&str>) -> bool,
+        uid: &str,
+        orphans: bool,
     ) -> Result<Vec<T>, Failure> {
         let mut found = Vec::new();
         for object in self.0.list(kind, namespace) {
+            let is_orphan = || orphans && !mentions(&object, CONTROLLED);
+            if !mentions(&object, uid) && !is_orphan() {
+                continue;
+            }
             let any: Any = object.parse()?;
-            if wanted(any.metadata.controller().map(|o| o.uid.as_str())) {
+            if any.metadata.controller().map_or(orphans, |owner| owner.uid == uid) {
                 found.push(Object::parse(&object)?);
             }
         }

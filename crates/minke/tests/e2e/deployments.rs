@@ -23,9 +23,9 @@ fn rolled_out(cluster: &Cluster) {
 
 /// Values of the Pods' variable V that are not going, sorted.
 fn versions(cluster: &Cluster) -> Vec<String> {
-    let path =
-        "jsonpath={range .items[?(!@.metadata.deletionTimestamp)]}{.spec.containers[0].env[0].value},{end}";
-    let all = cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", path]);
+    let template = "go-template={{range .items}}{{if not .metadata.deletionTimestamp}}\
+                    {{with (index .spec.containers 0).env}}{{(index . 0).value}}{{end}},{{end}}{{end}}";
+    let all = cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", template]);
     let mut all: Vec<String> = all.split_terminator(',').map(str::to_owned).collect();
     all.sort();
     all

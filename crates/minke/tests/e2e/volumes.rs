@@ -73,6 +73,18 @@ fn every_kind_and_env() {
     });
 }
 
+/// A change comes with its watch event, and the Pod of another object hears nothing of it.
+#[test]
+fn a_changed_config_map_is_followed() {
+    isolated("volumes::a_changed_config_map_is_followed", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {colour: blue}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  restartPolicy: Never\n  volumes: [{name: conf, configMap: {name: conf}}]\n  containers:\n  - {name: c, image: 'busybox:1.36', volumeMounts: [{name: conf, mountPath: /conf}], command: [sh, -c, 'until grep -q red /conf/colour; do sleep 0.05; done']}\n");
+        cluster.wait("condition=Ready", "pod/p");
+        cluster.kubectl(&["patch", "configmap", "conf", "-p", r#"{"data":{"colour":"red"}}"#]);
+        cluster.wait("jsonpath={.status.phase}=Succeeded", "pod/p");
+    });
+}
+
 #[test]
 fn a_missing_config_map_holds_the_pod_back() {
     isolated("volumes::a_missing_config_map_holds_the_pod_back", || {

@@ -31,6 +31,7 @@ pub mod serviceaccount;
 pub mod subresource;
 #[cfg(test)]
 mod tests;
+pub mod validatingwebhookconfiguration;
 pub mod view;
 pub mod workload;
 
@@ -67,6 +68,7 @@ static TABLE: &[&Row] = &[
     &horizontalpodautoscaler::KIND,
     &horizontalpodautoscaler::V1_KIND,
     &job::KIND,
+    &validatingwebhookconfiguration::KIND,
     &customresourcedefinition::KIND,
     &lease::KIND,
     &runtimeclass::KIND,

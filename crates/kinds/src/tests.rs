@@ -57,6 +57,9 @@ const OBJECTS: &[&str] = &[
       scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}, behavior: {scaleUp: {policies: []}}}}",
     "{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {maxReplicas: 3,
       scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}}}",
+    "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: a}, webhooks: [
+      {name: w.example.com, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {url: 'https://localhost/w'},
+        rules: [{operations: [CREATE], apiGroups: [''], apiVersions: [v1], resources: [pods]}]}]}",
     "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: foos.e.com}, spec: {group: e.com,
       scope: Namespaced, names: {plural: foos, kind: Foo}, versions: [{name: v1, served: true, storage: true,
         schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object}}}}}]}}",

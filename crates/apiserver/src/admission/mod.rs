@@ -3,7 +3,7 @@
 //! Invariants: a write goes decode → default → locate → own → **mutate** → prepare → validate → **validate** → **reserve** →
 //! commit → **settle**; the phases in bold are here, each run over one [`Review`] by the [`Chain`], in upstream's order of
 //! plugins. A plugin is one file, or folder, and one line in [`built_in`].
-//! Absent (later kinds): LimitRanger, storage and ingress plugins, policies, ResourceQuota.
+//! Absent (later kinds): LimitRanger, storage and ingress plugins, mutating webhooks, policies, ResourceQuota.
 
 mod chain;
 mod namespace;
@@ -18,6 +18,7 @@ mod service_account;
 #[cfg(test)]
 mod tests;
 mod tolerations;
+mod webhook;
 
 use async_trait::async_trait;
 use client::Status;
@@ -40,6 +41,7 @@ pub(crate) fn built_in() -> Vec<Row> {
         priority::row(),
         tolerations::row(),
         runtime_class::row(),
+        webhook::row(),
     ]
 }
 

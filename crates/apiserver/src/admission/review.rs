@@ -51,9 +51,7 @@ pub(crate) struct Review<'a> {
     pub(crate) name: String,
     pub(crate) user: &'a Identity,
     /// `CreateOptions`, `UpdateOptions` or `DeleteOptions`, without kind; null for streams.
-    #[expect(dead_code, reason = "no plugin that is served asks yet; webhooks are told")]
     pub(crate) options: Value,
-    #[expect(dead_code, reason = "no plugin that is served asks yet; webhooks are told")]
     pub(crate) dry_run: bool,
     /// The object as it shall be, or the body of a subresource; null when something is deleted.
     pub(crate) object: Value,

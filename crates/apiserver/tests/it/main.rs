@@ -17,3 +17,4 @@ mod objects;
 mod pod_security;
 mod versions;
 mod watches;
+mod webhooks;

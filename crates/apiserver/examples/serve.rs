@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .mode(0o600)
         .open(dir.join("kubeconfig"))?;
     file.write_all(kubeconfig.as_bytes())?;
-    let store = SqliteStore::open(&dir.join("store.db"), Options::default())?;
+    let store = SqliteStore::open(&dir.join("store.db"), Options::default(), apiserver::read_facts())?;
     let server = Server::new(Config::new(store, pki));
     server.bootstrap().await?;
     server.serve(vec![listener], async { drop(tokio::signal::ctrl_c().await) }).await?;

@@ -30,8 +30,8 @@ pub(crate) async fn run(server: Arc<Server>) {
 /// Removes every Event last seen more than an hour before `now`.
 pub(crate) async fn sweep(server: &Arc<Server>, now: i64) {
     let Some(kind) = kinds::built_in().by_resource("", "v1", "events") else { return };
-    let (_, sets) = server.store().read(&[&object::prefix(kind, "")]);
-    for entry in sets.iter().flatten() {
+    let (_, sets) = server.store().read(&[&kind.bucket]);
+    for entry in sets.iter().flat_map(|events| events.prefix("")) {
         if last_seen(&object::parse(kind, &entry.value)).is_none_or(|seen| seen + TTL > now) {
             continue;
         }
@@ -64,7 +64,9 @@ mod tests {
     #[tokio::test]
     async fn old_events_go_and_recent_ones_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let store = store::SqliteStore::open(&dir.path().join("db"), store::Options::default()).unwrap();
+        let store =
+            store::SqliteStore::open(&dir.path().join("db"), store::Options::default(), crate::read_facts())
+                .unwrap();
         let server = Server::new(Config::new(store, Pki::open(dir.path(), &[], &[]).unwrap()));
         let put = |name: &str, seen: i64| {
             let seen = Timestamp::from_seconds(seen).rfc3339();

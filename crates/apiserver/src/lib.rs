@@ -13,6 +13,7 @@ mod bootstrap;
 mod custom;
 mod discovery;
 mod expiry;
+mod facts;
 mod generic;
 mod http;
 mod inproc;
@@ -27,6 +28,7 @@ mod services;
 mod sub;
 mod token;
 
+pub use facts::read_facts;
 pub use nature::{Nature, Real};
 pub use pki::{Pair, Pki, PkiError};
 pub use server::{Config, Server};

@@ -145,44 +145,6 @@ pub(crate) fn with_revision(entry: &Entry, revision: u64) -> Bytes {
     out.freeze()
 }
 
-/// Only what selectors and wake-ups need of an object, without building the rest.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Head {
-    #[serde(default)]
-    pub(crate) metadata: HeadMeta,
-}
-
-/// See [`Head`].
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct HeadMeta {
-    #[serde(default)]
-    pub(crate) labels: std::collections::BTreeMap<String, String>,
-    #[serde(default)]
-    pub(crate) owner_references: Vec<HeadOwner>,
-}
-
-/// See [`Head`].
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct HeadOwner {
-    #[serde(default)]
-    pub(crate) api_version: String,
-    #[serde(default)]
-    pub(crate) kind: String,
-    #[serde(default)]
-    pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) uid: String,
-    #[serde(default)]
-    pub(crate) controller: Option<bool>,
-}
-
-/// Reads the head.
-pub(crate) fn head(value: &[u8]) -> Head {
-    serde_json::from_slice(value).expect("the store holds what this crate serialized")
-}
-
 /// `metadata` as it stands, unparsed.
 pub(crate) fn raw_metadata(value: &[u8]) -> &serde_json::value::RawValue {
     #[derive(Deserialize)]
@@ -243,7 +205,7 @@ mod tests {
 
     fn entry(revision: u64, value: &str) -> Entry {
         let key = "configmaps/a/b".into();
-        Entry { key, revision, value: Bytes::from(value.to_owned()), protobuf: std::sync::OnceLock::new() }
+        Entry::new(key, revision, Bytes::from(value.to_owned()), &crate::read_facts())
     }
 
     #[test]

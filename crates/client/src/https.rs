@@ -24,7 +24,9 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-use crate::{Call, Change, Object, Objects, Options, PatchType, Status, Target, Verb, Watch, WatchEvent};
+use crate::{
+    Call, Change, Facts, Object, Objects, Options, PatchType, Status, Target, Verb, Watch, WatchEvent,
+};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// A peer that is silent this long is asked whether it is there.
@@ -339,6 +341,7 @@ fn event(line: &[u8]) -> Result<WatchEvent, Status> {
         name: head.metadata.name.into(),
         revision,
         json: Bytes::copy_from_slice(text.as_bytes()),
+        facts: Arc::new(Facts::of_metadata(text.as_bytes()).map_err(Status::internal)?),
     };
     Ok(WatchEvent { change, object: Some(object), revision })
 }

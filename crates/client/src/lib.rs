@@ -14,9 +14,9 @@ pub use api::Api;
 pub use https::{Credential, Https};
 
 use async_trait::async_trait;
+pub use base::facts::{self, Facts, Owner};
 use bytes::Bytes;
 pub use kinds::Catalogue;
-use kinds::Kind;
 pub use kinds::status::Status;
 use serde_json::Value;
 
@@ -152,7 +152,8 @@ pub enum Change {
     Synced,
 }
 
-/// One object as served (with apiVersion and kind absent: the resource is known), shared, parsed on demand.
+/// One object as served (with apiVersion and kind absent: the resource is known), shared, parsed on demand. What most
+/// readers ask is in its facts.
 #[derive(Debug, Clone)]
 pub struct Object {
     /// Namespace, empty if cluster-scoped.
@@ -163,6 +164,8 @@ pub struct Object {
     pub revision: u64,
     /// The JSON.
     pub json: Bytes,
+    /// What is known without parsing; from over HTTPS only what the metadata says.
+    pub facts: Arc<Facts>,
 }
 
 impl Object {
@@ -234,26 +237,24 @@ pub struct Wake {
     pub owners: Vec<Owner>,
 }
 
-/// An owner of the object that a wake-up names.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Owner {
-    /// Group of its kind, empty for core.
-    pub group: String,
-    /// Kind, e.g. `Job`.
-    pub kind: String,
-    /// Name.
-    pub name: String,
-    /// UID.
-    pub uid: String,
-    /// `controller: true`.
-    pub controller: bool,
+/// A change of one object, as the one after the change before it of the same object: nothing is left out.
+#[derive(Debug, Clone)]
+pub struct Delta {
+    /// The resource.
+    pub gvr: Arc<Gvr>,
+    /// The object before, as the last delta showed it; `None` if it is new to whoever takes them.
+    pub before: Option<Object>,
+    /// The object now; `None` if it is gone.
+    pub after: Option<Object>,
+    /// The revision of the change; where a lost position was made up for, the revision up to which it was.
+    pub revision: u64,
 }
 
-impl Owner {
-    /// Whether it is of this kind, in whatever version.
+impl Delta {
+    /// The object: as it is, or as it was last.
     #[must_use]
-    pub fn is_a(&self, kind: &Kind) -> bool {
-        self.kind == kind.kind && self.group == kind.group
+    pub fn object(&self) -> Option<&Object> {
+        self.after.as_ref().or(self.before.as_ref())
     }
 }
 
@@ -264,6 +265,12 @@ pub trait Snapshots: Send + Sync + 'static {
     fn snapshot(&self, wants: &[Want]) -> Snapshot;
     /// One object of the newest revision.
     fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Object>;
+    /// The objects of the newest revision that the index has under this key ([`Facts::keys`]), by namespace and name.
+    fn indexed(&self, gvr: &Gvr, key: &str) -> Vec<Object>;
+    /// The objects of the newest revision that name this UID as an owner, by namespace and name.
+    fn owned(&self, gvr: &Gvr, uid: &str) -> Vec<Object> {
+        self.indexed(gvr, &facts::owner_key(uid))
+    }
     /// Returns once snapshots show `revision` or later.
     async fn wait_for(&self, revision: u64);
     /// Returns once snapshots show every write that was done before this call, whoever did it and whether or not its
@@ -272,6 +279,8 @@ pub trait Snapshots: Send + Sync + 'static {
     /// # Errors
     /// If the store does not answer; then nothing is known.
     async fn barrier(&self) -> Result<(), Status>;
+    /// What changes in these resources from now on, in one order; first one delta for each present object.
+    fn deltas(&self, gvrs: &[Gvr]) -> Box<dyn Deltas>;
     /// Wake-ups for these resources from now on, one for each present object first.
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes>;
     /// The kinds that are served now.
@@ -289,4 +298,11 @@ pub trait Snapshots: Send + Sync + 'static {
 pub trait Wakes: Send {
     /// The next wake-ups, at least one. Cancel-safe: a dropped call loses none.
     async fn next(&mut self) -> Vec<Wake>;
+}
+
+/// A stream of changes. Never errors: after a lost position it tells what differs from what it told last.
+#[async_trait]
+pub trait Deltas: Send {
+    /// The next changes, at least one. Cancel-safe: a dropped call loses none.
+    async fn next(&mut self) -> Vec<Delta>;
 }

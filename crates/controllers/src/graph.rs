@@ -68,7 +68,7 @@ mod tests {
 
     fn owner(group: &str, kind: &str, name: &str, uid: &str) -> Owner {
         let (group, kind) = (group.into(), kind.into());
-        Owner { group, kind, name: name.into(), uid: uid.into(), controller: true }
+        Owner { group, kind, name: name.into(), uid: uid.into(), controller: true, ..Owner::default() }
     }
 
     #[test]

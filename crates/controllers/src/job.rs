@@ -38,7 +38,7 @@ impl Controller for Jobs {
         }
         let owner = wake.owners.iter().find(|o| o.controller);
         match owner {
-            Some(owner) if owner.is_a(&kinds::job::KIND) => {
+            Some(owner) if owner.is_a("batch", "Job") => {
                 vec![Key {
                     bucket: Arc::default(),
                     namespace: wake.namespace.clone(),

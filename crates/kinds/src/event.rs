@@ -204,6 +204,14 @@ impl Strategy for NewEvent {
             None => text(&obj[field]).to_owned(),
         }
     }
+    fn stored_field<'a>(&self, field: &'a str) -> std::borrow::Cow<'a, str> {
+        let (part, rest) = field.split_once('.').unwrap_or((field, ""));
+        match RENAMED.iter().find(|(_, new)| *new == part) {
+            Some((core, _)) if rest.is_empty() => (*core).into(),
+            Some((core, _)) => format!("{core}.{rest}").into(),
+            None => field.into(),
+        }
+    }
     fn columns(&self) -> &'static [Column] {
         COLUMNS
     }

@@ -355,6 +355,19 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn field(&self, _obj: &Value, _field: &str) -> String {
         String::new()
     }
+    /// Those of [`Strategy::selectable_fields`] by which objects are looked up: the store keeps an index of them, under
+    /// [`base::facts::field_key`].
+    fn indexed_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// The name that the stored form's kind has for one of [`Strategy::selectable_fields`].
+    fn stored_field<'a>(&self, field: &'a str) -> std::borrow::Cow<'a, str> {
+        field.into()
+    }
+    /// What gives the other index keys of a stored object, if the kind has any.
+    fn index_keys(&self) -> Option<IndexKeys> {
+        None
+    }
     /// Table columns.
     fn columns(&self) -> &'static [Column] {
         DEFAULT_COLUMNS
@@ -396,6 +409,9 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
         None
     }
 }
+
+/// The index keys of an object, given its namespace, its name and itself.
+pub type IndexKeys = fn(&str, &str, &Value) -> Vec<String>;
 
 /// Name and `Created At`, for kinds without a printer of their own.
 pub const DEFAULT_COLUMNS: &[Column] =

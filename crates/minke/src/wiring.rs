@@ -273,9 +273,10 @@ async fn open_store(instance: &Instance) -> Result<Arc<store::SqliteStore>> {
          empty cluster",
         instance.dir.display()
     );
-    let opened =
-        tokio::task::spawn_blocking(move || store::SqliteStore::open(&path, store::Options::default()))
-            .await?;
+    let opened = tokio::task::spawn_blocking(move || {
+        store::SqliteStore::open(&path, store::Options::default(), apiserver::read_facts())
+    })
+    .await?;
     opened.context("cannot open the store")
 }
 

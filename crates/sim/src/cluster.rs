@@ -62,7 +62,8 @@ impl Cluster {
     pub async fn seeded(seed: u64, pki: Arc<Pki>) -> Self {
         let dir = scratch();
         let sqlite =
-            SqliteStore::open(&dir.path().join("store.db"), Options::default()).expect("a new store");
+            SqliteStore::open(&dir.path().join("store.db"), Options::default(), apiserver::read_facts())
+                .expect("a new store");
         let store: Arc<dyn Store> = Arc::new(SteadyStore::new(sqlite));
         let clock = SimClock::start();
         let nature = Arc::new(SimNature { clock, dice: Dice::new(seed, "nature") });

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use client::{
-    Call, Catalogue, Gvr, Object, Objects, Options, Snapshot, Snapshots, Status, Target, Verb, Wake, Wakes,
-    Want, Watch, WatchEvent,
+    Call, Catalogue, Delta, Deltas, Gvr, Object, Objects, Options, Snapshot, Snapshots, Status, Target, Verb,
+    Wake, Wakes, Want, Watch, WatchEvent,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -166,9 +166,39 @@ impl Snapshots for Drowsy {
         self.inner.catalogue_after(generation).await
     }
 
+    fn indexed(&self, gvr: &Gvr, key: &str) -> Vec<Object> {
+        self.inner.indexed(gvr, key)
+    }
+
+    fn deltas(&self, gvrs: &[Gvr]) -> Box<dyn Deltas> {
+        let inner = self.inner.deltas(gvrs);
+        Box::new(DrowsyDeltas { inner, dice: self.dice.clone(), held: None })
+    }
+
     fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
         let inner = self.inner.wakes(gvrs);
         Box::new(DrowsyWakes { inner, dice: self.dice.clone(), held: None, last: VecDeque::new() })
+    }
+}
+
+/// Changes come late, and whole batches together, but in their order.
+struct DrowsyDeltas {
+    inner: Box<dyn Deltas>,
+    dice: Dice,
+    held: Option<(Instant, Vec<Delta>)>,
+}
+
+#[async_trait]
+impl Deltas for DrowsyDeltas {
+    async fn next(&mut self) -> Vec<Delta> {
+        if self.held.is_none() {
+            let deltas = self.inner.next().await;
+            self.held = Some((Instant::now() + self.dice.millis(1..=40), deltas));
+        }
+        if let Some((at, _)) = &self.held {
+            tokio::time::sleep_until(*at).await;
+        }
+        self.held.take().map(|(_, deltas)| deltas).unwrap_or_default()
     }
 }
 

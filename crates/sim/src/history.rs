@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
-use store::{Event, Store};
+use store::{Event, Interest, Store};
 
 use crate::laws;
 use crate::machine::Start;
@@ -268,7 +268,7 @@ impl Life {
 }
 
 async fn events(store: &Arc<dyn Store>, bucket: &str) -> Vec<Event> {
-    let mut watcher = store.watch(bucket, 0).expect("a history that is whole");
+    let mut watcher = store.watch(&[Interest::whole(bucket)], 0).expect("a history that is whole");
     tokio::select! {
         biased;
         events = watcher.next() => events.expect("a history that is whole"),

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use store::{Entry, Event, Page, RangeQuery, Revision, Store, StoreError, Watcher, Write};
+use store::{
+    Collection, Entry, Event, Interest, Page, RangeQuery, Revision, Store, StoreError, Watcher, Write,
+};
 use tokio::sync::Notify;
 
 use crate::seed::Dice;
@@ -93,22 +95,21 @@ impl Store for LaggingStore {
         self.at(query)
     }
 
-    fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>) {
+    fn read(&self, buckets: &[&str]) -> (Revision, Vec<Collection>) {
         let at = self.revision();
-        let set = |prefix: &&str| {
-            let query = RangeQuery { prefix, at: Some(at), ..RangeQuery::default() };
-            // "/" names no bucket: an empty set.
-            self.inner.range(&query).map(|page| page.entries).unwrap_or_default()
+        let set = |bucket: &&str| {
+            let query = RangeQuery { prefix: &format!("{bucket}/"), at: Some(at), ..RangeQuery::default() };
+            self.inner.range(&query).map(|page| page.entries).unwrap_or_default().into_iter().collect()
         };
-        (at, prefixes.iter().map(set).collect())
+        (at, buckets.iter().map(set).collect())
     }
 
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError> {
         self.inner.commit(write).await
     }
 
-    fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
-        let inner = self.inner.watch(bucket, after)?;
+    fn watch(&self, interests: &[Interest], after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
+        let inner = self.inner.watch(interests, after)?;
         let shown = self.shown.clone();
         Ok(Box::new(LaggingWatcher { inner, shown, held: VecDeque::new(), told: after }))
     }

@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use async_trait::async_trait;
-use store::{Entry, Page, RangeQuery, Revision, SqliteStore, Store, StoreError, Watcher, Write};
+use store::{
+    Collection, Entry, Interest, Page, RangeQuery, Revision, SqliteStore, Store, StoreError, Watcher, Write,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -68,16 +70,16 @@ impl Store for SteadyStore {
         self.0.range(query)
     }
 
-    fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>) {
-        self.0.read(prefixes)
+    fn read(&self, buckets: &[&str]) -> (Revision, Vec<Collection>) {
+        self.0.read(buckets)
     }
 
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError> {
         block_on(self.0.commit(write))
     }
 
-    fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
-        self.0.watch(bucket, after)
+    fn watch(&self, interests: &[Interest], after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
+        self.0.watch(interests, after)
     }
 
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {

@@ -238,9 +238,9 @@ impl World {
     }
 
     fn all(&self, prefix: &str) -> Vec<Value> {
-        let (_, sets) = self.cluster.store.read(&[prefix]);
+        let page = self.cluster.store.range(&store::RangeQuery { prefix, ..store::RangeQuery::default() });
         let parse = |entry: &Arc<store::Entry>| serde_json::from_slice(&entry.value).expect("JSON");
-        sets.iter().flatten().map(parse).collect()
+        page.expect("the newest revision").entries.iter().map(parse).collect()
     }
 
     async fn make_job(&mut self) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use store::{Expect, Op, Options, SqliteStore, Store, Write};
+use store::{Expect, Op, Options, ReadFacts, SqliteStore, Store, Write};
 
 const SPAN: Duration = Duration::from_secs(2);
 
@@ -32,8 +32,8 @@ async fn commits(store: &SqliteStore, group: usize) -> f64 {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let dir = std::path::PathBuf::from(std::env::args().nth(1).expect("usage: bench DIRECTORY"));
-    let store =
-        SqliteStore::open(&dir.join("bench.db"), Options::default()).expect("the directory is writable");
+    let store = SqliteStore::open(&dir.join("bench.db"), Options::default(), ReadFacts::of_metadata())
+        .expect("the directory is writable");
     let mut out = std::io::stdout();
     for (name, group) in [("single", 1), ("groups of 100", 100)] {
         let rate = commits(&store, group).await;

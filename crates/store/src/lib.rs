@@ -1,25 +1,32 @@
 //! The store: one revision order over all objects, durable before acknowledged, read from memory, watched by cursor.
 //!
 //! Invariants: a revision is never reused, not even after a crash; an acknowledged write is on disk; every reader
-//! sees the writes of all earlier revisions and none of later ones. Deliberately absent: any knowledge of kinds,
-//! of JSON beyond the splice of `resourceVersion`, of HTTP. Only `apiserver` imports this crate.
-
+//! sees the writes of all earlier revisions and none of later ones. Deliberately absent: any knowledge of kinds (what is
+//! asked of objects is read out of them once per version by a function given at the opening), of JSON beyond the splice
+//! of `resourceVersion`, of HTTP. Only `apiserver` imports this crate.
 //!
-//! Map: `view` is what readers and watchers see and knows no engine; `ring` is one bucket's history; `sqlite` is the
-//! embedded engine (`log` the file, `writer` the one thread that changes anything); `envelope` and `splice` are the
-//! two forms of a value, on disk and in memory.
+//! Map: `view` is what readers and watchers see and knows no engine; `collection` is one bucket's objects and their
+//! index, on a persistent `tree`; `ring` is one bucket's history, `interest` who waits for which of its events; `sqlite`
+//! is the embedded engine (`log` the file, `writer` the one thread that changes anything); `envelope` and `splice` are
+//! the two forms of a value, on disk and in memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use base::Facts;
 use bytes::Bytes;
 
+mod collection;
 mod envelope;
+mod interest;
 mod ring;
 mod splice;
 mod sqlite;
+mod tree;
 mod view;
 
+pub use collection::Collection;
+pub use interest::{Interest, Scope};
 pub use sqlite::{OpenError, Options, SqliteStore, Stats};
 
 /// Position in the one order of all writes. 0 means "before everything"; the first write gets 1 or more.
@@ -38,7 +45,56 @@ pub struct Entry {
     /// The JSON described above.
     pub value: Bytes,
     /// The protobuf transcoding of `value`, made at most once, on demand, by the API server.
-    pub protobuf: std::sync::OnceLock<Bytes>,
+    pub protobuf: OnceLock<Bytes>,
+    facts: OnceLock<Arc<Facts>>,
+    read_facts: ReadFacts,
+}
+
+impl Entry {
+    /// A version whose facts are read when they are first asked for.
+    #[must_use]
+    pub fn new(key: Arc<str>, revision: Revision, value: Bytes, read_facts: &ReadFacts) -> Self {
+        let read_facts = read_facts.clone();
+        Self { key, revision, value, protobuf: OnceLock::new(), facts: OnceLock::new(), read_facts }
+    }
+
+    /// What readers ask of this version.
+    #[must_use]
+    pub fn facts(&self) -> &Arc<Facts> {
+        self.facts.get_or_init(|| Arc::new(self.read_facts.read(&self.key, &self.value)))
+    }
+
+    /// Facts that are known already.
+    pub(crate) fn with_facts(self, facts: Option<Arc<Facts>>) -> Self {
+        Self { facts: facts.map(OnceLock::from).unwrap_or_default(), ..self }
+    }
+}
+
+/// How facts are read out of an object, given its key and its JSON, with or without resourceVersion.
+#[derive(Clone)]
+pub struct ReadFacts(Arc<dyn Fn(&str, &[u8]) -> Facts + Send + Sync>);
+
+impl ReadFacts {
+    /// By this function. It cannot fail: what cannot be read has no facts.
+    pub fn new(read: impl Fn(&str, &[u8]) -> Facts + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// Only those that every object's metadata tells.
+    #[must_use]
+    pub fn of_metadata() -> Self {
+        Self::new(|_, json| Facts::of_metadata(json).unwrap_or_default())
+    }
+
+    fn read(&self, key: &str, json: &[u8]) -> Facts {
+        (self.0)(key, json)
+    }
+}
+
+impl std::fmt::Debug for ReadFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadFacts")
+    }
 }
 
 /// What a write expects of the key's current state.
@@ -105,6 +161,8 @@ pub struct RangeQuery<'a> {
     pub limit: Option<usize>,
     /// The state at exactly this revision; `None` is the newest.
     pub at: Option<Revision>,
+    /// Only what the bucket's index has under this key, if given.
+    pub index: Option<&'a str>,
 }
 
 /// A page of a range.
@@ -167,13 +225,14 @@ pub trait Store: Send + Sync + 'static {
     fn get(&self, key: &str) -> Option<Arc<Entry>>;
     /// A page of keys, now or at a past revision that is still kept.
     fn range(&self, query: &RangeQuery<'_>) -> Result<Page, StoreError>;
-    /// Several whole prefixes at one and the same revision, in the order asked.
-    fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>);
+    /// Several buckets at one and the same revision, in the order asked; costs a pointer each.
+    fn read(&self, buckets: &[&str]) -> (Revision, Vec<Collection>);
     /// Performs one write durably; the entry is what readers now see (for a deletion, the final one).
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError>;
-    /// A cursor over the events of one bucket with revisions greater than `after`. A revision that does not exist
-    /// yet is [`StoreError::Future`] (see [`Store::wait_for`]), one whose successors are gone is `Compacted`.
-    fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError>;
+    /// A cursor over the events that one of the interests wants, with revisions greater than `after`. A revision that
+    /// does not exist yet is [`StoreError::Future`] (see [`Store::wait_for`]), one whose successors in one of the buckets
+    /// are gone is `Compacted`.
+    fn watch(&self, interests: &[Interest], after: Revision) -> Result<Box<dyn Watcher>, StoreError>;
     /// Forgets history up to and including `before`: from then on `range` and `watch` answer for revisions from
     /// `before` on. The current state stays whole; disk space is freed in small steps afterwards. Engines also
     /// compact by themselves, by age and size.
@@ -183,12 +242,12 @@ pub trait Store: Send + Sync + 'static {
     async fn probe(&self) -> Result<(), StoreError>;
 }
 
-/// A cursor into a bucket's ring of events. It never blocks a writer; if it falls off the ring it ends with
-/// [`StoreError::Compacted`].
+/// A cursor into buckets' rings of events, in one order. It never blocks a writer; if an event that it wants falls off
+/// the ring before it looked, it ends with [`StoreError::Compacted`].
 #[async_trait]
 pub trait Watcher: Send {
-    /// All events since the last call, at least one, waiting if there is none yet. Dropping the future loses nothing.
+    /// All events of interest since the last call, at least one, waiting if there is none yet. Dropping the future loses nothing.
     async fn next(&mut self) -> Result<Vec<Event>, StoreError>;
-    /// The revision up to which this cursor has seen everything of its bucket: what a bookmark may say.
+    /// The revision up to which this cursor has seen everything of interest: what a bookmark may say.
     fn position(&self) -> Revision;
 }

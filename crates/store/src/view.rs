@@ -1,16 +1,18 @@
-//! What readers and watchers see: the current state, ordered, and each bucket's ring. It knows no engine.
+//! What readers and watchers see: each bucket's collection and its ring. It knows no engine.
 //!
-//! Invariant: changes enter in revision order under one write lock, so every read shows exactly one revision.
-//! Absent: durability (the engine publishes only what is durable).
+//! Invariants: changes enter in revision order under one write lock, so every read shows exactly one revision; whoever
+//! reads holds the lock for no longer than it takes to copy what it is answered. Absent: durability (the engine
+//! publishes only what is durable).
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
+use crate::collection::{Collection, Part};
+use crate::interest::{Interest, Subscription, Subscriptions};
 use crate::ring::{Limits, Ring};
 use crate::{Entry, Event, Page, RangeQuery, Revision, StoreError, Watcher};
 
@@ -38,53 +40,34 @@ struct State {
 
 #[derive(Debug)]
 struct Bucket {
-    current: BTreeMap<Arc<str>, Arc<Entry>>,
+    current: Collection,
     ring: Ring,
-    changed: Arc<Notify>,
+    subscriptions: Subscriptions,
 }
 
 impl Bucket {
     fn starting_at(floor: Revision) -> Self {
-        Self { current: BTreeMap::new(), ring: Ring::starting_at(floor), changed: Arc::default() }
-    }
-
-    /// Changes the current state as the event says.
-    fn apply(&mut self, event: &Event) {
-        if event.deleted {
-            self.current.remove(&event.entry.key);
-        } else {
-            self.current.insert(event.entry.key.clone(), event.entry.clone());
+        Self {
+            current: Collection::default(),
+            ring: Ring::starting_at(floor),
+            subscriptions: Subscriptions::default(),
         }
     }
 
-    /// The current entries with this prefix, from `start` on.
-    fn entries<'a>(&'a self, prefix: &'a str, start: Option<&str>) -> impl Iterator<Item = &'a Arc<Entry>> {
-        let from = start.map_or(prefix, |start| start.max(prefix));
-        self.current
-            .range::<str, _>((Bound::Included(from), Bound::Unbounded))
-            .take_while(move |(key, _)| key.starts_with(prefix))
-            .map(|(_, entry)| entry)
-    }
-
-    /// The entries as they were at a past revision: the current state with every later event undone.
-    fn entries_at<'a>(
-        &'a self,
-        prefix: &'a str,
-        start: Option<&str>,
-        at: Revision,
-    ) -> impl Iterator<Item = &'a Arc<Entry>> {
-        let from = start.map_or(prefix, |start| start.max(prefix));
+    /// A page as it was at a past revision: the current state with every later event undone.
+    fn page_at(&self, part: Part<'_>, limit: usize, at: Revision) -> (Vec<Arc<Entry>>, usize) {
         let mut undone: BTreeMap<&str, Option<&Arc<Entry>>> = BTreeMap::new();
-        for event in self.ring.after(at) {
-            let key: &str = &event.entry.key;
-            if key.starts_with(prefix) && key >= from {
-                undone.entry(key).or_insert(event.previous.as_ref());
-            }
+        let of_keys = Part { index: None, ..part };
+        for event in self.ring.after(at).filter(|event| of_keys.has(&event.entry)) {
+            let before = event.previous.as_ref().filter(|previous| part.has(previous));
+            undone.entry(&event.entry.key).or_insert(before);
         }
-        for entry in self.entries(prefix, start) {
+        for entry in self.current.part(part) {
             undone.entry(&entry.key).or_insert(Some(entry));
         }
-        undone.into_values().flatten()
+        let mut entries = undone.into_values().flatten();
+        let page = entries.by_ref().take(limit).cloned().collect();
+        (page, entries.count())
     }
 }
 
@@ -120,39 +103,47 @@ impl View {
     }
 
     /// Adds events, in revision order, all visible at once; returns those that history lost for them.
-    /// An event at or below its bucket's floor changes only the state.
     pub(crate) fn publish(&self, events: Vec<Event>, now: Instant) -> Vec<Event> {
-        let mut gone = Vec::new();
-        let mut changed: Vec<Arc<Notify>> = Vec::new();
+        let (mut gone, mut woken) = (Vec::new(), Vec::new());
         let Some(last) = events.last().map(|event| event.entry.revision) else { return gone };
         let mut guard = self.write_state();
         let state = &mut *guard;
         for event in events {
             let name = bucket_of(&event.entry.key).expect("the writer takes only keys with a bucket");
-            if !state.buckets.contains_key(name) {
-                state.buckets.insert(name.into(), Bucket::starting_at(state.floor));
-            }
-            let bucket = state.buckets.get_mut(name).expect("inserted above");
-            bucket.apply(&event);
-            if event.entry.revision <= bucket.ring.floor() {
-                gone.push(event);
-                continue;
-            }
+            let bucket = state.bucket(name);
+            bucket.current.apply(&event);
+            bucket.subscriptions.mark(&event, &mut woken);
             bucket.ring.push(event, now, &self.limits, &mut gone);
-            if !changed.iter().any(|known| Arc::ptr_eq(known, &bucket.changed)) {
-                changed.push(bucket.changed.clone());
-            }
         }
         state.revision = state.revision.max(last);
         drop(guard);
-        changed.iter().for_each(|bucket| bucket.notify_waiters());
+        woken.iter().for_each(|subscription| subscription.changed.notify_one());
         self.newest.send_replace(last);
         gone
     }
 
-    /// Raises the revision without an event: history up to it may be gone altogether.
-    pub(crate) fn advance(&self, revision: Revision) {
+    /// Takes in what the engine kept, in revision order, before anybody reads; returns the events that history does not
+    /// hold: an event at or below its bucket's floor changes only the state. Reads no facts: see [`View::restored`].
+    pub(crate) fn restore(&self, events: Vec<Event>, now: Instant) -> Vec<Event> {
+        let mut gone = Vec::new();
         let mut state = self.write_state();
+        for event in events {
+            let name = bucket_of(&event.entry.key).expect("the log holds only keys with a bucket");
+            let bucket = state.bucket(name);
+            bucket.current.place(&event);
+            if event.entry.revision <= bucket.ring.floor() {
+                gone.push(event);
+            } else {
+                bucket.ring.push(event, now, &self.limits, &mut gone);
+            }
+        }
+        gone
+    }
+
+    /// Ends the restoring: the objects that are there now are indexed, so only their facts are read.
+    pub(crate) fn restored(&self, revision: Revision) {
+        let mut state = self.write_state();
+        state.buckets.values_mut().for_each(|bucket| bucket.current.build_index());
         state.revision = state.revision.max(revision);
         let revision = state.revision;
         drop(state);
@@ -191,7 +182,8 @@ impl View {
     pub(crate) fn close(&self) {
         let mut state = self.write_state();
         state.closed = true;
-        state.buckets.values().for_each(|bucket| bucket.changed.notify_waiters());
+        let subscriptions = state.buckets.values().flat_map(|bucket| bucket.subscriptions.iter());
+        subscriptions.for_each(|subscription| subscription.changed.notify_one());
     }
 
     pub(crate) fn held(&self) -> Held {
@@ -225,38 +217,40 @@ impl View {
         let Some(bucket) = state.buckets.get(name) else {
             return Ok(Page { revision, entries: Vec::new(), remaining: 0 });
         };
+        let part = Part { prefix: query.prefix, start: query.start, index: query.index };
         let limit = query.limit.unwrap_or(usize::MAX);
         let (entries, remaining) = if bucket.ring.newest() <= revision {
-            cut(bucket.entries(query.prefix, query.start), limit)
+            let current = bucket.current.clone();
+            drop(state);
+            current.page(part, limit)
         } else {
-            cut(bucket.entries_at(query.prefix, query.start, revision), limit)
+            bucket.page_at(part, limit, revision)
         };
         Ok(Page { revision, entries, remaining })
     }
 
-    pub(crate) fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>) {
+    pub(crate) fn read(&self, buckets: &[&str]) -> (Revision, Vec<Collection>) {
         let state = self.read_state();
-        let entries = |prefix: &&str| {
-            let bucket = bucket_of(prefix).and_then(|name| state.buckets.get(name));
-            bucket.map_or_else(Vec::new, |bucket| bucket.entries(prefix, None).cloned().collect())
-        };
-        (state.revision, prefixes.iter().map(entries).collect())
+        let current = |name: &&str| state.buckets.get(*name).map(|bucket| bucket.current.clone());
+        (state.revision, buckets.iter().map(|name| current(name).unwrap_or_default()).collect())
     }
 
-    pub(crate) fn watch(self: &Arc<Self>, name: &str, after: Revision) -> Result<Cursor, StoreError> {
-        let mut guard = self.write_state();
-        let state = &mut *guard;
-        state.check_history(name, after)?;
-        let floor = state.floor;
-        let bucket = state.buckets.entry(name.into()).or_insert_with(|| Bucket::starting_at(floor));
-        let changed = bucket.changed.clone();
-        Ok(Cursor { view: self.clone(), bucket: name.into(), seen: after, changed })
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        interests: &[Interest],
+        after: Revision,
+    ) -> Result<Cursor, StoreError> {
+        let mut state = self.write_state();
+        for interest in interests {
+            state.check_history(&interest.bucket, after)?;
+        }
+        let subscription = Subscription::new(state.events(interests, after).map(|e| e.entry.revision).min());
+        for interest in interests {
+            state.bucket(&interest.bucket).subscriptions.add(&interest.scope, &subscription);
+        }
+        drop(state);
+        Ok(Cursor { view: self.clone(), interests: interests.to_vec(), seen: after, subscription })
     }
-}
-
-fn cut<'a>(mut entries: impl Iterator<Item = &'a Arc<Entry>>, limit: usize) -> (Vec<Arc<Entry>>, usize) {
-    let page = entries.by_ref().take(limit).cloned().collect();
-    (page, entries.count())
 }
 
 impl State {
@@ -271,28 +265,54 @@ impl State {
         }
         Ok(())
     }
+
+    /// The bucket, made if it does not exist.
+    fn bucket(&mut self, name: &str) -> &mut Bucket {
+        if !self.buckets.contains_key(name) {
+            self.buckets.insert(name.into(), Bucket::starting_at(self.floor));
+        }
+        self.buckets.get_mut(name).expect("inserted above")
+    }
+
+    /// The kept events of interest after a revision, bucket by bucket.
+    fn events<'a>(&'a self, interests: &'a [Interest], after: Revision) -> impl Iterator<Item = &'a Event> {
+        interests.iter().flat_map(move |interest| {
+            let bucket = self.buckets.get(&*interest.bucket);
+            let events = bucket.into_iter().flat_map(move |bucket| bucket.ring.after(after));
+            events.filter(|event| interest.wants(event))
+        })
+    }
 }
 
-/// A position in a bucket's ring.
+/// A position in the rings of some buckets.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     view: Arc<View>,
-    bucket: Arc<str>,
+    interests: Vec<Interest>,
     /// Everything up to here was handed out.
     seen: Revision,
-    changed: Arc<Notify>,
+    subscription: Arc<Subscription>,
 }
 
 impl Cursor {
-    fn pending(&self) -> Result<Vec<Event>, StoreError> {
+    /// What waits, in revision order; nothing if nothing does.
+    fn take(&self) -> Result<Vec<Event>, StoreError> {
         let state = self.view.read_state();
-        let bucket = state.buckets.get(&self.bucket).expect("watch() made it and none is ever removed");
-        if self.seen < bucket.ring.dropped() {
-            return Err(StoreError::Compacted { asked: self.seen, oldest: bucket.ring.floor() });
+        let Some(pending) = self.subscription.pending() else {
+            let closed = || StoreError::Unavailable("closed".to_owned());
+            return if state.closed { Err(closed()) } else { Ok(Vec::new()) };
+        };
+        for bucket in self.interests.iter().filter_map(|interest| state.buckets.get(&*interest.bucket)) {
+            if pending <= bucket.ring.dropped() {
+                return Err(StoreError::Compacted { asked: self.seen, oldest: bucket.ring.floor() });
+            }
         }
-        let events: Vec<Event> = bucket.ring.after(self.seen).cloned().collect();
-        if events.is_empty() && state.closed {
-            return Err(StoreError::Unavailable("closed".to_owned()));
+        let mut events: Vec<Event> = state.events(&self.interests, pending - 1).cloned().collect();
+        self.subscription.clear();
+        // Several interests in one bucket may want the same event.
+        if self.interests.len() > 1 {
+            events.sort_by_key(|event| event.entry.revision);
+            events.dedup_by_key(|event| event.entry.revision);
         }
         Ok(events)
     }
@@ -301,24 +321,30 @@ impl Cursor {
 #[async_trait]
 impl Watcher for Cursor {
     async fn next(&mut self) -> Result<Vec<Event>, StoreError> {
-        let changed = self.changed.clone();
         loop {
-            // Made before looking: a change in between wakes it.
-            let wake = changed.notified();
-            let events = self.pending()?;
+            let events = self.take()?;
             if let Some(last) = events.last() {
                 self.seen = last.entry.revision;
                 return Ok(events);
             }
-            wake.await;
+            // A change since then has left its permit.
+            self.subscription.changed.notified().await;
         }
     }
 
     fn position(&self) -> Revision {
         let state = self.view.read_state();
-        match state.buckets.get(&self.bucket) {
-            Some(bucket) if bucket.ring.newest() > self.seen => self.seen,
-            _ => state.revision.max(self.seen),
+        if self.subscription.pending().is_some() { self.seen } else { state.revision.max(self.seen) }
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        let mut state = self.view.write_state();
+        for interest in &self.interests {
+            if let Some(bucket) = state.buckets.get_mut(&*interest.bucket) {
+                bucket.subscriptions.remove(&interest.scope, &self.subscription);
+            }
         }
     }
 }

@@ -113,13 +113,10 @@ fn namespace(review: &Review<'_>) -> Result<(), Status> {
         return Ok(());
     }
     let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
-    let (_, sets) = review.services.store.read(&[&object::prefix(kind, name)]);
-    let pods = sets
-        .into_iter()
-        .next()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|entry| object::parse(kind, &entry.value));
+    let (_, sets) = review.services.store.read(&[&kind.bucket]);
+    let prefix = object::prefix(kind, name);
+    let pods: Vec<_> = sets.iter().flat_map(|pods| pods.prefix(&prefix)).collect();
+    let pods = pods.into_iter().map(|entry| object::parse(kind, &entry.value));
     let began = Instant::now();
     for warning in existing(name, policy.enforce, pods, || began.elapsed() < PATIENCE) {
         review.remarks.warn(warning);

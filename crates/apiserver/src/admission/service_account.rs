@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use client::Status;
 use serde_json::{Value, json};
+use store::{Interest, Scope};
 
 use super::Operation::Create;
 use super::{MAIN, Mutate, Review, Row, Validate, Want};
@@ -144,7 +145,9 @@ fn volume(name: &str) -> Value {
 /// other account.
 async fn await_default(review: &Review<'_>) {
     let store = &review.services.store;
-    let Ok(mut watcher) = store.watch("serviceaccounts", store.revision()) else { return };
+    let scope = Scope::Namespace(review.namespace.to_owned());
+    let accounts = Interest { bucket: "serviceaccounts".to_owned(), scope };
+    let Ok(mut watcher) = store.watch(&[accounts], store.revision()) else { return };
     let appears = async {
         while review.find("serviceaccounts", review.namespace, "default").is_none() {
             if watcher.next().await.is_err() {

@@ -2,11 +2,10 @@
 //!
 //! Invariant: what no rule allows is refused; there is no allow-all but the one group upstream has, `system:masters`.
 //! The rules are a fixed table, in the words of upstream's default ClusterRoles, until RBAC objects are served; what
-//! nodes may do to their own objects only is decided by relation (`node`, `relations`).
+//! nodes may do to their own objects only is decided by relation (`node`).
 //! Absent: Role, ClusterRole and their bindings.
 
 pub(crate) mod node;
-mod relations;
 #[cfg(test)]
 mod tests;
 
@@ -138,12 +137,12 @@ impl Decision {
 
 /// Who decides, with what it must know of the store.
 pub(crate) struct Authorizer {
-    relations: relations::Relations,
+    store: Arc<dyn Store>,
 }
 
 impl Authorizer {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { relations: relations::Relations::new(store) }
+        Self { store }
     }
 
     /// Whether the identity may.
@@ -155,7 +154,7 @@ impl Authorizer {
         match node::name_of(who) {
             None => Decision::no(""),
             Some("") => Decision::no(format!("unknown node for user {:?}", who.name)),
-            Some(node) => node::decide(&self.relations, node, asked).unwrap_or_else(|| Decision::no("")),
+            Some(node) => node::decide(&*self.store, node, asked).unwrap_or_else(|| Decision::no("")),
         }
     }
 

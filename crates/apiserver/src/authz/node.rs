@@ -1,11 +1,14 @@
 //! The node authorizer: a node reads its own Node, the Pods bound to it and what those name, and nothing else of theirs.
 //!
-//! Invariant: what is decided here by relation is in no rule of the table. What a node may write it may only write to
+//! Invariants: a relation is a key of the Pods' index, so an answer is as fresh as the store and no request parses a Pod.
+//! What is decided here by relation is in no rule of the table. What a node may write it may only write to
 //! its own objects, which the NodeRestriction plugin sees to: here the object is not known yet.
 
 use client::Identity;
+use kinds::pod::index::use_key;
+use store::{RangeQuery, Store};
 
-use super::{Attributes, Decision, READ, relations::Relations};
+use super::{Attributes, Decision, READ};
 
 /// Nodes' Leases are here.
 pub(crate) const LEASES: &str = "kube-node-lease";
@@ -16,11 +19,11 @@ pub(crate) fn name_of(who: &Identity) -> Option<&str> {
 }
 
 /// The decision about a kind that is split up between nodes; `None` if the table of rules decides.
-pub(super) fn decide(relations: &Relations, node: &str, asked: &Attributes<'_>) -> Option<Decision> {
+pub(super) fn decide(store: &dyn Store, node: &str, asked: &Attributes<'_>) -> Option<Decision> {
     if !asked.is_resource {
         return None;
     }
-    let related = |plural: &'static str| by_relation(relations, node, plural, asked);
+    let related = |plural: &'static str| by_relation(store, node, plural, asked);
     Some(match (asked.group, asked.resource) {
         ("", plural @ ("secrets" | "configmaps")) => namespaced(asked, || related(known(plural))),
         ("", "persistentvolumeclaims") if asked.subresource == "status" => match asked.verb {
@@ -47,16 +50,30 @@ fn unrelated(node: &str) -> Decision {
     Decision::no(format!("no relationship found between node '{node}' and this object"))
 }
 
-fn by_relation(relations: &Relations, node: &str, plural: &str, asked: &Attributes<'_>) -> Decision {
+fn by_relation(store: &dyn Store, node: &str, plural: &str, asked: &Attributes<'_>) -> Decision {
     if asked.name.is_empty() {
         return Decision::no("No Object name found");
     }
-    match relations.has(node, plural, asked.namespace, asked.name) {
-        Ok(true) => Decision::yes(),
-        Ok(false) => unrelated(node),
+    let related =
+        if plural == "pods" { is_bound(store, node, asked) } else { is_used(store, node, plural, asked) };
+    if related { Decision::yes() } else { unrelated(node) }
+}
+
+/// Whether the Pod asked for is bound to the node.
+fn is_bound(store: &dyn Store, node: &str, asked: &Attributes<'_>) -> bool {
+    let key = format!("pods/{}/{}", asked.namespace, asked.name);
+    store.get(&key).is_some_and(|pod| pod.facts().field("spec.nodeName") == node)
+}
+
+/// Whether a Pod bound to the node names the object asked for; `plural` is of the core group.
+fn is_used(store: &dyn Store, node: &str, plural: &str, asked: &Attributes<'_>) -> bool {
+    let key = use_key(plural, asked.namespace, asked.name, node);
+    let query = RangeQuery { prefix: "pods/", limit: Some(1), index: Some(&key), ..RangeQuery::default() };
+    match store.range(&query) {
+        Ok(page) => !page.entries.is_empty(),
         Err(error) => {
             tracing::error!(%error, node, "the relations of nodes cannot be read");
-            unrelated(node)
+            false
         }
     }
 }

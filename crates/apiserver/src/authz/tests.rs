@@ -41,7 +41,8 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> =
-            store::SqliteStore::open(&dir.path().join("db"), store::Options::default()).unwrap();
+            store::SqliteStore::open(&dir.path().join("db"), store::Options::default(), crate::read_facts())
+                .unwrap();
         Self { authorizer: Authorizer::new(store.clone()), store, _dir: dir }
     }
 

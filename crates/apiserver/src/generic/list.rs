@@ -127,10 +127,11 @@ fn collect(ctx: &Ctx<'_>, selection: &Selection, prefix: &str, plan: Plan) -> Re
     };
     let mut start = plan.start;
     let mut at = plan.at;
+    let index = selection.index_key();
     loop {
         // Selection happens after reading, so a page may take several reads.
         let limit = (plan.limit > 0).then(|| plan.limit - listed.entries.len());
-        let query = RangeQuery { prefix, start: start.as_deref(), limit, at };
+        let query = RangeQuery { prefix, start: start.as_deref(), limit, at, index: index.as_deref() };
         let page = match store.range(&query) {
             Ok(page) => page,
             Err(StoreError::Compacted { .. }) if start.is_some() => {
@@ -142,7 +143,7 @@ fn collect(ctx: &Ctx<'_>, selection: &Selection, prefix: &str, plan: Plan) -> Re
         listed.revision = page.revision;
         at = Some(page.revision);
         let last = page.entries.last().map(|e| e.key.clone());
-        listed.entries.extend(page.entries.into_iter().filter(|e| selection.matches(&e.key, &e.value)));
+        listed.entries.extend(page.entries.into_iter().filter(|e| selection.matches(e)));
         let Some(last) = last.filter(|_| page.remaining > 0) else { return Ok(listed) };
         if listed.entries.len() >= plan.limit {
             let pin = if plan.pinned { i64::try_from(page.revision).unwrap_or(i64::MAX) } else { -1 };

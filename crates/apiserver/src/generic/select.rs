@@ -1,35 +1,34 @@
-//! Label and field selectors of lists and watches, applied to stored bytes.
+//! Label and field selectors of lists and watches, applied to facts.
 //!
-//! Invariant: an empty selector parses nothing; labels parse only the head of an object; fields parse all of it.
+//! Invariant: nothing here parses an object.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use base::facts::field_key;
 use base::{fields, labels};
 use client::Status;
 use kinds::Kind;
-use serde_json::Value;
+use store::Entry;
 
 use crate::object;
 
-/// Both selectors of a request.
+/// Both selectors of a request; fields are named as the stored form's kind names them.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
     kind: Arc<Kind>,
     labels: labels::Selector,
     fields: fields::Selector,
-    /// Whether some field needs the parsed object.
-    deep: bool,
 }
 
 impl Selection {
     /// Reads the query's selectors, 400 if they are malformed or name a field the kind does not offer.
     pub(crate) fn parse(kind: &Arc<Kind>, label_text: &str, field_text: &str) -> Result<Self, Status> {
         let labels = labels::Selector::parse(label_text).map_err(|e| Status::bad_request(e.to_string()))?;
-        let fields = fields::Selector::parse(field_text).map_err(|e| Status::bad_request(e.to_string()))?;
+        let mut fields =
+            fields::Selector::parse(field_text).map_err(|e| Status::bad_request(e.to_string()))?;
         let offered = kind.strategy.selectable_fields();
-        let mut deep = false;
-        for term in &fields.terms {
+        for term in &mut fields.terms {
             let field = term.field.as_str();
             if field == "metadata.name"
                 || (field == "metadata.namespace" && (kind.namespaced || offered.is_empty()))
@@ -39,9 +38,11 @@ impl Selection {
             if !offered.contains(&field) {
                 return Err(Status::bad_request(refusal(field, offered)));
             }
-            deep = true;
+            if let Cow::Owned(stored) = kind.strategy.stored_field(field) {
+                term.field = stored;
+            }
         }
-        Ok(Self { kind: kind.clone(), labels, fields, deep })
+        Ok(Self { kind: kind.clone(), labels, fields })
     }
 
     /// Whether everything matches.
@@ -54,30 +55,25 @@ impl Selection {
         self.fields.required("metadata.name")
     }
 
-    /// Whether an entry's bytes match.
-    pub(crate) fn matches(&self, key: &str, value: &[u8]) -> bool {
+    /// An index key that everything that can match is under, if the selector names an indexed field.
+    pub(crate) fn index_key(&self) -> Option<String> {
+        let indexed = self.kind.strategy.indexed_fields();
+        indexed.iter().find_map(|field| Some(field_key(field, self.fields.required(field)?)))
+    }
+
+    /// Whether an object matches.
+    pub(crate) fn matches(&self, entry: &Entry) -> bool {
         if self.is_everything() {
             return true;
         }
-        if self.deep {
-            return self.matches_value(key, &object::parse(&self.kind, value));
-        }
-        let (namespace, name) = object::split_key(key);
-        let fields = self.fields.matches(|field| match field {
-            "metadata.name" => Cow::Borrowed(name),
-            _ => Cow::Borrowed(namespace),
-        });
-        fields && (self.labels.is_everything() || self.labels.matches(&object::head(value).metadata.labels))
-    }
-
-    fn matches_value(&self, key: &str, obj: &Value) -> bool {
-        let (namespace, name) = object::split_key(key);
+        let (namespace, name) = object::split_key(&entry.key);
+        let facts = entry.facts();
         let fields = self.fields.matches(|field| match field {
             "metadata.name" => Cow::Borrowed(name),
             "metadata.namespace" => Cow::Borrowed(namespace),
-            other => Cow::Owned(self.kind.strategy.field(obj, other)),
+            other => Cow::Borrowed(facts.field(other)),
         });
-        fields && self.labels.matches_json(obj["metadata"]["labels"].as_object())
+        fields && self.labels.matches_with(|key| facts.label(key))
     }
 }
 

@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use base::Facts;
 use bytes::Bytes;
 use client::{Change, Status};
 use kinds::{ErrorList, Kind, Path};
-use store::{Entry, Event, RangeQuery, StoreError, Watcher};
+use store::{Entry, Event, Interest, RangeQuery, Scope, StoreError, Watcher};
 
 use crate::generic::select::Selection;
 use crate::generic::{Ctx, list, options};
@@ -28,6 +29,7 @@ pub(crate) struct Frame {
     pub(crate) revision: u64,
     /// The shared entry that `value` is of, unless it was made for this watcher.
     pub(crate) entry: Option<Arc<Entry>>,
+    pub(crate) facts: Arc<Facts>,
 }
 
 /// A running watch.
@@ -49,12 +51,11 @@ impl Stream {
         check(ctx)?;
         let p = &ctx.params;
         let selection = Selection::parse(ctx.kind, &p.label_selector, &p.field_selector)?;
-        let mut prefix = object::prefix(ctx.kind, &ctx.namespace);
-        if let Some(name) = selection.name()
-            && (!ctx.kind.namespaced || !ctx.namespace.is_empty())
-        {
-            prefix.push_str(name);
-        }
+        let scope = scope(ctx, &selection);
+        let prefix = match &scope {
+            Scope::Key(key) => key.clone(),
+            _ => object::prefix(ctx.kind, &ctx.namespace),
+        };
         let store = ctx.server.store();
         let from_now = matches!(p.resource_version.as_str(), "" | "0");
         let mut stream = Self {
@@ -72,18 +73,20 @@ impl Stream {
             } else {
                 list::reach(ctx, revision(&p.resource_version)?).await?;
             }
-            let query = RangeQuery { prefix: &stream.prefix, ..RangeQuery::default() };
+            let index = stream.selection.index_key();
+            let query =
+                RangeQuery { prefix: &stream.prefix, index: index.as_deref(), ..RangeQuery::default() };
             let page = store.range(&query).map_err(|e| ctx.store_error(&e, "watch"))?;
             stream.after = page.revision;
             stream.synced = Some(page.revision);
-            stream.initial = page.entries.into_iter().filter(|e| stream.wants(&e.key, &e.value)).collect();
+            stream.initial = page.entries.into_iter().filter(|e| stream.selection.matches(e)).collect();
         } else if from_now {
             stream.after = store.revision();
         } else {
             stream.after = revision(&p.resource_version)?;
         }
         let from = stream.after.min(store.revision());
-        stream.watcher = match store.watch(&ctx.kind.bucket, from) {
+        stream.watcher = match store.watch(&[Interest { bucket: ctx.kind.bucket.to_string(), scope }], from) {
             Ok(watcher) => Ok(watcher),
             Err(StoreError::Compacted { asked, oldest }) => Err(Some(Status::too_old(asked, oldest))),
             Err(e) => return Err(ctx.store_error(&e, "watch")),
@@ -99,7 +102,14 @@ impl Stream {
         }
         if let Some(revision) = self.synced.take() {
             let (key, value) = (Arc::from(""), Bytes::new());
-            return Ok(vec![Frame { change: Change::Synced, key, value, revision, entry: None }]);
+            return Ok(vec![Frame {
+                change: Change::Synced,
+                key,
+                value,
+                revision,
+                entry: None,
+                facts: Arc::default(),
+            }]);
         }
         let watcher = match &mut self.watcher {
             Ok(watcher) => watcher,
@@ -133,9 +143,20 @@ impl Stream {
             _ => self.after,
         }
     }
+}
 
-    fn wants(&self, key: &str, value: &[u8]) -> bool {
-        self.selection.matches(key, value)
+/// What has to happen for the watcher to wake: the narrowest that nothing it may see is outside of.
+fn scope(ctx: &Ctx<'_>, selection: &Selection) -> Scope {
+    let (kind, namespace) = (ctx.kind, &ctx.namespace);
+    if let Some(name) = selection.name()
+        && (!kind.namespaced || !namespace.is_empty())
+    {
+        return Scope::Key(object::key(kind, namespace, name).to_string());
+    }
+    match selection.index_key() {
+        Some(index) => Scope::Index(index),
+        None if kind.namespaced && !namespace.is_empty() => Scope::Namespace(namespace.clone()),
+        None => Scope::Bucket,
     }
 }
 
@@ -145,6 +166,7 @@ fn frame(change: Change, entry: Arc<Entry>) -> Frame {
         key: entry.key.clone(),
         value: entry.value.clone(),
         revision: entry.revision,
+        facts: entry.facts().clone(),
         entry: Some(entry),
     }
 }
@@ -163,8 +185,8 @@ fn transition(selection: &Selection, prefix: &str, event: &Event) -> Option<Fram
         };
         return Some(frame(change, entry.clone()));
     }
-    let before = event.previous.as_ref().filter(|p| selection.matches(&p.key, &p.value));
-    let now = !event.deleted && selection.matches(&entry.key, &entry.value);
+    let before = event.previous.as_ref().filter(|p| selection.matches(p));
+    let now = !event.deleted && selection.matches(entry);
     match (before, now) {
         (Some(_), true) => Some(frame(Change::Modified, entry.clone())),
         (None, true) => Some(frame(Change::Added, entry.clone())),
@@ -176,6 +198,7 @@ fn transition(selection: &Selection, prefix: &str, event: &Event) -> Option<Fram
             value: object::with_revision(previous, entry.revision),
             revision: entry.revision,
             entry: None,
+            facts: previous.facts().clone(),
         }),
     }
 }

@@ -38,8 +38,12 @@ impl Cluster {
     pub(crate) async fn start_with(settings: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::open(&dir.path().join("pki"), &[], &[]).unwrap();
-        let store: Arc<dyn Store> =
-            SqliteStore::open(&dir.path().join("store.db"), store::Options::default()).unwrap();
+        let store: Arc<dyn Store> = SqliteStore::open(
+            &dir.path().join("store.db"),
+            store::Options::default(),
+            apiserver::read_facts(),
+        )
+        .unwrap();
         let mut config = Config::new(store.clone(), pki.clone());
         settings(&mut config);
         let server = Server::new(config);

@@ -138,7 +138,9 @@ async fn snapshots_and_wakes() {
 async fn a_stopping_server_ends_its_watches() {
     let dir = tempfile::tempdir().unwrap();
     let pki = apiserver::Pki::open(&dir.path().join("pki"), &[], &[]).unwrap();
-    let store = store::SqliteStore::open(&dir.path().join("db"), store::Options::default()).unwrap();
+    let store =
+        store::SqliteStore::open(&dir.path().join("db"), store::Options::default(), apiserver::read_facts())
+            .unwrap();
     let server = apiserver::Server::new(apiserver::Config::new(store, pki.clone()));
     server.bootstrap().await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -184,4 +186,47 @@ async fn protobuf_lists_and_watches() {
         frames += 1;
     }
     assert_eq!(frames, 2, "the object and the bookmark that ends the initial events");
+}
+
+/// What changes is told with the object before, and what was missed while history went away is made up for.
+#[tokio::test(flavor = "multi_thread")]
+async fn deltas_have_no_gaps() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    let snapshots = cluster.server.snapshots();
+    let (maps, secrets) = (Gvr::new("", "v1", "configmaps"), Gvr::new("", "v1", "secrets"));
+    let mut deltas = snapshots.deltas(&[maps.clone(), secrets.clone()]);
+    let said = |deltas: &[client::Delta]| -> Vec<String> {
+        let side = |object: Option<&client::Object>| {
+            object.map_or_else(|| "-".to_owned(), |o| o.revision.to_string())
+        };
+        let name = |delta: &client::Delta| delta.object().map(|object| object.name.clone()).unwrap();
+        let all = deltas.iter();
+        all.map(|d| {
+            format!("{} {} {}>{}", d.gvr.resource, name(d), side(d.before.as_ref()), side(d.after.as_ref()))
+        })
+        .collect()
+    };
+    let first = deltas.next().await;
+    assert_eq!(first.len(), 1, "{first:?}");
+    let revision =
+        |object: &serde_json::Value| object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut owned = config_map("a", json!({}));
+    owned["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u"}]);
+    let a = revision(&api.create("configmaps/default", owned).await.unwrap());
+    assert_eq!(said(&deltas.next().await), [format!("configmaps a ->{a}")]);
+    let found = snapshots.owned(&maps, "u");
+    assert_eq!((found.len(), &*found[0].name, &*found[0].facts.owners[0].group), (1, "a", "batch"));
+    assert!(snapshots.owned(&maps, "v").is_empty());
+    // It misses these.
+    let b = revision(&api.create("configmaps/default", config_map("b", json!({}))).await.unwrap());
+    api.delete("configmaps/default/a", json!({})).await.unwrap();
+    cluster.store.compact(u64::MAX).await.unwrap();
+    let caught_up = deltas.next().await;
+    assert_eq!(said(&caught_up), [format!("configmaps a {a}>-"), format!("configmaps b ->{b}")]);
+    assert_eq!(caught_up[0].revision, cluster.store.revision());
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    let s = revision(&api.create("secrets/default", secret).await.unwrap());
+    assert_eq!(said(&deltas.next().await), [format!("secrets s ->{s}")]);
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use client::{
-    Call, Gvr, Object, Objects, Options, Owner, PatchType, Snapshot, Snapshots, Status, Target, Verb, Wake,
-    Wakes, Want, Watch,
+    Call, Deltas, Facts, Gvr, Object, Objects, Options, Owner, PatchType, Snapshot, Snapshots, Status,
+    Target, Verb, Wake, Wakes, Want, Watch,
 };
 use controllers::{Config, SystemClock};
 use serde_json::{Value, json};
@@ -55,18 +55,12 @@ fn key(target: &Target) -> Key {
     (target.gvr.resource.clone(), target.namespace.clone(), target.name.clone())
 }
 
+fn facts(object: &Value) -> Facts {
+    Facts::of_metadata(object.to_string().as_bytes()).unwrap()
+}
+
 fn owners(object: &Value) -> Vec<Owner> {
-    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-    let list = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-    list.iter()
-        .map(|o| Owner {
-            group: text(&o["apiVersion"]).split_once('/').map_or(String::new(), |(group, _)| group.into()),
-            kind: text(&o["kind"]),
-            name: text(&o["name"]),
-            uid: text(&o["uid"]),
-            controller: o["controller"] == true,
-        })
-        .collect()
+    facts(object).owners.to_vec()
 }
 
 fn patched(old: &Value, kind: PatchType, patch: &[u8], gvr: &Gvr) -> Value {
@@ -366,6 +360,7 @@ fn object(key: &Key, value: &Value) -> Object {
         name: key.2.as_str().into(),
         revision,
         json: value.to_string().into(),
+        facts: facts(value).into(),
     }
 }
 
@@ -386,6 +381,17 @@ impl Snapshots for Cluster {
     fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Object> {
         let key = (gvr.resource.clone(), namespace.to_owned(), name.to_owned());
         self.state().objects.get(&key).map(|value| object(&key, value))
+    }
+
+    fn indexed(&self, gvr: &Gvr, key: &str) -> Vec<Object> {
+        let want = Want { gvr: gvr.clone(), namespace: String::new() };
+        let mut all = self.snapshot(&[want]).sets.remove(0);
+        all.retain(|object| object.facts.has_key(key));
+        all
+    }
+
+    fn deltas(&self, _: &[Gvr]) -> Box<dyn Deltas> {
+        unimplemented!("who takes deltas is tested beside the API server")
     }
 
     async fn wait_for(&self, revision: u64) {

@@ -4,6 +4,7 @@ mod annotations;
 mod columns;
 pub mod default;
 mod disabled;
+pub mod index;
 pub mod references;
 pub mod resources;
 mod strategy;
@@ -16,7 +17,7 @@ pub use resources::{Qos, qos};
 use serde_json::Value;
 
 use crate::field::ErrorList;
-use crate::kind::{Act, Column, Endpoint, Kind, Row, Strategy, Subresource};
+use crate::kind::{Act, Column, Endpoint, IndexKeys, Kind, Row, Strategy, Subresource};
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
@@ -71,6 +72,12 @@ impl Strategy for Pod {
     }
     fn field(&self, obj: &Value, field: &str) -> String {
         strategy::field(obj, field)
+    }
+    fn indexed_fields(&self) -> &'static [&'static str] {
+        &["spec.nodeName"]
+    }
+    fn index_keys(&self) -> Option<IndexKeys> {
+        Some(index::keys)
     }
     fn columns(&self) -> &'static [Column] {
         columns::COLUMNS

@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use crate::envelope::{self, EnvelopeError, Record};
 use crate::view::bucket_of;
-use crate::{Entry, Event, Revision, splice};
+use crate::{Entry, Event, ReadFacts, Revision, splice};
 
 /// Marks the file as ours (`Mnke`).
 const APPLICATION_ID: i32 = 0x4d6e_6b65;
@@ -140,7 +140,11 @@ impl Log {
     }
 
     /// Reads everything, in revision order.
-    pub(super) fn load(&self, mut found: impl FnMut(Loaded)) -> Result<(), OpenError> {
+    pub(super) fn load(
+        &self,
+        read_facts: &ReadFacts,
+        mut found: impl FnMut(Loaded),
+    ) -> Result<(), OpenError> {
         let engine = |source| OpenError::Engine { path: self.path.clone(), source };
         let floors = self.floors().map_err(engine)?;
         let mut newest = floors.buckets.iter().map(|(_, floor)| *floor).fold(floors.all, Revision::max);
@@ -154,12 +158,13 @@ impl Log {
             let revision = unsigned(row.get(0).map_err(engine)?);
             let key = row.get_ref(1).and_then(|key| Ok(key.as_str()?)).map_err(engine)?;
             let value = row.get_ref(2).and_then(|value| Ok(value.as_blob()?)).map_err(engine)?;
-            let event = replay(&mut current, revision, key, value).map_err(|why| OpenError::Corrupt {
-                path: self.path.clone(),
-                revision,
-                key: key.to_owned(),
-                why: why.to_string(),
-            })?;
+            let event =
+                replay(&mut current, revision, key, value, read_facts).map_err(|why| OpenError::Corrupt {
+                    path: self.path.clone(),
+                    revision,
+                    key: key.to_owned(),
+                    why: why.to_string(),
+                })?;
             newest = newest.max(revision);
             match event {
                 Some(event) => events.push(event),
@@ -312,6 +317,7 @@ fn replay(
     revision: Revision,
     key: &str,
     value: &[u8],
+    read_facts: &ReadFacts,
 ) -> Result<Option<Event>, ReplayError> {
     if bucket_of(key).is_none_or(str::is_empty) {
         return Err(ReplayError::Key);
@@ -319,12 +325,12 @@ fn replay(
     match envelope::open(value)? {
         Record::Put(value) => {
             let key = current.get_key_value(key).map_or_else(|| key.into(), |(key, _)| key.clone());
-            let entry = entry(&key, revision, value);
+            let entry = Arc::new(entry(&key, revision, value, read_facts));
             let previous = current.insert(key, entry.clone());
             Ok(Some(Event { entry, previous, deleted: false }))
         }
         Record::Delete(last) => Ok(current.remove(key).map(|previous| Event {
-            entry: deletion(&previous, revision, last),
+            entry: Arc::new(deletion(&previous, revision, last)),
             previous: Some(previous),
             deleted: true,
         })),
@@ -340,15 +346,18 @@ enum ReplayError {
 }
 
 /// A version as readers see it.
-pub(super) fn entry(key: &Arc<str>, revision: Revision, value: &[u8]) -> Arc<Entry> {
-    let value = splice::splice(value, revision);
-    Arc::new(Entry { key: key.clone(), revision, value, protobuf: std::sync::OnceLock::new() })
+pub(super) fn entry(key: &Arc<str>, revision: Revision, value: &[u8], read_facts: &ReadFacts) -> Entry {
+    Entry::new(key.clone(), revision, splice::splice(value, revision), read_facts)
 }
 
 /// The final version of a deleted key: `last`, or what was before.
-pub(super) fn deletion(previous: &Entry, revision: Revision, last: Option<&[u8]>) -> Arc<Entry> {
+pub(super) fn deletion(previous: &Entry, revision: Revision, last: Option<&[u8]>) -> Entry {
     match last {
-        Some(last) => entry(&previous.key, revision, last),
-        None => entry(&previous.key, revision, &splice::strip(&previous.value)),
+        Some(last) => entry(&previous.key, revision, last, &previous.read_facts),
+        None => {
+            let value = splice::strip(&previous.value);
+            entry(&previous.key, revision, &value, &previous.read_facts)
+                .with_facts(previous.facts.get().cloned())
+        }
     }
 }

@@ -16,11 +16,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use base::Facts;
 use tokio::sync::oneshot;
 
 use crate::ring::Limits;
 use crate::view::{View, bucket_of};
-use crate::{Entry, Op, Page, RangeQuery, Revision, Store, StoreError, Watcher, Write, splice};
+use crate::{
+    Collection, Entry, Interest, Op, Page, RangeQuery, ReadFacts, Revision, Store, StoreError, Watcher,
+    Write, splice,
+};
 use log::Log;
 pub use log::OpenError;
 use queue::{Command, Queue};
@@ -78,12 +82,14 @@ pub struct SqliteStore {
     view: Arc<View>,
     queue: Arc<Queue>,
     garbage: Arc<Garbage>,
+    read_facts: ReadFacts,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl SqliteStore {
-    /// Opens or creates the database file at `path` and reads it into memory. Blocks on the disk.
-    pub fn open(path: &Path, options: Options) -> Result<Arc<Self>, OpenError> {
+    /// Opens or creates the database file at `path` and reads it into memory. Blocks on the disk. `read_facts`
+    /// reads those of each version that is current now or comes to be.
+    pub fn open(path: &Path, options: Options, read_facts: ReadFacts) -> Result<Arc<Self>, OpenError> {
         let limits =
             Limits { age: options.retain_age, bytes: options.retain_bytes, events: options.retain_events };
         let view = Arc::new(View::new(limits));
@@ -98,19 +104,26 @@ impl SqliteStore {
             other => other?,
         };
         reserve.refill();
-        log.load(|loaded| match loaded {
+        log.load(&read_facts, |loaded| match loaded {
             log::Loaded::Floors(floors) => view.restore_floors(floors.all, &floors.buckets),
-            log::Loaded::Events(events) => garbage.add(&view.publish(events, Instant::now())),
+            log::Loaded::Events(events) => garbage.add(&view.restore(events, Instant::now())),
             log::Loaded::Rest(key, revision) => garbage.add_row(key, revision),
-            log::Loaded::Newest(revision) => view.advance(revision),
+            log::Loaded::Newest(revision) => view.restored(revision),
         })?;
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new((log, reserve), view.clone(), queue.clone(), garbage.clone(), &options);
+        let writer = Writer::new(
+            (log, reserve),
+            view.clone(),
+            queue.clone(),
+            garbage.clone(),
+            read_facts.clone(),
+            &options,
+        );
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(OpenError::Thread)?;
-        Ok(Arc::new(Self { view, queue, garbage, thread: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Self { view, queue, garbage, read_facts, thread: Mutex::new(Some(thread)) }))
     }
 
     /// Ends watchers, performs what is queued, carries the write-ahead log over into the database, closes it. Later
@@ -136,6 +149,17 @@ impl SqliteStore {
             event_bytes: held.event_bytes,
             garbage_rows: self.garbage.len(),
         }
+    }
+
+    /// The facts of what is about to be written, read by the caller so that the writer's thread need not. Whatever is as
+    /// in the current version is shared with it.
+    fn facts_of(&self, write: &Write) -> Option<Arc<Facts>> {
+        let (Op::Put(value) | Op::Ending(value) | Op::Delete(Some(value))) = &write.op else { return None };
+        let facts = self.read_facts.read(&write.key, value);
+        Some(match self.view.get(&write.key) {
+            Some(current) => facts.sharing(current.facts()),
+            None => Arc::new(facts),
+        })
     }
 
     fn take_thread(&self) -> Option<JoinHandle<()>> {
@@ -190,19 +214,20 @@ impl Store for SqliteStore {
         self.view.range(query)
     }
 
-    fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>) {
-        self.view.read(prefixes)
+    fn read(&self, buckets: &[&str]) -> (Revision, Vec<Collection>) {
+        self.view.read(buckets)
     }
 
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError> {
         check(&write)?;
+        let facts = self.facts_of(&write);
         let (answer, answered) = oneshot::channel();
-        self.queue.push(|room| Command::Write { write, answer, _room: room }).await?;
+        self.queue.push(|room| Command::Write { write, facts, answer, _room: room }).await?;
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer ended".to_owned())))
     }
 
-    fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
-        Ok(Box::new(self.view.watch(bucket, after)?))
+    fn watch(&self, interests: &[Interest], after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
+        Ok(Box::new(self.view.watch(interests, after)?))
     }
 
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
+use base::Facts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{Entry, Revision, StoreError, Write};
@@ -19,9 +20,22 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 /// What the writer is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    Write { write: Write, answer: Answer<Arc<Entry>>, _room: OwnedSemaphorePermit },
-    Probe { answer: Answer<()>, _room: OwnedSemaphorePermit },
-    Compact { before: Revision, answer: Answer<()>, _room: OwnedSemaphorePermit },
+    /// A write with the facts of the version that it makes.
+    Write {
+        write: Write,
+        facts: Option<Arc<Facts>>,
+        answer: Answer<Arc<Entry>>,
+        _room: OwnedSemaphorePermit,
+    },
+    Probe {
+        answer: Answer<()>,
+        _room: OwnedSemaphorePermit,
+    },
+    Compact {
+        before: Revision,
+        answer: Answer<()>,
+        _room: OwnedSemaphorePermit,
+    },
 }
 
 #[derive(Debug, Default)]

@@ -7,13 +7,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use base::Facts;
+
 use super::Options;
 use super::log::{self, Log, Row};
 use super::queue::{Answer, Command, Queue};
 use super::reserve::Reserve;
 use crate::envelope::{Record, seal};
 use crate::view::{View, bucket_of};
-use crate::{Entry, Event, Expect, Op, Revision, StoreError, Write};
+use crate::{Entry, Event, Expect, Op, ReadFacts, Revision, StoreError, Write};
 
 /// Rows deleted in one transaction, so that writes never wait long.
 const SWEEP_STEP: usize = 256;
@@ -68,6 +70,7 @@ pub(super) struct Writer {
     view: Arc<View>,
     queue: Arc<Queue>,
     garbage: Arc<Garbage>,
+    read_facts: ReadFacts,
     garbage_limit: usize,
     sweeping: bool,
     expire_at: Option<Instant>,
@@ -97,8 +100,14 @@ struct Decided {
     decisions: Vec<Decision>,
 }
 
-/// Writes and who waits for them.
-type Writes = Vec<(Write, Answer<Arc<Entry>>)>;
+/// A write, the facts of the version that it makes, and who waits for it.
+struct Asked {
+    write: Write,
+    facts: Option<Arc<Facts>>,
+    answer: Answer<Arc<Entry>>,
+}
+
+type Writes = Vec<Asked>;
 
 impl Writer {
     pub(super) fn new(
@@ -106,6 +115,7 @@ impl Writer {
         view: Arc<View>,
         queue: Arc<Queue>,
         garbage: Arc<Garbage>,
+        read_facts: ReadFacts,
         options: &Options,
     ) -> Self {
         Self {
@@ -115,6 +125,7 @@ impl Writer {
             view,
             queue,
             garbage,
+            read_facts,
             garbage_limit: options.garbage_rows,
             sweeping: false,
             expire_at: Some(Instant::now()),
@@ -131,7 +142,9 @@ impl Writer {
             let (mut compactions, mut probes) = (Vec::new(), Vec::new());
             for command in commands {
                 match command {
-                    Command::Write { write, answer, _room } => writes.push((write, answer)),
+                    Command::Write { write, facts, answer, _room } => {
+                        writes.push(Asked { write, facts, answer });
+                    }
                     Command::Probe { answer, _room } => probes.push(answer),
                     Command::Compact { before, answer, _room } => compactions.push((before, answer)),
                 }
@@ -159,7 +172,8 @@ impl Writer {
     }
 
     /// Whether the write's expectation holds, and if so, adds it to the group.
-    fn decide(&mut self, group: &mut Group, write: &Write) -> Decision {
+    fn decide(&mut self, group: &mut Group, asked: &Asked) -> Decision {
+        let Asked { write, facts, .. } = asked;
         let current = match group.state.get(&write.key) {
             Some(current) => current.clone(),
             None => self.view.get(&write.key),
@@ -176,7 +190,7 @@ impl Writer {
         let (entry, envelope, deleted) = match (&write.op, &current) {
             (Op::Put(value) | Op::Ending(value), _) => {
                 let key = current.as_ref().map_or(&write.key, |entry| &entry.key);
-                (log::entry(key, revision, value), seal(Record::Put(value)), false)
+                (log::entry(key, revision, value, &self.read_facts), seal(Record::Put(value)), false)
             }
             (Op::Delete(last), Some(current)) => {
                 let last = last.as_deref();
@@ -184,6 +198,8 @@ impl Writer {
             }
             (Op::Delete(_), None) => return Err(StoreError::Conflict { current }),
         };
+        // Of a deletion that leaves the value as it was they are known from it.
+        let entry = Arc::new(if facts.is_some() { entry.with_facts(facts.clone()) } else { entry });
         self.given = revision;
         group.state.insert(entry.key.clone(), (!deleted).then(|| entry.clone()));
         group.rows.push(Row { revision, key: entry.key.clone(), envelope });
@@ -201,22 +217,22 @@ impl Writer {
         let mut done = self.commit(&mut decided.group);
         while let Err(failure) = &done
             && failure.full
-            && writes.iter().any(|(write, _)| write.op.may_spend_reserve())
+            && writes.iter().any(|asked| asked.write.op.may_spend_reserve())
             && self.reserve.give_up()
         {
             writes = refuse_what_frees_nothing(writes, failure);
             decided = self.decide_all(&writes);
             done = self.commit(&mut decided.group);
         }
-        for ((_, answer), decision) in writes.into_iter().zip(decided.decisions) {
+        for (asked, decision) in writes.into_iter().zip(decided.decisions) {
             // A caller that no longer waits is not an error.
-            let _ = answer.send(done.as_ref().map_err(Failure::to_error).and(decision));
+            let _ = asked.answer.send(done.as_ref().map_err(Failure::to_error).and(decision));
         }
     }
 
     fn decide_all(&mut self, writes: &Writes) -> Decided {
         let mut group = Group::default();
-        let decisions = writes.iter().map(|(write, _)| self.decide(&mut group, write)).collect();
+        let decisions = writes.iter().map(|asked| self.decide(&mut group, asked)).collect();
         Decided { group, decisions }
     }
 
@@ -328,9 +344,9 @@ impl Writer {
 /// Answers those writes and returns the others.
 fn refuse_what_frees_nothing(writes: Writes, failure: &Failure) -> Writes {
     let (left, refused): (Writes, Writes) =
-        writes.into_iter().partition(|(write, _)| write.op.may_spend_reserve());
-    for (_, answer) in refused {
-        let _ = answer.send(Err(failure.to_error()));
+        writes.into_iter().partition(|asked| asked.write.op.may_spend_reserve());
+    for asked in refused {
+        let _ = asked.answer.send(Err(failure.to_error()));
     }
     left
 }

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use store::{Expect, Op, Options, SqliteStore, Store, StoreError, Write};
+use store::{Expect, Interest, Op, Options, SqliteStore, Store, StoreError, Write};
 
 use crate::load::{self, Acknowledged};
-use crate::value::{put, sized};
+use crate::value::{facts, put, sized};
 
 /// What the child does: `ROLE:DIRECTORY:KILL_AT:ROUNDS`. Absent in an ordinary run of the tests.
 const ROLE: &str = "MINKE_STORE_TEST_CHILD";
@@ -119,9 +119,9 @@ fn limit_file_size(bytes: u64) {
 
 async fn full_disk(dir: &Path) {
     let path = dir.join("db");
-    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    let store = SqliteStore::open(&path, Options::default(), facts()).unwrap();
     let mut last = store.commit(put("pods/a/x", 1, Expect::Absent)).await.unwrap();
-    let mut watcher = store.watch("pods", last.revision).unwrap();
+    let mut watcher = store.watch(&[Interest::whole("pods")], last.revision).unwrap();
     for round in 0..3 {
         limit_file_size(200_000);
         let mut number = 100 * round;
@@ -148,9 +148,9 @@ async fn full_disk(dir: &Path) {
     let seen = watcher.next().await.unwrap();
     store.close().await.unwrap();
     drop(store);
-    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    let store = SqliteStore::open(&path, Options::default(), facts()).unwrap();
     assert_eq!(store.get("pods/a/x").unwrap().value, last.value);
-    let replayed = store.watch("pods", 1).unwrap().next().await.unwrap();
+    let replayed = store.watch(&[Interest::whole("pods")], 1).unwrap().next().await.unwrap();
     let revisions = |events: &[store::Event]| events.iter().map(|e| e.entry.revision).collect::<Vec<_>>();
     assert_eq!(revisions(&seen), revisions(&replayed));
 }

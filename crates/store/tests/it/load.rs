@@ -7,9 +7,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use futures_util::future::{FutureExt as _, join_all};
-use store::{Expect, Op, Options, RangeQuery, Revision, SqliteStore, Store, StoreError, Write};
+use store::{Expect, Interest, Op, Options, RangeQuery, Revision, SqliteStore, Store, StoreError, Write};
 
-use crate::value::{number_of, object, put, sized};
+use crate::value::{facts, number_of, object, put, sized};
 
 const KEYS: u64 = 12;
 
@@ -21,7 +21,7 @@ pub(crate) fn options() -> Options {
 /// Groups of writes of all sorts, each acknowledged on stdout in a line `ack REVISION KEY NUMBER` (0: deleted). What
 /// the store cannot do goes to `failed`, and the load goes on.
 pub(crate) async fn write(dir: &Path, rounds: u64, failed: &mut dyn FnMut(StoreError)) {
-    let store = SqliteStore::open(&dir.join("db"), options()).unwrap();
+    let store = SqliteStore::open(&dir.join("db"), options(), facts()).unwrap();
     let base = store.revision() * 100;
     for round in 0..rounds {
         let writes = (0..1 + round % 4).map(|member| one(&store, base + round * 10 + member + 1));
@@ -81,7 +81,7 @@ impl Acknowledged {
 
     /// Compares with what a new process finds, and returns the acknowledgement of one more write, by now known here.
     pub(crate) async fn check(&mut self, dir: &Path) -> String {
-        let store = SqliteStore::open(&dir.join("db"), options()).expect("the store opens again");
+        let store = SqliteStore::open(&dir.join("db"), options(), facts()).expect("the store opens again");
         let (found, newest) = (store.revision(), self.newest());
         assert!(found >= newest, "the store is at {found}, acknowledged was {newest}");
         let mut last: BTreeMap<&str, (Revision, u64)> = BTreeMap::new();
@@ -109,27 +109,27 @@ impl Acknowledged {
     /// Whether the history tells of a deletion after `revision` that nobody was told of. Another member of its group
     /// may have been acknowledged, so it need not be newer than all that was.
     fn deleted_later(&self, store: &SqliteStore, key: &str, revision: Revision) -> bool {
-        let from = match store.watch("pods", revision) {
+        let from = match store.watch(&[Interest::whole("pods")], revision) {
             Ok(_) => revision,
             // A compaction that nobody was told of forgot it with the deletion that must have been there.
             Err(StoreError::Compacted { oldest, .. }) if oldest > self.newest() => return true,
             Err(StoreError::Compacted { oldest, .. }) => oldest,
             Err(error) => panic!("{error}"),
         };
-        let mut later = store.watch("pods", from).unwrap();
+        let mut later = store.watch(&[Interest::whole("pods")], from).unwrap();
         let events = later.next().now_or_never().map(Result::unwrap).unwrap_or_default();
         events.iter().any(|event| event.deleted && *event.entry.key == *key)
     }
 
     /// History has every acknowledged event after its floor, in order.
     async fn check_history(&self, store: &SqliteStore) {
-        let floor = match store.watch("pods", 0) {
+        let floor = match store.watch(&[Interest::whole("pods")], 0) {
             Ok(_) => 0,
             Err(StoreError::Compacted { oldest, .. }) => oldest,
             Err(other) => panic!("{other}"),
         };
         let mut expected: BTreeMap<_, _> = self.by_revision.range(floor + 1..).collect();
-        let mut watcher = store.watch("pods", floor).unwrap();
+        let mut watcher = store.watch(&[Interest::whole("pods")], floor).unwrap();
         if store.stats().events == 0 {
             assert!(expected.is_empty(), "history lost {expected:?}");
             return;

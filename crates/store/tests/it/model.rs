@@ -7,9 +7,12 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use proptest::prelude::*;
-use store::{Expect, Op, Options, RangeQuery, Revision, SqliteStore, Store, StoreError, Watcher, Write};
+use store::{
+    Expect, Interest, Op, Options, RangeQuery, Revision, Scope, SqliteStore, Store, StoreError, Watcher,
+    Write,
+};
 
-use crate::value::{number_of, object};
+use crate::value::{facts, number_of, object, third};
 
 const KEYS: [&str; 7] =
     ["pods/a/x", "pods/a/y", "pods/b/x", "jobs.batch/a/x", "jobs.batch/b/x", "nodes/x", "nodes/y"];
@@ -30,10 +33,11 @@ enum Condition {
 enum Action {
     /// Writes that enter the queue together: key, condition, deletion, with a value.
     Group(Vec<(usize, Condition, bool, bool)>),
-    /// A prefix, a start key, a limit, how far back.
-    Range(usize, Option<usize>, Option<usize>, Option<u64>),
+    /// A prefix, a start key, a limit, how far back, an index key.
+    Range(usize, Option<usize>, Option<usize>, Option<u64>, Option<u64>),
     Read,
-    Watch(usize, u64),
+    /// A bucket, which of [`scopes`], how far back.
+    Watch(usize, usize, u64),
     Poll(usize),
     Compact(u64),
     Reopen,
@@ -49,10 +53,10 @@ fn action() -> impl Strategy<Value = Action> {
     let write = (0..KEYS.len(), condition, any::<bool>(), any::<bool>());
     prop_oneof![
         8 => prop::collection::vec(write, 1..6).prop_map(Action::Group),
-        4 => (0..PREFIXES.len(), prop::option::of(0..KEYS.len()), prop::option::of(0..4usize), prop::option::of(0..30u64))
-            .prop_map(|(prefix, start, limit, back)| Action::Range(prefix, start, limit, back)),
+        4 => (0..PREFIXES.len(), prop::option::of(0..KEYS.len()), prop::option::of(0..4usize), prop::option::of(0..30u64), prop::option::of(0..3u64))
+            .prop_map(|(prefix, start, limit, back, index)| Action::Range(prefix, start, limit, back, index)),
         1 => Just(Action::Read),
-        2 => (0..BUCKETS.len(), 0..20u64).prop_map(|(bucket, back)| Action::Watch(bucket, back)),
+        2 => (0..BUCKETS.len(), 0..4usize, 0..20u64).prop_map(|(bucket, scope, back)| Action::Watch(bucket, scope, back)),
         4 => (0..8usize).prop_map(Action::Poll),
         1 => (0..20u64).prop_map(Action::Compact),
         1 => Just(Action::Reopen),
@@ -66,6 +70,29 @@ struct Happened {
     number: u64,
     previous: Option<(Revision, u64)>,
     deleted: bool,
+}
+
+fn scopes(bucket: &str) -> [Scope; 4] {
+    [
+        Scope::Bucket,
+        Scope::Namespace("a".to_owned()),
+        Scope::Key(format!("{bucket}/a/x")),
+        Scope::Index(third(1)),
+    ]
+}
+
+impl Happened {
+    fn is_in(&self, scope: &Scope) -> bool {
+        let numbers = [Some(self.number), self.previous.map(|(_, number)| number)];
+        match scope {
+            Scope::Bucket => true,
+            Scope::Namespace(namespace) => {
+                self.key.split('/').count() == 3 && self.key.split('/').nth(1) == Some(namespace)
+            }
+            Scope::Key(key) => self.key == key,
+            Scope::Index(index) => numbers.into_iter().flatten().any(|number| third(number % 3) == *index),
+        }
+    }
 }
 
 fn bucket_of(key: &str) -> &str {
@@ -159,34 +186,39 @@ struct Run {
     path: PathBuf,
     store: Arc<SqliteStore>,
     model: Model,
-    watchers: Vec<(&'static str, Revision, Box<dyn Watcher>)>,
+    watchers: Vec<(&'static str, Scope, Revision, Box<dyn Watcher>)>,
 }
 
 fn open(path: &Path) -> Arc<SqliteStore> {
     let options = Options { retain_events: RING, garbage_rows: 3, checkpoint_pages: 4, ..Options::default() };
-    SqliteStore::open(path, options).unwrap()
+    SqliteStore::open(path, options, facts()).unwrap()
 }
 
 impl Run {
     async fn step(&mut self, action: &Action) {
         match action {
             Action::Group(writes) => self.group(writes).await,
-            Action::Range(prefix, start, limit, back) => {
+            Action::Range(prefix, start, limit, back, index) => {
                 let at = back.map(|back| (self.model.revision + 1).saturating_sub(back));
-                self.range(PREFIXES[*prefix], start.map(|start| KEYS[start]), *limit, at);
+                let (start, index) = (start.map(|start| KEYS[start]), index.map(third));
+                let index = index.as_deref();
+                self.range(&RangeQuery { prefix: PREFIXES[*prefix], start, limit: *limit, at, index });
             }
             Action::Read => {
-                let (revision, ranges) = self.store.read(&PREFIXES);
+                let (revision, sets) = self.store.read(&BUCKETS);
                 assert_eq!(revision, self.model.revision);
-                for (prefix, range) in PREFIXES.iter().zip(ranges) {
-                    let seen: Vec<_> = range.iter().map(|e| (&*e.key, e.revision, number_of(e))).collect();
-                    let current = self.model.current.iter().filter(|(key, _)| key.starts_with(prefix));
+                for (bucket, set) in BUCKETS.iter().zip(sets) {
+                    let seen: Vec<_> = set.prefix("").map(|e| (&*e.key, e.revision, number_of(e))).collect();
+                    let current = self.model.current.iter().filter(|(key, _)| bucket_of(key) == *bucket);
                     let expected: Vec<_> =
                         current.map(|(key, (revision, number))| (*key, *revision, *number)).collect();
                     assert_eq!(seen, expected);
                 }
             }
-            Action::Watch(bucket, back) => self.watch(BUCKETS[*bucket], *back),
+            Action::Watch(bucket, scope, back) => {
+                let bucket = BUCKETS[*bucket];
+                self.watch(bucket, scopes(bucket)[*scope].clone(), *back);
+            }
             Action::Poll(index) => self.poll(*index),
             Action::Compact(back) => {
                 let before = self.model.revision.saturating_sub(*back);
@@ -233,8 +265,9 @@ impl Run {
         assert_eq!(self.store.revision(), self.model.revision);
     }
 
-    fn range(&self, prefix: &str, start: Option<&str>, limit: Option<usize>, at: Option<Revision>) {
-        let result = self.store.range(&RangeQuery { prefix, start, limit, at });
+    fn range(&self, query: &RangeQuery<'_>) {
+        let RangeQuery { prefix, start, limit, at, index } = *query;
+        let result = self.store.range(query);
         let revision = at.unwrap_or(self.model.revision);
         let floor = self.model.floor(bucket_of(prefix));
         match result {
@@ -246,7 +279,8 @@ impl Run {
                 let state = self.model.state_at(revision);
                 let all = state
                     .iter()
-                    .filter(|(key, _)| key.starts_with(prefix) && start.is_none_or(|s| **key >= s));
+                    .filter(|(key, _)| key.starts_with(prefix) && start.is_none_or(|s| **key >= s))
+                    .filter(|(_, (_, number))| index.is_none_or(|index| third(number % 3) == index));
                 let all: Vec<_> = all.map(|(key, (revision, number))| (*key, *revision, *number)).collect();
                 let shown = limit.unwrap_or(all.len()).min(all.len());
                 let seen: Vec<_> = page.entries.iter().map(|e| (&*e.key, e.revision, number_of(e))).collect();
@@ -256,12 +290,13 @@ impl Run {
         }
     }
 
-    fn watch(&mut self, bucket: &'static str, back: u64) {
+    fn watch(&mut self, bucket: &'static str, scope: Scope, back: u64) {
         let after = (self.model.revision + 1).saturating_sub(back);
-        match self.store.watch(bucket, after) {
+        let interest = Interest { bucket: bucket.to_owned(), scope: scope.clone() };
+        match self.store.watch(&[interest], after) {
             Ok(watcher) => {
                 assert!(after >= self.model.floor(bucket) && after <= self.model.revision);
-                self.watchers.push((bucket, after, watcher));
+                self.watchers.push((bucket, scope, after, watcher));
             }
             Err(StoreError::Future { .. }) => assert!(after > self.model.revision),
             Err(StoreError::Compacted { .. }) => assert!(after < self.model.floor(bucket)),
@@ -270,15 +305,18 @@ impl Run {
     }
 
     fn poll(&mut self, index: usize) {
-        let Some((bucket, seen, watcher)) = self.watchers.get_mut(index) else { return };
-        let expected: Vec<Happened> = self.model.after(bucket, *seen).cloned().collect();
+        let Some((bucket, scope, seen, watcher)) = self.watchers.get_mut(index) else { return };
+        let expected: Vec<Happened> =
+            self.model.after(bucket, *seen).filter(|event| event.is_in(scope)).cloned().collect();
+        // Whether history still has the first one.
+        let kept = expected.first().is_none_or(|first| first.revision > self.model.dropped(bucket));
         match watcher.next().now_or_never() {
             None => {
                 assert_eq!(expected, []);
                 assert_eq!(watcher.position(), self.model.revision);
             }
             Some(Ok(events)) => {
-                assert!(*seen >= self.model.dropped(bucket));
+                assert!(kept);
                 let got: Vec<_> = events
                     .iter()
                     .zip(&expected)
@@ -294,7 +332,7 @@ impl Run {
                 *seen = expected.last().unwrap().revision;
             }
             Some(Err(StoreError::Compacted { .. })) => {
-                assert!(*seen < self.model.dropped(bucket));
+                assert!(!kept);
                 self.watchers.remove(index);
             }
             Some(Err(other)) => panic!("{other}"),
@@ -303,7 +341,7 @@ impl Run {
 
     async fn reopen(&mut self) {
         self.store.close().await.unwrap();
-        for (_, _, mut watcher) in self.watchers.drain(..) {
+        for (_, _, _, mut watcher) in self.watchers.drain(..) {
             while watcher.next().await.is_ok() {}
         }
         self.store = open(&self.path);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use store::{Expect, OpenError, Options, SqliteStore, Store, StoreError};
+use store::{Expect, Interest, OpenError, Options, SqliteStore, Store, StoreError};
 
-use crate::value::{delete, number_of, put};
+use crate::value::{delete, facts, number_of, put};
 
 fn database(dir: &tempfile::TempDir) -> PathBuf {
     dir.path().join("store.db")
@@ -28,15 +28,15 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 #[tokio::test]
 async fn a_watch_resumes_with_previous_versions() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&database(&dir), Options::default()).unwrap();
+    let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
     let first = store.commit(put("pods/a/x", 1, Expect::Absent)).await.unwrap();
     let second = store.commit(put("pods/a/x", 2, Expect::Any)).await.unwrap();
     store.commit(delete("pods/a/x", second.revision)).await.unwrap();
     store.close().await.unwrap();
     assert!(matches!(store.commit(put("pods/a/x", 3, Expect::Any)).await, Err(StoreError::Unavailable(_))));
 
-    let store = SqliteStore::open(&database(&dir), Options::default()).unwrap();
-    let events = store.watch("pods", first.revision).unwrap().next().await.unwrap();
+    let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
+    let events = store.watch(&[Interest::whole("pods")], first.revision).unwrap().next().await.unwrap();
     let seen: Vec<_> = events
         .iter()
         .map(|event| (number_of(&event.entry), event.previous.as_ref().map(|e| number_of(e)), event.deleted))
@@ -47,7 +47,7 @@ async fn a_watch_resumes_with_previous_versions() {
 #[tokio::test]
 async fn revisions_go_on_when_even_the_last_deletion_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&database(&dir), Options::default()).unwrap();
+    let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
     let made = store.commit(put("pods/a/x", 1, Expect::Absent)).await.unwrap();
     let gone = store.commit(delete("pods/a/x", made.revision)).await.unwrap();
     store.compact(gone.revision).await.unwrap();
@@ -55,7 +55,7 @@ async fn revisions_go_on_when_even_the_last_deletion_is_forgotten() {
     store.close().await.unwrap();
     assert_eq!(rows(&database(&dir)), 0);
 
-    let store = SqliteStore::open(&database(&dir), Options::default()).unwrap();
+    let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
     assert_eq!(store.revision(), gone.revision);
     let next = store.commit(put("pods/a/x", 2, Expect::Absent)).await.unwrap();
     assert!(next.revision > gone.revision);
@@ -65,13 +65,13 @@ async fn revisions_go_on_when_even_the_last_deletion_is_forgotten() {
 async fn history_is_forgotten_by_age_and_its_rows_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { retain_age: Duration::from_millis(5), garbage_rows: 10, ..Options::default() };
-    let store = SqliteStore::open(&database(&dir), options).unwrap();
+    let store = SqliteStore::open(&database(&dir), options, facts()).unwrap();
     for number in 0..50 {
         store.commit(put("pods/a/x", number, Expect::Any)).await.unwrap();
     }
     until("the history expires", || store.stats().events == 0).await;
     until("the rows are swept", || store.stats().garbage_rows < 10).await;
-    assert!(matches!(store.watch("pods", 0), Err(StoreError::Compacted { .. })));
+    assert!(matches!(store.watch(&[Interest::whole("pods")], 0), Err(StoreError::Compacted { .. })));
     assert_eq!(number_of(&store.get("pods/a/x").unwrap()), 49);
     store.close().await.unwrap();
     assert!(rows(&database(&dir)) <= 10);
@@ -81,8 +81,8 @@ async fn history_is_forgotten_by_age_and_its_rows_with_it() {
 async fn history_is_bounded_by_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { retain_bytes: 10_000, garbage_rows: 0, ..Options::default() };
-    let store = SqliteStore::open(&database(&dir), options).unwrap();
-    let mut behind = store.watch("pods", 0).unwrap();
+    let store = SqliteStore::open(&database(&dir), options, facts()).unwrap();
+    let mut behind = store.watch(&[Interest::whole("pods")], 0).unwrap();
     for number in 0..200 {
         store.commit(put("pods/a/x", number, Expect::Any)).await.unwrap();
     }
@@ -94,7 +94,7 @@ async fn history_is_bounded_by_bytes() {
 #[tokio::test]
 async fn only_the_owner_may_read_the_file() {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&database(&dir), Options::default()).unwrap();
+    let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
     store.commit(put("secrets/a/x", 1, Expect::Absent)).await.unwrap();
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();
@@ -106,29 +106,29 @@ async fn only_the_owner_may_read_the_file() {
 async fn other_formats_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = database(&dir);
-    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    let store = SqliteStore::open(&path, Options::default(), facts()).unwrap();
     store.commit(put("pods/a/x", 1, Expect::Absent)).await.unwrap();
     store.close().await.unwrap();
     let change = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
 
     change("PRAGMA user_version = 9");
-    let error = SqliteStore::open(&path, Options::default()).unwrap_err();
+    let error = SqliteStore::open(&path, Options::default(), facts()).unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 9, known: 1, .. }), "{error}");
     assert!(error.to_string().contains("start the version that wrote it"), "{error}");
 
     change("PRAGMA user_version = 1; UPDATE log SET value = x'010001'");
-    let error = SqliteStore::open(&path, Options::default()).unwrap_err();
+    let error = SqliteStore::open(&path, Options::default(), facts()).unwrap_err();
     assert!(error.to_string().contains("revision 1 of pods/a/x cannot be read, it is encrypted"), "{error}");
 
     let foreign = dir.path().join("other.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
-    assert!(matches!(SqliteStore::open(&foreign, Options::default()), Err(OpenError::Foreign(_))));
+    assert!(matches!(SqliteStore::open(&foreign, Options::default(), facts()), Err(OpenError::Foreign(_))));
 
     let text = dir.path().join("text");
     std::fs::write(&text, "not a database, but longer than the header of one".repeat(10)).unwrap();
-    assert!(matches!(SqliteStore::open(&text, Options::default()), Err(OpenError::Engine { .. })));
+    assert!(matches!(SqliteStore::open(&text, Options::default(), facts()), Err(OpenError::Engine { .. })));
     assert!(matches!(
-        SqliteStore::open(&dir.path().join("no/db"), Options::default()),
+        SqliteStore::open(&dir.path().join("no/db"), Options::default(), facts()),
         Err(OpenError::File { .. })
     ));
 }

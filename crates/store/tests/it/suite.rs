@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use store::{Expect, Op, Options, RangeQuery, SqliteStore, Store, StoreError, Write};
+use store::{Expect, Interest, Op, Options, RangeQuery, Scope, SqliteStore, Store, StoreError, Write};
 
-use crate::value::{delete, number_of, object, put};
+use crate::value::{delete, facts, number_of, object, put, third};
 
 macro_rules! suite {
     ($($name:ident),* $(,)?) => {
@@ -14,7 +14,7 @@ macro_rules! suite {
             $(#[tokio::test]
             async fn $name() {
                 let dir = tempfile::tempdir().unwrap();
-                let store = super::SqliteStore::open(&dir.path().join("db"), super::Options::default()).unwrap();
+                let store = super::SqliteStore::open(&dir.path().join("db"), super::Options::default(), super::facts()).unwrap();
                 super::$name(store.as_ref()).await;
                 store.close().await.unwrap();
             })*
@@ -29,12 +29,13 @@ suite!(
     malformed_writes_are_refused,
     pages_at_one_revision,
     prefixes_do_not_run_together,
-    reads_of_several_prefixes,
+    reads_of_several_buckets,
     the_future_is_not_known,
     waiting_for_a_revision,
     watch_from_the_past_and_on,
     watch_sees_only_its_bucket,
     watchers_of_forgotten_history_end,
+    watchers_wake_for_what_they_want,
 );
 
 fn conflict(result: Result<Arc<store::Entry>, StoreError>) -> Option<u64> {
@@ -94,7 +95,7 @@ async fn concurrent_writers_are_one_order(store: &dyn Store) {
     revisions.dedup();
     assert_eq!(revisions.len(), 40);
     assert_eq!(number_of(&store.get("pods/a/n").unwrap()), 40);
-    let events = store.watch("pods", 0).unwrap().next().await.unwrap();
+    let events = store.watch(&[Interest::whole("pods")], 0).unwrap().next().await.unwrap();
     let seen: Vec<(u64, u64)> = events.iter().map(|e| (e.entry.revision, number_of(&e.entry))).collect();
     let expected: Vec<(u64, u64)> = revisions.iter().copied().zip(1..).collect();
     assert_eq!(seen, expected);
@@ -107,7 +108,7 @@ async fn deletions_carry_the_final_value(store: &dyn Store) {
         let op = Op::Delete(last.clone());
         let gone = store.commit(Write { key: "pods/a/x".into(), expect, op }).await.unwrap();
         assert_eq!(number_of(&gone), if last.is_some() { 7 } else { 1 });
-        let events = store.watch("pods", made.revision).unwrap().next().await.unwrap();
+        let events = store.watch(&[Interest::whole("pods")], made.revision).unwrap().next().await.unwrap();
         assert_eq!(events.len(), 1);
         assert!(events[0].deleted);
         assert_eq!(events[0].entry.value, gone.value);
@@ -145,8 +146,13 @@ async fn pages_at_one_revision(store: &dyn Store) {
     let mut numbers: Vec<u64> = first.entries.iter().map(|entry| number_of(entry)).collect();
     let mut start = format!("{}\0", first.entries[3].key);
     loop {
-        let query =
-            RangeQuery { prefix: "pods/", start: Some(&start), limit: Some(4), at: Some(first.revision) };
+        let query = RangeQuery {
+            prefix: "pods/",
+            start: Some(&start),
+            limit: Some(4),
+            at: Some(first.revision),
+            index: None,
+        };
         let page = store.range(&query).unwrap();
         assert_eq!(page.revision, first.revision);
         numbers.extend(page.entries.iter().map(|entry| number_of(entry)));
@@ -178,22 +184,68 @@ async fn prefixes_do_not_run_together(store: &dyn Store) {
     assert_eq!(keys("other/"), [""; 0]);
 }
 
-async fn reads_of_several_prefixes(store: &dyn Store) {
+async fn reads_of_several_buckets(store: &dyn Store) {
     store.commit(put("pods/a/x", 1, Expect::Absent)).await.unwrap();
     store.commit(put("nodes/n", 2, Expect::Absent)).await.unwrap();
     let last = store.commit(put("pods/b/y", 3, Expect::Absent)).await.unwrap();
-    let (revision, ranges) = store.read(&["nodes/", "pods/", "none/", "pods/b/"]);
-    let numbers: Vec<Vec<u64>> =
-        ranges.iter().map(|range| range.iter().map(|entry| number_of(entry)).collect()).collect();
+    let (revision, sets) = store.read(&["nodes", "pods", "none"]);
     assert_eq!(revision, last.revision);
-    assert_eq!(numbers, [vec![2], vec![1, 3], vec![], vec![3]]);
+    let numbers =
+        |at: usize, prefix: &str| sets[at].prefix(prefix).map(|e| number_of(e)).collect::<Vec<u64>>();
+    assert_eq!([numbers(0, ""), numbers(1, ""), numbers(2, "")], [vec![2], vec![1, 3], vec![]]);
+    assert_eq!((numbers(1, "pods/b/"), sets[1].len(), sets[2].is_empty()), (vec![3], 2, true));
+    // What is written later is not in them.
+    store.commit(put("pods/a/x", 6, Expect::Any)).await.unwrap();
+    assert_eq!(sets[1].get("pods/a/x").map(|e| number_of(e)), Some(1));
+    assert_eq!(sets[1].indexed(&third(1)).map(|e| number_of(e)).collect::<Vec<_>>(), [1]);
+    let (_, now) = store.read(&["pods"]);
+    assert_eq!(now[0].indexed(&third(0)).map(|e| number_of(e)).collect::<Vec<_>>(), [6, 3]);
+    assert_eq!(now[0].indexed(&third(1)).count(), 0);
+    let changes = sets[1].changes(&now[0]);
+    let changes: Vec<_> =
+        changes.iter().map(|(b, a)| (b.as_deref().map(number_of), a.as_deref().map(number_of))).collect();
+    assert_eq!(changes, [(Some(1), Some(6))]);
+}
+
+async fn watchers_wake_for_what_they_want(store: &dyn Store) {
+    let interest = |scope| Interest { bucket: "pods".to_owned(), scope };
+    let scopes = [
+        Scope::Bucket,
+        Scope::Namespace("a".to_owned()),
+        Scope::Key("pods/b/x".to_owned()),
+        Scope::Index(third(1)),
+    ];
+    let mut watchers: Vec<_> =
+        scopes.iter().map(|scope| store.watch(&[interest(scope.clone())], 0).unwrap()).collect();
+    for (key, number, woken) in [
+        ("pods/a/x", 3, [true, true, false, false]),
+        ("pods/b/xx", 3, [true, false, false, false]),
+        ("pods/b/x", 4, [true, false, true, true]),
+        // It leaves the index.
+        ("pods/b/x", 5, [true, false, true, true]),
+        ("nodes/n", 4, [false; 4]),
+    ] {
+        let written = store.commit(put(key, number, Expect::Any)).await.unwrap();
+        for (watcher, woken) in watchers.iter_mut().zip(woken) {
+            let events = watcher.next().now_or_never().map(Result::unwrap);
+            assert_eq!(events.map(|events| events.len()), woken.then_some(1), "{key}");
+            // Whoever does not wake has missed nothing.
+            assert_eq!(watcher.position(), written.revision);
+        }
+    }
+    let both = [Interest::whole("nodes"), interest(Scope::Index(third(1))), interest(Scope::Bucket)];
+    let events = store.watch(&both, 0).unwrap().next().await.unwrap();
+    assert_eq!(events.iter().map(|e| number_of(&e.entry)).collect::<Vec<_>>(), [3, 3, 4, 5, 4]);
 }
 
 async fn the_future_is_not_known(store: &dyn Store) {
     let at = Some(store.revision() + 1);
     let range = store.range(&RangeQuery { prefix: "pods/", at, ..RangeQuery::default() });
     assert!(matches!(range, Err(StoreError::Future { .. })));
-    assert!(matches!(store.watch("pods", store.revision() + 1), Err(StoreError::Future { .. })));
+    assert!(matches!(
+        store.watch(&[Interest::whole("pods")], store.revision() + 1),
+        Err(StoreError::Future { .. })
+    ));
 }
 
 async fn waiting_for_a_revision(store: &dyn Store) {
@@ -208,7 +260,7 @@ async fn waiting_for_a_revision(store: &dyn Store) {
 async fn watch_from_the_past_and_on(store: &dyn Store) {
     let first = store.commit(put("pods/a/x", 1, Expect::Absent)).await.unwrap();
     store.commit(put("pods/a/x", 2, Expect::Any)).await.unwrap();
-    let mut watcher = store.watch("pods", first.revision).unwrap();
+    let mut watcher = store.watch(&[Interest::whole("pods")], first.revision).unwrap();
     assert_eq!(watcher.position(), first.revision);
     let events = watcher.next().await.unwrap();
     assert_eq!(events.len(), 1);
@@ -231,7 +283,7 @@ async fn watch_from_the_past_and_on(store: &dyn Store) {
 }
 
 async fn watch_sees_only_its_bucket(store: &dyn Store) {
-    let mut watcher = store.watch("pods", 0).unwrap();
+    let mut watcher = store.watch(&[Interest::whole("pods")], 0).unwrap();
     let other = store.commit(put("nodes/n", 1, Expect::Absent)).await.unwrap();
     assert!(watcher.next().now_or_never().is_none());
     // Nothing of its bucket happened: a bookmark may say so.
@@ -248,22 +300,22 @@ async fn watchers_of_forgotten_history_end(store: &dyn Store) {
         store.commit(put("pods/a/x", number, Expect::Any)).await.unwrap();
     }
     let revision = store.revision();
-    let mut behind = store.watch("pods", revision - 3).unwrap();
-    let mut ahead = store.watch("pods", revision - 1).unwrap();
+    let mut behind = store.watch(&[Interest::whole("pods")], revision - 3).unwrap();
+    let mut ahead = store.watch(&[Interest::whole("pods")], revision - 1).unwrap();
     store.compact(revision - 1).await.unwrap();
     assert_eq!(compacted(behind.next().await), revision - 1);
     assert_eq!(ahead.next().await.unwrap().len(), 1);
-    assert_eq!(compacted(store.watch("pods", revision - 2)), revision - 1);
+    assert_eq!(compacted(store.watch(&[Interest::whole("pods")], revision - 2)), revision - 1);
     let at = |at| store.range(&RangeQuery { prefix: "pods/", at: Some(at), ..RangeQuery::default() });
     assert_eq!(compacted(at(revision - 2)), revision - 1);
     assert_eq!(number_of(&at(revision - 1).unwrap().entries[0]), 3);
     assert_eq!(number_of(&store.get("pods/a/x").unwrap()), 4);
     // Also of kinds that nobody wrote yet.
-    assert_eq!(compacted(store.watch("nodes", revision - 2)), revision - 1);
+    assert_eq!(compacted(store.watch(&[Interest::whole("nodes")], revision - 2)), revision - 1);
     store.compact(u64::MAX).await.unwrap();
     assert_eq!(
         store.range(&RangeQuery { prefix: "pods/", ..RangeQuery::default() }).unwrap().entries.len(),
         1
     );
-    assert!(store.watch("pods", revision).is_ok());
+    assert!(store.watch(&[Interest::whole("pods")], revision).is_ok());
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use base::Facts;
 use bytes::Bytes;
-use store::{Entry, Expect, Op, Revision, Write};
+use store::{Entry, Expect, Op, ReadFacts, Revision, Write};
 
 fn filler(number: u64, bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 20);
@@ -44,4 +45,20 @@ pub(crate) fn put(key: &str, number: u64, expect: Expect) -> Write {
 
 pub(crate) fn delete(key: &str, revision: Revision) -> Write {
     Write { key: key.into(), expect: Expect::Revision(revision), op: Op::Delete(None) }
+}
+
+/// The index key of the objects whose number leaves this rest when it is divided by three.
+pub(crate) fn third(rest: u64) -> String {
+    format!("third={rest}")
+}
+
+/// Reads the metadata, and indexes by [`third`].
+pub(crate) fn facts() -> ReadFacts {
+    ReadFacts::new(|_, json| {
+        let facts = Facts::of_metadata(json).unwrap_or_default();
+        let number = serde_json::from_slice(json)
+            .ok()
+            .and_then(|v: serde_json::Value| v["metadata"]["generation"].as_u64());
+        facts.with_keys(number.map(|number| third(number % 3)).into_iter().collect())
+    })
 }

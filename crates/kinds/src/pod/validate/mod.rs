@@ -35,7 +35,7 @@ use crate::value::{entries, is_set, items, size, text};
 use crate::{meta, names};
 
 /// Ties a mirror Pod to a node's manifest.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 schema::rules! {

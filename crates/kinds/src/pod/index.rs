@@ -1,0 +1,50 @@
+//! The index of Pods by what they name: which Pods use an object, and which nodes may therefore read it.
+//!
+//! Invariant: a mirror Pod is under no such key, or a node could write itself rights. Absent: claims' volumes and their
+//! Secrets, until those kinds are served.
+
+use serde_json::Value;
+
+use super::references;
+use super::validate::MIRROR;
+use crate::value::{is_set, text};
+
+/// The key under which a Pod bound to the node is that names the object; `plural` is of the core group.
+#[must_use]
+pub fn use_key(plural: &str, namespace: &str, name: &str, node: &str) -> String {
+    format!("{plural}={namespace}/{name}/{node}")
+}
+
+/// The keys of a Pod; it has none before it is bound.
+pub(super) fn keys(namespace: &str, name: &str, pod: &Value) -> Vec<String> {
+    let (meta, spec) = (&pod["metadata"], &pod["spec"]);
+    let node = text(&spec["nodeName"]);
+    if node.is_empty() || is_set(&meta["annotations"][MIRROR]) {
+        return Vec::new();
+    }
+    let named = references::of(spec);
+    let named = named.iter().map(|object| use_key(object.plural, namespace, object.name, node));
+    let claims = references::ephemeral_claims(name, spec);
+    let claims = claims.iter().map(|claim| use_key("persistentvolumeclaims", namespace, claim, node));
+    named.chain(claims).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_what_a_bound_pod_names() {
+        let pod = |node: &str, annotations: Value| {
+            json!({"metadata": {"annotations": annotations},
+                "spec": {"nodeName": node, "serviceAccountName": "a",
+                    "volumes": [{"name": "e", "ephemeral": {}}, {"name": "s", "secret": {"secretName": "s"}}]}})
+        };
+        let all = ["serviceaccounts=n/a/n1", "secrets=n/s/n1", "persistentvolumeclaims=n/p-e/n1"];
+        assert_eq!(keys("n", "p", &pod("n1", json!({}))), all);
+        assert_eq!(keys("n", "p", &pod("", json!({}))), [""; 0]);
+        assert_eq!(keys("n", "p", &pod("n1", json!({MIRROR: "h"}))), [""; 0]);
+    }
+}

@@ -18,6 +18,9 @@ pub struct Collection {
     index: Tree<Posting>,
 }
 
+/// An object's versions before and after, of which one may be missing.
+pub type Change = (Option<Arc<Entry>>, Option<Arc<Entry>>);
+
 /// An entry in the place of its key.
 #[derive(Debug, Clone)]
 struct ByKey(Arc<Entry>);
@@ -113,9 +116,9 @@ impl Collection {
         postings.into_iter().for_each(|posting| self.index.insert(posting));
     }
 
-    /// What differs in a later state of the same collection, in key order: the versions before and after.
+    /// What differs in a later state of the same collection, in key order.
     #[must_use]
-    pub fn changes(&self, later: &Self) -> Vec<(Option<Arc<Entry>>, Option<Arc<Entry>>)> {
+    pub fn changes(&self, later: &Self) -> Vec<Change> {
         let (mut old, mut new) = (self.entries.iter().peekable(), later.entries.iter().peekable());
         let mut changes = Vec::new();
         loop {

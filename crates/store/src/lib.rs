@@ -25,7 +25,7 @@ mod sqlite;
 mod tree;
 mod view;
 
-pub use collection::Collection;
+pub use collection::{Change, Collection};
 pub use interest::{Interest, Scope};
 pub use sqlite::{OpenError, Options, SqliteStore, Stats};
 
@@ -72,7 +72,9 @@ impl Entry {
 
 /// How facts are read out of an object, given its key and its JSON, with or without resourceVersion.
 #[derive(Clone)]
-pub struct ReadFacts(Arc<dyn Fn(&str, &[u8]) -> Facts + Send + Sync>);
+pub struct ReadFacts(Arc<Read>);
+
+type Read = dyn Fn(&str, &[u8]) -> Facts + Send + Sync;
 
 impl ReadFacts {
     /// By this function. It cannot fail: what cannot be read has no facts.

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use client::{Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
 use serde_json::{Value, json};
-use store::{Entry, Op, Page, RangeQuery, Revision, SqliteStore, Store, StoreError, Watcher, Write};
+use store::{
+    Collection, Entry, Interest, Op, Page, RangeQuery, Revision, SqliteStore, Store, StoreError, Watcher,
+    Write,
+};
 use tokio::sync::{Notify, mpsc};
 
 use super::Operation::{Create, Delete, Update};
@@ -128,8 +131,8 @@ impl Store for Faulty {
     fn range(&self, query: &RangeQuery<'_>) -> Result<Page, StoreError> {
         self.inner.range(query)
     }
-    fn read(&self, prefixes: &[&str]) -> (Revision, Vec<Vec<Arc<Entry>>>) {
-        self.inner.read(prefixes)
+    fn read(&self, buckets: &[&str]) -> (Revision, Vec<Collection>) {
+        self.inner.read(buckets)
     }
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError> {
         let lost = || StoreError::Unavailable("the answer is lost".into());
@@ -153,8 +156,8 @@ impl Store for Faulty {
         }
         self.inner.commit(write).await
     }
-    fn watch(&self, bucket: &str, after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
-        self.inner.watch(bucket, after)
+    fn watch(&self, interests: &[Interest], after: Revision) -> Result<Box<dyn Watcher>, StoreError> {
+        self.inner.watch(interests, after)
     }
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
         self.inner.compact(before).await
@@ -179,7 +182,8 @@ impl World {
         let dir = tempfile::tempdir().expect("a directory");
         let pki = Pki::open(&dir.path().join("pki"), &[], &[]).expect("keys");
         let inner: Arc<dyn Store> =
-            SqliteStore::open(&dir.path().join("store.db"), store::Options::default()).expect("a store");
+            SqliteStore::open(&dir.path().join("store.db"), store::Options::default(), crate::read_facts())
+                .expect("a store");
         let (reached, may_go_on) = (Notify::new(), Notify::new());
         let store = Arc::new(Faulty { inner, fault: Mutex::new(Fault::None), reached, may_go_on });
         let (sender, said) = mpsc::unbounded_channel();

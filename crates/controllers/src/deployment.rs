@@ -73,7 +73,7 @@ impl Reconcile for Deployments {
 }
 
 fn named(wake: &Wake, kind: &Kind, owner: &Owner) -> Option<Key> {
-    owner.is_a(kind).then(|| Key { name: Arc::from(&*owner.name), ..Key::of(wake) })
+    owner.is_a(&kind.group, &kind.kind).then(|| Key { name: Arc::from(&*owner.name), ..Key::of(wake) })
 }
 
 /// The Deployment of a Pod that is gone.

@@ -34,7 +34,7 @@ impl Reconcile for ReplicaSets {
             return vec![Key::of(wake)];
         }
         match wake.owners.iter().find(|o| o.controller) {
-            Some(owner) if owner.is_a(&SETS) => {
+            Some(owner) if owner.is_a(&SETS.group, &SETS.kind) => {
                 vec![Key { name: Arc::from(&*owner.name), ..Key::of(wake) }]
             }
             Some(_) => Vec::new(),

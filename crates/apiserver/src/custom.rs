@@ -29,7 +29,7 @@ pub(crate) async fn run(server: Arc<Server>) {
     loop {
         let query = RangeQuery { prefix: &object::prefix(kind, ""), ..RangeQuery::default() };
         let from = server.store().range(&query).map(|page| page.revision);
-        let watcher = from.and_then(|revision| server.store().watch(&kind.bucket, revision));
+        let watcher = from.and_then(|revision| server.store().watch(&[store::Interest::whole(&kind.bucket)], revision));
         let mut watcher = match watcher {
             Ok(watcher) => watcher,
             Err(error) => {
@@ -70,8 +70,8 @@ impl Definitions {
 
     /// One look at all definitions; whether objects are left that should go.
     pub(crate) async fn turn(&mut self) -> bool {
-        let (_, sets) = self.server.store().read(&[&object::prefix(&definition::KIND, "")]);
-        let entries = sets.iter().flatten();
+        let (_, sets) = self.server.store().read(&[&definition::KIND.bucket]);
+        let entries = sets.iter().flat_map(|set| set.prefix(""));
         let mut all: Vec<Value> = entries.map(|e| object::parse(&definition::KIND, &e.value)).collect();
         // Who has its names keeps them.
         all.sort_by_key(|crd| !definition::is_established(crd));
@@ -137,8 +137,8 @@ impl Definitions {
         let kinds = self.made.get(object::meta(crd, "name")).map_or(&[][..], |(_, kinds)| kinds);
         let Some(kind) = kinds.first() else { return true };
         let left = || {
-            let (_, sets) = self.server.store().read(&[&object::prefix(kind, "")]);
-            sets.into_iter().flatten().collect::<Vec<_>>()
+            let (_, sets) = self.server.store().read(&[&kind.bucket]);
+            sets.iter().flat_map(|set| set.prefix("")).cloned().collect::<Vec<_>>()
         };
         for entry in left() {
             let found = object::parse(kind, &entry.value);

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base::Timestamp;
 use bytes::{BufMut, Bytes, BytesMut};
 use kinds::Kind;
+use kinds::rules::phase::is_finished;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use store::{Entry, Op};
@@ -191,7 +192,7 @@ pub(crate) fn put(kind: &Kind, obj: &Value, bytes: Bytes) -> Op {
 
 /// Whether an object is on its way out: being deleted, or a Pod that has ended or is being evicted.
 fn ends(kind: &Kind, obj: &Value) -> bool {
-    let ended = || matches!(obj["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let ended = || obj["status"]["phase"].as_str().is_some_and(is_finished);
     let evicted = || {
         let mut conditions = obj["status"]["conditions"].as_array().into_iter().flatten();
         conditions.any(|c| c["type"] == "DisruptionTarget" && c["status"] == "True")

@@ -25,6 +25,7 @@ pub mod podtemplate;
 pub mod replicaset;
 pub mod review;
 pub mod rights;
+pub mod rules;
 pub mod runtimeclass;
 pub mod secret;
 pub mod serviceaccount;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use base::Timestamp;
 use serde::Deserialize;
 
+use crate::rules::phase;
+
 /// `metadata`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -198,19 +200,19 @@ impl PodView {
     /// Succeeded or Failed.
     #[must_use]
     pub fn finished(&self) -> bool {
-        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+        phase::is_finished(&self.status.phase)
     }
 
     /// Neither finished nor being deleted (`controller.IsPodActive`).
     #[must_use]
     pub fn active(&self) -> bool {
-        !self.finished() && !self.metadata.deleting()
+        phase::is_active(&self.status.phase, self.metadata.deleting())
     }
 
     /// Being deleted and not finished (`controller.IsPodTerminating`).
     #[must_use]
     pub fn terminating(&self) -> bool {
-        !self.finished() && self.metadata.deleting()
+        phase::is_terminating(&self.status.phase, self.metadata.deleting())
     }
 
     /// Condition Ready is True.

@@ -2,8 +2,8 @@
 //! a terminal phase (upstream: `pod_workers.go`, `status_manager.go`).
 
 use k8s_openapi::api::core::v1::PodStatus;
+use kinds::rules::phase::is_finished;
 
-use crate::status::phase::is_terminal;
 use crate::step::Run;
 use crate::text::normal;
 use crate::types::{Action, ContainerState, Key, Termination, Verdict};
@@ -16,7 +16,7 @@ impl Run<'_> {
     /// Sets `ending` if the Pod must end, and shortens its grace; it is never unset and never lengthened.
     pub(crate) fn judge_end(&mut self) {
         let shown = self.d.pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
-        if self.mem.ending.is_none() && is_terminal(shown) {
+        if self.mem.ending.is_none() && is_finished(shown) {
             let status = self.d.pod.status.clone().unwrap_or_default();
             let failed = shown == "Failed";
             self.mem.ending = Some(Termination {
@@ -153,8 +153,8 @@ impl Run<'_> {
         let shown = self.d.pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
         let over = self.is_down() && self.mem.volumes_down && self.mem.cgroup_down;
         // What the API refuses to hear must not hold up the end.
-        let heard = self.o.refused || self.o.published && is_terminal(shown);
-        let told = heard && status.phase.as_deref().is_some_and(is_terminal);
+        let heard = self.o.refused || self.o.published && is_finished(shown);
+        let told = heard && status.phase.as_deref().is_some_and(is_finished);
         if over && told && !self.mem.deleted && self.d.deleting.is_some() && !self.d.is_static && !self.d.gone
         {
             self.act(Action::DeleteFromApi);

@@ -29,7 +29,6 @@ mod tests;
 
 pub use resize::{has_resources, with_resources};
 pub use status::OWNED_CONDITIONS;
-pub use status::phase::is_terminal;
 pub use step::step;
 pub use types::{
     Action, Allocation, Asked, Container, ContainerMemory, ContainerState, Desired, Event, EventType,

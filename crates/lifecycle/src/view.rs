@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1::{Container as Spec, EphemeralContainer, Pod, PodSpec};
+use kinds::rules::containers::is_sidecar;
 
 use crate::types::{Container, ContainerState, Observed, Role, Sandbox};
 
@@ -47,7 +48,7 @@ impl Ctr<'_> {
 pub fn containers(pod: &Pod) -> Vec<Ctr<'_>> {
     let Some(spec) = &pod.spec else { return Vec::new() };
     let init = spec.init_containers.iter().flatten().map(|c| Ctr {
-        role: if c.restart_policy.as_deref() == Some("Always") { Role::Sidecar } else { Role::Init },
+        role: if is_sidecar(c) { Role::Sidecar } else { Role::Init },
         spec: Cow::Borrowed(c),
         target: None,
     });

@@ -2,13 +2,17 @@
 //!
 //! Absent: preemption for critical Pods, taints (the scheduler's), devices, topology.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use base::quantity::Quantity;
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, Pod};
-use kinds::pod::resources::{Amounts, requests};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kinds::rules::containers::{init, is_sidecar};
+use kinds::rules::node_affinity::Required;
+use kinds::rules::phase::is_finished;
+use kinds::rules::ports::{self, HostPort};
+use kinds::rules::resources::{Amounts, requests};
+use kinds::rules::sysctls;
 use lifecycle::Verdict;
 
 use crate::ledger::Ledger;
@@ -24,25 +28,9 @@ pub(crate) struct Room {
     pub(crate) own_ports: Vec<SocketAddr>,
 }
 
-/// Sysctls that are safe in a Pod's own namespaces; those marked need its own network.
-const SAFE: [(&str, bool); 12] = [
-    ("kernel.shm_rmid_forced", false),
-    ("net.ipv4.ip_local_port_range", true),
-    ("net.ipv4.tcp_syncookies", true),
-    ("net.ipv4.ping_group_range", true),
-    ("net.ipv4.ip_unprivileged_port_start", true),
-    ("net.ipv4.ip_local_reserved_ports", true),
-    ("net.ipv4.tcp_keepalive_time", true),
-    ("net.ipv4.tcp_fin_timeout", true),
-    ("net.ipv4.tcp_keepalive_intvl", true),
-    ("net.ipv4.tcp_keepalive_probes", true),
-    ("net.ipv4.tcp_rmem", true),
-    ("net.ipv4.tcp_wmem", true),
-];
-
 /// What a Pod asks for, in the units that are compared: thousandths of CPUs, else whole ones.
 pub(crate) fn amounts(pod: &Pod) -> BTreeMap<String, i64> {
-    let all = requests(&serde_json::to_value(&pod.spec).unwrap_or_default());
+    let all = pod.spec.as_ref().map(requests).unwrap_or_default();
     all.iter().map(|(name, amount)| (name.clone(), units(name, amount))).collect()
 }
 
@@ -85,39 +73,17 @@ fn app_armor(pod: &Pod) -> Option<Verdict> {
     )
 }
 
-/// A sysctl's name with dots between its parts, whichever separator was written (upstream: `NormalizeName`): in
-/// `net/ipv4/conf/eno2.100/rp_filter` the other one belongs to a part.
-fn dotted(name: &str) -> String {
-    match name.find(['.', '/']) {
-        Some(at) if name.as_bytes()[at] == b'/' => name
-            .chars()
-            .map(|c| {
-                if c == '/' {
-                    '.'
-                } else if c == '.' {
-                    '/'
-                } else {
-                    c
-                }
-            })
-            .collect(),
-        _ => name.to_owned(),
-    }
-}
-
 fn sysctls(pod: &Pod) -> Option<Verdict> {
     let spec = pod.spec.as_ref()?;
     for s in spec.security_context.iter().flat_map(|s| s.sysctls.iter().flatten()) {
-        let name = dotted(&s.name);
-        match SAFE.iter().find(|(safe, _)| *safe == name) {
+        let name = sysctls::dotted(&s.name);
+        match sysctls::safe(&s.name) {
             None => {
-                return rejected("SysctlForbidden", format!("forbidden sysctl: {:?} not allowlisted", name));
+                return rejected("SysctlForbidden", format!("forbidden sysctl: {name:?} not allowlisted"));
             }
-            Some((_, true)) if spec.host_network == Some(true) => {
-                return rejected(
-                    "SysctlForbidden",
-                    format!("forbidden sysctl: {:?} not allowed with host net enabled", name),
-                );
+            Some(safe) if safe.network && spec.host_network == Some(true) => {
+                let why = format!("forbidden sysctl: {name:?} not allowed with host net enabled");
+                return rejected("SysctlForbidden", why);
             }
             Some(_) => {}
         }
@@ -127,7 +93,7 @@ fn sysctls(pod: &Pod) -> Option<Verdict> {
 
 /// Whether a Pod has ended.
 pub(crate) fn is_over(pod: &Pod) -> bool {
-    pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(lifecycle::is_terminal)
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(is_finished)
 }
 
 /// Why a Pod that is here already may not have these resources; `None` if it may.
@@ -158,32 +124,12 @@ fn resources(pod: &Pod, ledger: &Ledger, room: &Room) -> Option<Verdict> {
 
 /// Whether the Pod asks for labels of its node.
 pub(crate) fn selects(pod: &Pod) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
-    spec.node_selector.as_ref().is_some_and(|s| !s.is_empty())
-        || affinity.is_some_and(|a| a.required_during_scheduling_ignored_during_execution.is_some())
+    pod.spec.as_ref().is_some_and(|spec| !Required::of(spec).is_empty())
 }
 
 fn node_affinity(pod: &Pod, room: &Room) -> Option<Verdict> {
     let spec = pod.spec.as_ref()?;
-    let selected = spec.node_selector.iter().flatten().all(|(k, v)| room.labels.get(k) == Some(v));
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|a| a.node_affinity.as_ref())
-        .and_then(|n| n.required_during_scheduling_ignored_during_execution.as_ref());
-    let fits = required.is_none_or(|r| {
-        r.node_selector_terms.iter().any(|t| {
-            let (labels, fields) = (
-                t.match_expressions.as_deref().unwrap_or_default(),
-                t.match_fields.as_deref().unwrap_or_default(),
-            );
-            (!labels.is_empty() || !fields.is_empty())
-                && labels.iter().all(|e| matches(e, room.labels.get(&e.key).map(String::as_str)))
-                && fields.iter().all(|e| e.key == "metadata.name" && matches(e, Some(&room.name)))
-        })
-    });
-    if selected && fits {
+    if Required::of(spec).matches(&room.labels, &room.name) {
         return None;
     }
     rejected(
@@ -192,65 +138,21 @@ fn node_affinity(pod: &Pod, room: &Room) -> Option<Verdict> {
     )
 }
 
-/// A port of the host: at which address, over which protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HostPort {
-    ip: IpAddr,
-    protocol: Cow<'static, str>,
-    number: i32,
-}
-
-impl HostPort {
-    #[cfg(test)]
-    pub(crate) fn any(number: i32) -> Self {
-        Self { ip: Ipv4Addr::UNSPECIFIED.into(), protocol: "TCP".into(), number }
-    }
-
-    fn meets(&self, other: &Self) -> bool {
-        let same = self.ip == other.ip || self.ip.is_unspecified() || other.ip.is_unspecified();
-        (self.number, &self.protocol) == (other.number, &other.protocol) && same
-    }
-}
-
 /// The ports of the host that a Pod wants; those of init containers that end before others start only if `all`.
 pub(crate) fn wanted_ports(pod: &Pod, all: bool) -> impl Iterator<Item = HostPort> {
-    let inits = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten());
-    let inits = inits.filter(move |c| all || c.restart_policy.as_deref() == Some("Always"));
-    let containers = pod.spec.iter().flat_map(|s| &s.containers).chain(inits);
-    let ports = containers.flat_map(|c| c.ports.iter().flatten());
-    ports.filter_map(|p| {
-        let ip = p.host_ip.as_ref().and_then(|ip| ip.parse().ok());
-        Some(HostPort {
-            ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            protocol: p.protocol.clone().map_or(Cow::Borrowed("TCP"), Cow::Owned),
-            number: p.host_port.filter(|n| *n > 0)?,
-        })
-    })
+    let wants = move |c: &&Container| all || is_sidecar(c);
+    let containers = pod.spec.iter().flat_map(move |s| s.containers.iter().chain(init(s).filter(wants)));
+    ports::of(containers)
 }
 
 /// Neither a port of another Pod nor one of this program itself.
 fn host_ports(pod: &Pod, ledger: &Ledger, room: &Room) -> Option<Verdict> {
-    let own = |at: &SocketAddr| HostPort { ip: at.ip(), protocol: "TCP".into(), number: at.port().into() };
+    let own = |at: &SocketAddr| HostPort { ip: at.ip(), protocol: "TCP".into(), port: at.port().into() };
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let taken = wanted_ports(pod, true).any(|p| room.own_ports.iter().any(|at| own(at).meets(&p)))
-        || wanted_ports(pod, false).any(|p| ledger.ports(uid).any(|other| other.meets(&p)));
+    let taken = wanted_ports(pod, true).any(|p| room.own_ports.iter().any(|at| own(at).conflicts(&p)))
+        || wanted_ports(pod, false).any(|p| ledger.ports(uid).any(|other| other.conflicts(&p)));
     let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
     taken.then(|| rejected("NodePorts", message.into()))?
-}
-
-fn matches(e: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let listed = |v: &str| e.values.iter().flatten().any(|x| x == v);
-    let number = |v: Option<&str>| v.and_then(|v| v.parse::<i64>().ok());
-    let first = number(e.values.iter().flatten().next().map(String::as_str));
-    match e.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => value.is_none_or(|v| !listed(v)),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => number(value).zip(first).is_some_and(|(v, f)| v > f),
-        "Lt" => number(value).zip(first).is_some_and(|(v, f)| v < f),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

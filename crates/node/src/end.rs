@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Container;
+use kinds::rules::containers;
 use lifecycle::Hook;
 use runtime::{ContainerState, ContainerStatus, Runtime};
 
@@ -31,11 +32,9 @@ async fn one(runtime: &Arc<dyn Runtime>, entry: &PodEntry, limit: Option<Duratio
         u64::try_from(spec.termination_grace_period_seconds.unwrap_or(GRACE)).unwrap_or(0),
     );
     let until = Instant::now() + limit.map_or(own, |limit| own.min(limit));
-    let sidecar = |c: &&Container| c.restart_policy.as_deref() == Some("Always");
-    let sidecars: Vec<&Container> = spec.init_containers.iter().flatten().filter(sidecar).collect();
-    let first = spec.containers.iter().chain(spec.init_containers.iter().flatten().filter(|c| !sidecar(c)));
+    let first = spec.containers.iter().chain(containers::init(spec).filter(|c| !containers::is_sidecar(c)));
     join_all(first.map(|c| stop(runtime, entry, c, until))).await;
-    for container in sidecars.into_iter().rev() {
+    for container in containers::sidecars(spec).rev() {
         stop(runtime, entry, container, until).await;
     }
     if let Some(sandbox) = &entry.sandbox

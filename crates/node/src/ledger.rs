@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
-use kinds::pod::Qos;
+use kinds::rules::ports::HostPort;
+use kinds::rules::qos::Qos;
 
-use crate::admission::{HostPort, amounts, wanted_ports};
+use crate::admission::{amounts, wanted_ports};
 use crate::container::resources;
 
 /// One Pod's part.
@@ -103,7 +104,15 @@ mod tests {
 
     fn share(cpu: i64, burstable: bool, port: bool) -> Share {
         let requests = [("cpu".to_owned(), cpu), ("memory".to_owned(), 7)].into();
-        let ports = if port { vec![HostPort::any(80)] } else { Vec::new() };
+        let ports = if port {
+            vec![HostPort {
+                ip: std::net::Ipv4Addr::UNSPECIFIED.into(),
+                protocol: "TCP".to_owned(),
+                port: 80,
+            }]
+        } else {
+            Vec::new()
+        };
         Share { requests, burstable, ports }
     }
 

@@ -263,7 +263,7 @@ impl Life {
     }
 
     fn is_over(&self) -> bool {
-        matches!(self.phase.as_str(), "Succeeded" | "Failed")
+        kinds::rules::phase::is_finished(&self.phase)
     }
 }
 

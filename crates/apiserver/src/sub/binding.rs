@@ -4,7 +4,8 @@
 
 use base::Timestamp;
 use client::Status;
-use kinds::{ErrorList, Kind, Path};
+use kinds::Kind;
+use kinds::rules::conditions;
 use serde_json::{Value, json};
 use store::{Expect, Op, StoreError, Write};
 
@@ -27,7 +28,7 @@ pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     }
     let mut review = ctx.review(binding, None);
     ctx.server.admission().mutate(&mut review).await?;
-    let errors = validate(&review.object);
+    let errors = kinds::binding::KIND.strategy.validate(&review.object);
     if !errors.is_empty() {
         return Err(Status::invalid("", "Binding", &name, &errors));
     }
@@ -52,19 +53,6 @@ pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         }
     }
     Ok(Answer::Status(Status::success(201)))
-}
-
-fn validate(binding: &Value) -> ErrorList {
-    let mut errors = ErrorList::default();
-    let target = &binding["target"];
-    let kind = target["kind"].as_str().unwrap_or_default();
-    if !matches!(kind, "" | "Node") {
-        errors.not_supported(&Path::new("target.kind"), kind, &["Node", "<empty>"]);
-    }
-    if target["name"].as_str().unwrap_or_default().is_empty() {
-        errors.required(&Path::new("target.name"), "");
-    }
-    errors
 }
 
 fn check(pod: &Value, binding: &Value, name: &str) -> Result<(), Status> {
@@ -102,23 +90,7 @@ fn apply(pod: &mut Value, binding: &Value, now: Timestamp) {
             pod["metadata"][field] = Value::Object(all);
         }
     }
-    set_condition(pod, json!({"type": "PodScheduled", "status": "True"}), now);
-}
-
-/// Sets a condition, with `now` as the time of its change if it flips.
-pub(super) fn set_condition(obj: &mut Value, mut condition: Value, now: Timestamp) {
-    let conditions = obj["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let before = conditions.iter().find(|c| c["type"] == condition["type"]);
-    condition["lastTransitionTime"] = match before {
-        Some(before) if before["status"] == condition["status"] => before["lastTransitionTime"].clone(),
-        _ => now.rfc3339().into(),
-    };
-    let mut after: Vec<Value> = conditions.clone();
-    match after.iter_mut().find(|c| c["type"] == condition["type"]) {
-        Some(slot) => *slot = condition,
-        None => after.push(condition),
-    }
-    obj["status"]["conditions"] = Value::Array(after);
+    conditions::set_in_pod(pod, json!({"type": "PodScheduled", "status": "True"}), now);
 }
 
 /// Changes a stored object by `change` until the write succeeds.

@@ -1,9 +1,10 @@
 //! Eviction: a DELETE of a Pod that says why in its status. Absent: disruption budgets, until they are served.
 
 use client::Status;
+use kinds::rules::conditions;
 use serde_json::json;
 
-use super::binding::{amend, set_condition};
+use super::binding::amend;
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, delete};
 use crate::object;
@@ -24,7 +25,7 @@ pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let dry = eviction["deleteOptions"]["dryRun"].as_array().is_some_and(|d| !d.is_empty());
     if !ctx.params.dry_run && !dry && !object::is_deleting(&pod) {
         amend(ctx, ctx.kind, &ctx.key(), |pod| {
-            set_condition(
+            conditions::set_in_pod(
                 pod,
                 json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
                     "message": "Eviction API: evicting"}),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::kind::Kind;
 use crate::plan::{Action, Plan, Reference, Write};
+use crate::rules::conditions;
 use crate::view::Meta;
 
 /// The finalizer in `spec.finalizers` that this controller holds.
@@ -142,21 +143,8 @@ fn set_conditions(now: Timestamp, status: &mut Value, left: &[&Content]) -> bool
             || ("False", reason, message.to_owned()),
             |(reason, message)| ("True", reason, message),
         );
-        let old = conditions.iter_mut().find(|c| c["type"] == kind);
-        let same_state = old.as_ref().is_some_and(|c| c["status"] == state);
-        if same_state
-            && old.as_ref().is_some_and(|c| c["reason"] == reason && c["message"] == message.as_str())
-        {
-            continue;
-        }
-        changed = true;
-        let since = old.as_ref().filter(|_| same_state).map(|c| c["lastTransitionTime"].clone());
-        let made = json!({"type": kind, "status": state, "reason": reason, "message": message,
-            "lastTransitionTime": since.unwrap_or_else(|| json!(now.rfc3339()))});
-        match old {
-            Some(old) => *old = made,
-            None => conditions.push(made),
-        }
+        let said = json!({"type": kind, "status": state, "reason": reason, "message": message});
+        changed |= conditions::set(&mut conditions, said, now);
     }
     if changed {
         status["conditions"] = Value::Array(conditions);

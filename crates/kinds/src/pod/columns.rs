@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::default::{is_sidecar, sidecars};
 use crate::kind::Column;
+use crate::rules::phase::is_finished;
 use crate::value::{int, is_set, is_true, items, size, text};
 
 /// Ready, Status, Restarts and where it runs.
@@ -106,7 +107,7 @@ impl Summary {
         if is_set(&pod["metadata"]["deletionTimestamp"]) {
             if own_reason == "NodeLost" {
                 "Unknown".clone_into(&mut summary.reason);
-            } else if !matches!(phase, "Succeeded" | "Failed") {
+            } else if !is_finished(phase) {
                 "Terminating".clone_into(&mut summary.reason);
             }
         }

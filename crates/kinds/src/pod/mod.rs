@@ -12,8 +12,8 @@ pub(crate) mod validate;
 pub(crate) mod warnings;
 
 pub(crate) use disabled::drop_disabled;
-pub use resources::{Qos, qos};
 
+pub use crate::rules::qos::Qos;
 use serde_json::Value;
 
 use crate::field::ErrorList;

@@ -6,6 +6,7 @@ use super::default::is_sidecar;
 use super::disabled::drop_disabled;
 use super::resources::qos;
 use crate::kind::Endpoint;
+use crate::rules::phase::is_finished;
 use crate::value::{child, entries, get_mut, is_empty, items, items_mut, keep, remove, size, text};
 
 /// A fresh status, and selectors completed from the Pod's own labels (`matchLabelKeys`).
@@ -139,7 +140,7 @@ fn resize(new: &mut Value, old: &Value) {
 /// ended; negative counts as 1 (`CheckGracefulDelete`).
 pub(super) fn grace(pod: &Value, asked: Option<i64>) -> i64 {
     let (spec, status) = (&pod["spec"], &pod["status"]);
-    if text(&spec["nodeName"]).is_empty() || matches!(text(&status["phase"]), "Failed" | "Succeeded") {
+    if text(&spec["nodeName"]).is_empty() || is_finished(text(&status["phase"])) {
         return 0;
     }
     let seconds = asked.or(spec["terminationGracePeriodSeconds"].as_i64()).unwrap_or(0);

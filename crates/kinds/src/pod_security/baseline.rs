@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::containers::{Setters, distinct, names, offence, plural, quoted, violation, who};
 use super::{Check, Subject, Violation, containers};
+use crate::rules::sysctls::SAFE;
 use crate::value::{entries, int, is_set, is_true, items, text};
 
 /// In the order of upstream's names for them.
@@ -211,41 +212,27 @@ pub(super) fn seccomp(subject: Subject<'_>) -> Option<Violation> {
     setters.offence("seccompProfile", &what)
 }
 
-/// Safe sysctls in the order in which they were added.
-const SYSCTLS: &[&str] = &[
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
-
 fn sysctls_0(subject: Subject<'_>) -> Option<Violation> {
-    sysctls(subject, &SYSCTLS[..5])
+    sysctls(subject, 0)
 }
 
 fn sysctls_27(subject: Subject<'_>) -> Option<Violation> {
-    sysctls(subject, &SYSCTLS[..6])
+    sysctls(subject, 27)
 }
 
 fn sysctls_29(subject: Subject<'_>) -> Option<Violation> {
-    sysctls(subject, &SYSCTLS[..10])
+    sysctls(subject, 29)
 }
 
 fn sysctls_32(subject: Subject<'_>) -> Option<Violation> {
-    sysctls(subject, SYSCTLS)
+    sysctls(subject, 32)
 }
 
-fn sysctls(subject: Subject<'_>, safe: &[&str]) -> Option<Violation> {
+/// Names count as they are written: with slashes none is safe.
+fn sysctls(subject: Subject<'_>, version: u32) -> Option<Violation> {
+    let safe = |name: &str| SAFE.iter().any(|s| s.since <= version && s.name == name);
     let set = items(&subject.spec["securityContext"]["sysctls"]).iter().map(|s| text(&s["name"]));
-    let bad: Vec<&str> = set.filter(|name| !safe.contains(name)).collect();
+    let bad: Vec<&str> = set.filter(|name| !safe(name)).collect();
     (!bad.is_empty()).then(|| violation("forbidden sysctls", bad.join(", ")))
 }
 

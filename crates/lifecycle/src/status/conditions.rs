@@ -1,8 +1,9 @@
 //! The Pod's conditions that the node owns (upstream: `pkg/kubelet/status/generate.go`). Others' are kept.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
+use kinds::rules::conditions::since;
+use kinds::rules::phase::is_finished;
 
-use super::phase::is_terminal;
 use crate::step::Run;
 use crate::types::Role;
 use crate::view::pod_spec;
@@ -74,7 +75,7 @@ impl Run<'_> {
         let disruption =
             self.mem.ending.as_ref().and_then(|e| e.disruption.clone().zip(Some(e.message.clone())));
         if let Some((reason, message)) =
-            disruption.filter(|_| status.phase.as_deref().is_some_and(is_terminal))
+            disruption.filter(|_| status.phase.as_deref().is_some_and(is_finished))
         {
             self.set(status, "DisruptionTarget", &(true, reason, message));
         }
@@ -103,14 +104,13 @@ impl Run<'_> {
         let value = if *value { "True" } else { "False" };
         let list = status.conditions.get_or_insert_default();
         let old = list.iter().position(|c| c.type_ == kind);
-        let kept =
-            old.map(|i| &list[i]).filter(|c| c.status == value).and_then(|c| c.last_transition_time.clone());
+        let before = old.map(|i| (list[i].status.as_str(), list[i].last_transition_time.clone()));
         let new = PodCondition {
             type_: kind.to_owned(),
             status: value.to_owned(),
             reason: (!reason.is_empty()).then(|| reason.clone()),
             message: (!message.is_empty()).then(|| message.clone()),
-            last_transition_time: Some(kept.unwrap_or_else(|| self.now.to_api())),
+            last_transition_time: Some(since(before, value, || self.now.to_api())),
             last_probe_time: None,
             observed_generation: status.observed_generation,
         };

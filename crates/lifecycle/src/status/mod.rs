@@ -8,6 +8,7 @@ mod containers;
 pub(crate) mod phase;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, PodIP, PodStatus};
+use kinds::rules::phase::is_finished;
 
 pub use conditions::OWNED as OWNED_CONDITIONS;
 
@@ -89,12 +90,11 @@ impl Run<'_> {
 
     fn set_phase(&self, status: &mut PodStatus) {
         let old = self.mem.status.as_ref().and_then(|s| s.phase.clone()).unwrap_or_default();
-        if phase::is_terminal(&old) {
+        if is_finished(&old) {
             return;
         }
         let new = self.phase(status);
-        if let Some(e) = self.mem.ending.as_ref().filter(|e| !e.reason.is_empty() && phase::is_terminal(new))
-        {
+        if let Some(e) = self.mem.ending.as_ref().filter(|e| !e.reason.is_empty() && is_finished(new)) {
             status.reason = Some(e.reason.clone());
             status.message = Some(e.message.clone());
         }

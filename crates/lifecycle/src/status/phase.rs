@@ -1,16 +1,11 @@
 //! The Pod's phase (upstream: `getPhase` and the status manager's last word at the end of a Pod).
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
+use kinds::rules::phase::is_finished;
 
 use crate::step::Run;
 use crate::types::{ContainerState, Role};
 use crate::view::newest;
-
-/// Whether nothing follows this phase.
-#[must_use]
-pub fn is_terminal(phase: &str) -> bool {
-    matches!(phase, "Succeeded" | "Failed")
-}
 
 #[derive(Default)]
 struct Count {
@@ -40,7 +35,7 @@ impl Run<'_> {
         let Some(ending) = self.mem.ending.as_ref().filter(|_| self.is_over()) else {
             // Withheld: containers could still run.
             let before = self.mem.status.as_ref().and_then(|s| s.phase.as_deref());
-            return match (is_terminal(natural), before) {
+            return match (is_finished(natural), before) {
                 (false, _) => natural,
                 (true, Some("Pending") | None) => "Pending",
                 (true, _) => "Running",

@@ -66,7 +66,7 @@ fn phase(pod: &Pod) -> &str {
 
 /// Whether a Pod is over.
 pub fn terminal(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
+    kinds::rules::phase::is_finished(phase(pod))
 }
 
 fn running(pod: &Pod) -> bool {

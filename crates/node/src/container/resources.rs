@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
-use kinds::pod::resources::{self as counted, Qos};
+use kinds::rules::containers::{all, is_sidecar};
+use kinds::rules::qos::Qos;
+pub use kinds::rules::qos::of_pod as qos;
+use kinds::rules::resources::{self as counted, Side};
 use runtime::Resources;
-use serde_json::Value;
 
 /// Microseconds; upstream's default.
 const PERIOD: u64 = 100_000;
@@ -16,25 +18,7 @@ const PERIOD: u64 = 100_000;
 #[must_use]
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     let spec = pod.spec.as_ref()?;
-    spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
-}
-
-/// The QoS class of a Pod: the one that the API has told, which never changes, or what its spec amounts to.
-#[must_use]
-pub fn qos(pod: &Pod) -> Qos {
-    let told = pod.status.as_ref().and_then(|s| s.qos_class.as_deref()).unwrap_or_default();
-    let all = [Qos::BestEffort, Qos::Burstable, Qos::Guaranteed];
-    all.into_iter().find(|class| class.to_string() == told).unwrap_or_else(|| counted::qos(&spec_value(pod)))
-}
-
-fn spec_value(pod: &Pod) -> Value {
-    serde_json::to_value(&pod.spec).expect("a Pod's spec is always JSON")
-}
-
-fn amount(requirements: Option<&ResourceRequirements>, limits: bool, name: &str) -> Option<Quantity> {
-    let requirements = requirements?;
-    let map = if limits { requirements.limits.as_ref() } else { requirements.requests.as_ref() };
-    map?.get(name)?.0.parse().ok()
+    all(spec).find(|c| c.name == name)
 }
 
 /// CPU shares of a request in milli-CPUs.
@@ -54,8 +38,8 @@ pub fn quota(milli: i64) -> i64 {
 pub fn of_container(pod: &Pod, container: &Container) -> Resources {
     let own = container.resources.as_ref();
     let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref());
-    let limit = |name: &str| amount(own, true, name).or_else(|| amount(whole, true, name));
-    let cpu = amount(own, false, "cpu").or_else(|| amount(own, true, "cpu"));
+    let limit = |name: &str| Side::Limits.amount(own, name).or_else(|| Side::Limits.amount(whole, name));
+    let cpu = Side::Requests.amount(own, "cpu").or_else(|| Side::Limits.amount(own, "cpu"));
     let memory = limit("memory").map(|q| q.value()).filter(|&bytes| bytes > 0);
     let mut resources = Resources {
         cpu_shares: Some(shares(cpu.map_or(0, |q| q.milli_value()))),
@@ -113,25 +97,15 @@ pub fn qos_cgroup(root: &str, class: Qos) -> String {
 /// or the Pod as a whole, has one.
 #[must_use]
 pub fn of_pod(pod: &Pod) -> Resources {
-    let spec = spec_value(pod);
-    let class = qos(pod);
     let mut resources = Resources { cpu_shares: Some(2), ..Resources::default() };
-    if class == Qos::BestEffort {
-        return resources;
-    }
-    let (requests, limits) = (counted::requests(&spec), counted::limits(&spec));
+    let Some(spec) = pod.spec.as_ref().filter(|_| qos(pod) != Qos::BestEffort) else { return resources };
+    let requests = counted::requests(spec);
     resources.cpu_shares = Some(shares(requests.get("cpu").map_or(0, Quantity::milli_value)));
-    if limited(pod, "cpu")
-        && let Some(cpu) = limits.get("cpu")
-    {
+    if let Some(cpu) = counted::limit(spec, "cpu") {
         resources.cpu_quota = Some(quota(cpu.milli_value()));
         resources.cpu_period = Some(PERIOD);
     }
-    if limited(pod, "memory")
-        && let Some(memory) = limits.get("memory")
-    {
-        resources.memory_limit = Some(memory.value());
-    }
+    resources.memory_limit = counted::limit(spec, "memory").map(|memory| memory.value());
     resources
 }
 
@@ -156,18 +130,6 @@ pub fn grows(old: &Resources, new: &Resources) -> bool {
     new.memory_limit > old.memory_limit || new.cpu_quota > old.cpu_quota || new.cpu_shares > old.cpu_shares
 }
 
-/// Whether every container, or the Pod as a whole, limits a resource.
-fn limited(pod: &Pod, name: &str) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let has = |r: Option<&ResourceRequirements>| amount(r, true, name).is_some_and(|q| q.sign() > 0);
-    has(spec.resources.as_ref())
-        || spec
-            .containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten())
-            .all(|c| has(c.resources.as_ref()))
-}
-
 /// oom_score_adj of a container; `capacity` is the node's memory in bytes.
 #[must_use]
 pub fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i32 {
@@ -180,7 +142,7 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i32 {
     }
     let spec = pod.spec.as_ref();
     let own = |c: &Container| burstable(c, pod, capacity);
-    let sidecar = container.restart_policy.as_deref() == Some("Always")
+    let sidecar = is_sidecar(container)
         && spec.is_some_and(|s| s.init_containers.iter().flatten().any(|c| c.name == container.name));
     let smallest = spec.into_iter().flat_map(|s| &s.containers).map(own).min();
     match smallest {
@@ -190,7 +152,7 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i32 {
 }
 
 fn burstable(container: &Container, pod: &Pod, capacity: i64) -> i32 {
-    let request = amount(container.resources.as_ref(), false, "memory").map_or(0, |q| q.value());
+    let request = Side::Requests.amount(container.resources.as_ref(), "memory").map_or(0, |q| q.value());
     let containers = pod.spec.as_ref().map_or(1, |s| s.containers.len().max(1));
     let surplus = pod_level_surplus(pod) / i64::try_from(containers).unwrap_or(1);
     let score = 1000 - i128::from(1000_i32) * i128::from(request + surplus) / i128::from(capacity.max(1));
@@ -199,9 +161,9 @@ fn burstable(container: &Container, pod: &Pod, capacity: i64) -> i32 {
 
 /// Memory that the Pod as a whole asks for beyond its containers.
 fn pod_level_surplus(pod: &Pod) -> i64 {
-    let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref());
-    let Some(memory) = amount(whole, false, "memory") else { return 0 };
-    let sum = counted::of_containers(&spec_value(pod), "requests").get("memory").map_or(0, Quantity::value);
+    let Some(spec) = &pod.spec else { return 0 };
+    let Some(memory) = Side::Requests.amount(spec.resources.as_ref(), "memory") else { return 0 };
+    let sum = counted::of_containers(spec, Side::Requests).get("memory").map_or(0, Quantity::value);
     (memory.value() - sum).max(0)
 }
 
@@ -222,11 +184,11 @@ pub fn field(
         matches!(resource, "cpu" | "memory" | "ephemeral-storage") || resource.starts_with("hugepages-");
     let own = container.resources.as_ref();
     let quantity = match list {
-        "limits" if known => amount(own, true, resource).filter(|q| !q.is_zero()).or_else(|| {
+        "limits" if known => Side::Limits.amount(own, resource).filter(|q| !q.is_zero()).or_else(|| {
             let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref());
-            amount(whole, true, resource).or_else(|| allocatable.get(resource).copied())
+            Side::Limits.amount(whole, resource).or_else(|| allocatable.get(resource).copied())
         }),
-        "requests" if known => amount(own, false, resource),
+        "requests" if known => Side::Requests.amount(own, resource),
         _ => return Err(unsupported()),
     };
     let quantity = quantity.unwrap_or_else(|| Quantity::from_milli(0));

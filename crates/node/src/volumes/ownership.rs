@@ -7,6 +7,7 @@ use std::io;
 
 use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use kinds::rules::resources::limit;
 use runtime::beneath::{self, Dir};
 use rustix::fs::fstat;
 
@@ -41,19 +42,7 @@ pub(super) fn common_user(pod: &Pod) -> Option<u32> {
     users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
-/// The Pod's memory limit: the Pod's own, else the sum of its containers' or the largest init container's.
+/// The Pod's memory limit, where there is one.
 pub(super) fn memory_limit(pod: &Pod) -> Option<Quantity> {
-    let spec = pod.spec.as_ref()?;
-    let limit = |r: Option<&k8s_openapi::api::core::v1::ResourceRequirements>| -> Option<i64> {
-        Some(r?.limits.as_ref()?.get("memory")?.0.parse::<Quantity>().ok()?.value())
-    };
-    if let Some(own) = limit(spec.resources.as_ref()) {
-        return Some(Quantity::from_bytes(own));
-    }
-    let is_sidecar = |c: &&Container| c.restart_policy.as_deref() == Some("Always");
-    let init = || spec.init_containers.iter().flatten();
-    let bytes = |c: &Container| limit(c.resources.as_ref()).unwrap_or(0);
-    let running: i64 = spec.containers.iter().chain(init().filter(is_sidecar)).map(bytes).sum();
-    let before = init().filter(|c| !is_sidecar(c)).map(bytes).max().unwrap_or(0);
-    Some(running.max(before)).filter(|sum| *sum > 0).map(Quantity::from_bytes)
+    limit(pod.spec.as_ref()?, "memory")
 }

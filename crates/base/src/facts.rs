@@ -11,6 +11,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+/// The annotation of a stand-in for a stored object whose value cannot be read; it says why.
+pub const UNREADABLE: &str = "minke.dev/unreadable";
+
 /// What is known of one version of an object without parsing it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -24,6 +27,8 @@ pub struct Facts {
     pub finalizers: Arc<[Box<str>]>,
     /// Whether `metadata.deletionTimestamp` is set.
     pub deleting: bool,
+    /// Whether it only stands for an object that cannot be read, see [`UNREADABLE`].
+    pub unreadable: bool,
     /// The kind's selectable fields that are not empty, beyond `metadata.name` and `metadata.namespace`.
     pub fields: Arc<[(Cow<'static, str>, Box<str>)]>,
     /// Under which keys an index of the object's collection has it, sorted, each once: see [`owner_key`] and
@@ -85,6 +90,7 @@ impl Facts {
             owners: list(owners),
             finalizers: list(metadata.finalizers.unwrap_or_default()),
             deleting: metadata.deletion_timestamp.is_some(),
+            unreadable: metadata.annotations.is_some_and(|marks| marks.unreadable.is_some()),
             ..Self::default()
         };
         Ok(facts.with_keys(keys))
@@ -177,6 +183,15 @@ struct Meta {
     owner_references: Option<Vec<Reference>>,
     finalizers: Option<Vec<Box<str>>>,
     deletion_timestamp: Option<IgnoredAny>,
+    annotations: Option<Marks>,
+}
+
+/// The one annotation that is a fact.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Marks {
+    #[serde(rename = "minke.dev/unreadable")]
+    unreadable: Option<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -223,6 +238,13 @@ mod tests {
         assert_eq!(owners, [("batch", "Job", true, true), ("", "Node", false, false)]);
         assert_eq!(facts.controller().map(|o| &*o.name), Some("j"));
         assert!(facts.has_key("owner=u2") && facts.has_key(&owner_key("u3")) && !facts.has_key("owner=u1"));
+    }
+
+    #[test]
+    fn a_stand_in_is_known() {
+        let json = format!(r#"{{"metadata":{{"annotations":{{"a":"b","{UNREADABLE}":"why"}}}}}}"#);
+        assert!(Facts::of_metadata(json.as_bytes()).unwrap().unreadable);
+        assert!(!Facts::of_metadata(br#"{"metadata":{"annotations":{"a":"b"}}}"#).unwrap().unreadable);
     }
 
     #[test]

@@ -172,8 +172,14 @@ impl Object {
     /// A typed, read-only view; never write it back.
     ///
     /// # Errors
-    /// If the JSON does not fit the type.
+    /// If the JSON does not fit the type, or only stands for an object that cannot be read: nobody may act on what it
+    /// lacks.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        if self.facts.unreadable {
+            return Err(serde::de::Error::custom(
+                "the stored value is damaged; the object can only be replaced or deleted",
+            ));
+        }
         serde_json::from_slice(&self.json)
     }
 }

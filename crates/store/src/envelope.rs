@@ -68,13 +68,12 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Record<'_>, EnvelopeError> {
     let record = match header[1] {
         0 => Record::Put(payload),
         1 => Record::Delete(None),
-        2 => Record::Delete(Some(payload)),
+        // The deletion is what matters.
+        2 => Record::Delete(Some(payload).filter(|last| crate::splice::is_canonical(last))),
         other => return Err(EnvelopeError::Record(other)),
     };
     match record {
-        Record::Put(value) | Record::Delete(Some(value)) if !crate::splice::is_canonical(value) => {
-            Err(EnvelopeError::Payload)
-        }
+        Record::Put(value) if !crate::splice::is_canonical(value) => Err(EnvelopeError::Payload),
         record => Ok(record),
     }
 }

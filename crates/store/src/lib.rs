@@ -19,6 +19,7 @@ use bytes::Bytes;
 mod collection;
 mod envelope;
 mod interest;
+mod quarantine;
 mod ring;
 mod splice;
 mod sqlite;

@@ -59,6 +59,14 @@ fn translate(event: WatchEvent, listed: &mut Option<BTreeSet<String>>) -> Option
         return listed.take().map(Update::Synced);
     }
     let object = event.object?;
+    let uid = object.facts.uid.to_string();
+    if event.change == Change::Deleted {
+        return Some(Update::Gone(uid));
+    }
+    // Also what cannot be read is there.
+    if let Some(listed) = listed {
+        listed.insert(uid);
+    }
     let pod: Pod = match object.parse() {
         Ok(pod) => pod,
         Err(e) => {
@@ -66,15 +74,5 @@ fn translate(event: WatchEvent, listed: &mut Option<BTreeSet<String>>) -> Option
             return None;
         }
     };
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
-    match event.change {
-        Change::Added | Change::Modified => {
-            if let Some(listed) = listed {
-                listed.insert(uid);
-            }
-            Some(Update::Pod(Arc::new(pod)))
-        }
-        Change::Deleted => Some(Update::Gone(uid)),
-        Change::Bookmark | Change::Synced => None,
-    }
+    (event.change != Change::Bookmark).then(|| Update::Pod(Arc::new(pod)))
 }

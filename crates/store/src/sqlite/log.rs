@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use crate::envelope::{self, EnvelopeError, Record};
 use crate::view::bucket_of;
-use crate::{Entry, Event, ReadFacts, Revision, splice};
+use crate::{Entry, Event, ReadFacts, Revision, quarantine, splice};
 
 /// Marks the file as ours (`Mnke`).
 const APPLICATION_ID: i32 = 0x4d6e_6b65;
@@ -322,7 +322,26 @@ fn replay(
     if bucket_of(key).is_none_or(str::is_empty) {
         return Err(ReplayError::Key);
     }
-    match envelope::open(value)? {
+    let damaged = match envelope::open(value) {
+        Ok(Record::Put(value)) => quarantine::damage(value).map(|why| (value, why.to_string())),
+        Err(why @ (EnvelopeError::Payload | EnvelopeError::Short)) => Some((value, why.to_string())),
+        _ => None,
+    };
+    let stand_in;
+    let record = match damaged {
+        None => envelope::open(value)?,
+        Some((value, why)) => {
+            tracing::error!(
+                key,
+                revision,
+                why,
+                "a stored object cannot be read; it can be replaced or deleted"
+            );
+            stand_in = quarantine::stand_in(key, value, &why);
+            Record::Put(&stand_in)
+        }
+    };
+    match record {
         Record::Put(value) => {
             let key = current.get_key_value(key).map_or_else(|| key.into(), |(key, _)| key.clone());
             let entry = Arc::new(entry(&key, revision, value, read_facts));

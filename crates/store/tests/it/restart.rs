@@ -132,3 +132,35 @@ async fn other_formats_are_refused() {
         Err(OpenError::File { .. })
     ));
 }
+
+#[tokio::test]
+async fn a_damaged_row_is_named_and_can_be_replaced_or_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
+    for key in ["pods/a/cut", "pods/a/rubbish", "pods/a/well"] {
+        store.commit(put(key, 1, Expect::Absent)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let damage =
+        |sql: &str| assert_eq!(Connection::open(database(&dir)).unwrap().execute(sql, ()).unwrap(), 1);
+    damage("UPDATE log SET value = substr(value, 1, length(value) - 1) WHERE key = 'pods/a/cut'");
+    damage("UPDATE log SET value = x'0100006f6f' WHERE key = 'pods/a/rubbish'");
+
+    for _ in 0..2 {
+        let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
+        for key in ["pods/a/cut", "pods/a/rubbish"] {
+            let entry = store.get(key).unwrap();
+            let text = String::from_utf8(entry.value.to_vec()).unwrap();
+            assert!(entry.facts().unreadable && text.contains(&key["pods/a/".len()..]), "{text}");
+        }
+        assert!(!store.get("pods/a/well").unwrap().facts().unreadable);
+        store.close().await.unwrap();
+    }
+    let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
+    store.commit(put("pods/a/cut", 2, Expect::Any)).await.unwrap();
+    store.commit(delete("pods/a/rubbish", store.get("pods/a/rubbish").unwrap().revision)).await.unwrap();
+    store.close().await.unwrap();
+    let store = SqliteStore::open(&database(&dir), Options::default(), facts()).unwrap();
+    assert_eq!(number_of(&store.get("pods/a/cut").unwrap()), 2);
+    assert!(store.get("pods/a/rubbish").is_none());
+}

@@ -13,7 +13,7 @@ use kinds::customresourcedefinition::{self as definition, resource};
 use kinds::plan::delete_options;
 use kinds::{Kind, with_custom};
 use serde_json::Value;
-use store::RangeQuery;
+use store::{Entry, Interest, RangeQuery};
 
 use crate::object;
 use crate::server::Server;
@@ -29,7 +29,7 @@ pub(crate) async fn run(server: Arc<Server>) {
     loop {
         let query = RangeQuery { prefix: &object::prefix(kind, ""), ..RangeQuery::default() };
         let from = server.store().range(&query).map(|page| page.revision);
-        let watcher = from.and_then(|revision| server.store().watch(&[store::Interest::whole(&kind.bucket)], revision));
+        let watcher = from.and_then(|revision| server.store().watch(&[Interest::whole(&kind.bucket)], revision));
         let mut watcher = match watcher {
             Ok(watcher) => watcher,
             Err(error) => {
@@ -51,6 +51,12 @@ pub(crate) async fn run(server: Arc<Server>) {
     }
 }
 
+/// All objects of a kind.
+fn entries(server: &Server, kind: &Kind) -> Vec<Arc<Entry>> {
+    let (_, sets) = server.store().read(&[&kind.bucket]);
+    sets.iter().flat_map(|set| set.prefix("")).cloned().collect()
+}
+
 /// The definitions and what was made of them.
 pub(crate) struct Definitions {
     server: Arc<Server>,
@@ -70,9 +76,9 @@ impl Definitions {
 
     /// One look at all definitions; whether objects are left that should go.
     pub(crate) async fn turn(&mut self) -> bool {
-        let (_, sets) = self.server.store().read(&[&definition::KIND.bucket]);
-        let entries = sets.iter().flat_map(|set| set.prefix(""));
-        let mut all: Vec<Value> = entries.map(|e| object::parse(&definition::KIND, &e.value)).collect();
+        let entries = entries(&self.server, &definition::KIND);
+        let mut all: Vec<Value> =
+            entries.iter().map(|e| object::parse(&definition::KIND, &e.value)).collect();
         // Who has its names keeps them.
         all.sort_by_key(|crd| !definition::is_established(crd));
         let now = self.server.now().rfc3339();
@@ -136,10 +142,7 @@ impl Definitions {
     async fn empty(&self, crd: &Value) -> bool {
         let kinds = self.made.get(object::meta(crd, "name")).map_or(&[][..], |(_, kinds)| kinds);
         let Some(kind) = kinds.first() else { return true };
-        let left = || {
-            let (_, sets) = self.server.store().read(&[&kind.bucket]);
-            sets.iter().flat_map(|set| set.prefix("")).cloned().collect::<Vec<_>>()
-        };
+        let left = || entries(&self.server, kind);
         for entry in left() {
             let found = object::parse(kind, &entry.value);
             if object::is_deleting(&found) {

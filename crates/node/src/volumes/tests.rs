@@ -54,6 +54,7 @@ impl Watch for OneWatch {
                     namespace: "ns".into(),
                     name: self.key.1.as_str().into(),
                     revision: 1,
+                    facts: Arc::default(),
                     json: value.to_string().into(),
                 });
                 let mut events = match object {

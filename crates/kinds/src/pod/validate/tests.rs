@@ -52,6 +52,16 @@ fn rules_name_fields_of_the_table() {
 }
 
 #[test]
+fn what_is_missing_of_own_dns_is_told_alone() {
+    let wrong = check(|p| {
+        p["spec"]["dnsPolicy"] = json!("None");
+        p["spec"]["dnsConfig"] = json!({"searches": ["HTTP"]});
+    });
+    let want = "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None";
+    assert_eq!(wrong, want);
+}
+
+#[test]
 fn a_plain_pod_is_fine() {
     assert_eq!(check(|_| ()), FINE);
 }

@@ -29,7 +29,8 @@ pub(crate) async fn run(server: Arc<Server>) {
     loop {
         let query = RangeQuery { prefix: &object::prefix(kind, ""), ..RangeQuery::default() };
         let from = server.store().range(&query).map(|page| page.revision);
-        let watcher = from.and_then(|revision| server.store().watch(&[Interest::whole(&kind.bucket)], revision));
+        let watcher =
+            from.and_then(|revision| server.store().watch(&[Interest::whole(&kind.bucket)], revision));
         let mut watcher = match watcher {
             Ok(watcher) => watcher,
             Err(error) => {
@@ -57,12 +58,15 @@ fn entries(server: &Server, kind: &Kind) -> Vec<Arc<Entry>> {
     sets.iter().flat_map(|set| set.prefix("")).cloned().collect()
 }
 
+/// A definition's UID and generation.
+type Made = (String, i64);
+
 /// The definitions and what was made of them.
 pub(crate) struct Definitions {
     server: Arc<Server>,
     api: Arc<dyn Objects>,
-    /// By name: the definition's UID and generation, and its kinds.
-    made: HashMap<String, ((String, i64), Vec<Arc<Kind>>)>,
+    /// By name: which definition it was made of, and its kinds.
+    made: HashMap<String, (Made, Vec<Arc<Kind>>)>,
 }
 
 impl Definitions {

@@ -84,7 +84,22 @@ fn schema() -> Result<()> {
 fn unit() -> Result<()> {
     run(
         "cargo",
-        &["test", "--locked", "--workspace", "--lib", "--bin", "minke", "--test", "it", "--test", "one_pod"],
+        &[
+            "test",
+            "--locked",
+            "--workspace",
+            "--lib",
+            "--bin",
+            "minke",
+            "--test",
+            "it",
+            "--test",
+            "one_pod",
+            "--test",
+            "replicasets",
+            "--test",
+            "flat",
+        ],
     )
 }
 

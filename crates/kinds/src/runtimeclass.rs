@@ -29,7 +29,7 @@ pub static KIND: Row = Row::new(|| {
 
 schema::rules! {
     RULES: "io.k8s.api.node.v1.RuntimeClass" = [
-        field("handler").format(base::names::dns1123_label),
+        field("handler").required().format(base::names::dns1123_label),
         set("overhead.podFixed").with(overhead),
         field("scheduling").inner(&SCHEDULING),
     ];
@@ -105,6 +105,7 @@ mod tests {
             "scheduling": {"nodeSelector": {"a": "b"}, "tolerations": [{"key": "k", "operator": "Exists"}]}});
         assert_eq!(said(&RuntimeClass.validate(&good)), "");
         for (pointer, value, want) in [
+            ("/handler", json!(""), "handler: Required value"),
             ("/handler", json!("Not_A_Label"), "handler: Invalid value: \"Not_A_Label\""),
             ("/overhead/podFixed/cpu", json!("-1"), "overhead"),
             ("/scheduling/nodeSelector", json!({"-": "b"}), "scheduling.nodeSelector"),

@@ -12,7 +12,6 @@ mod change;
 mod cycle;
 mod dice;
 mod node;
-mod node_affinity;
 mod plan;
 mod plugin;
 mod plugins;
@@ -23,7 +22,6 @@ mod refusal;
 mod resources;
 mod scheduler;
 mod snapshot;
-mod taints;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -33,9 +31,8 @@ pub use change::{Change, Kinds};
 pub use cycle::{Cycle, Memory, Outcome, Room, decide, enough};
 pub use dice::Dice;
 pub use node::{NodeFacts, NodeInfo};
-pub use node_affinity::NodeAffinity;
 pub use plugin::{Attempt, Filter, Nomination, Plugin, PluginSet, PostFilter, PreFilter, Score, Verdict};
-pub use plugins::{InterPodAffinity, NodeAffinity as NodeAffinityPlugin, PodTopologySpread};
+pub use plugins::{InterPodAffinity, NodeAffinity, PodTopologySpread};
 pub use pod::{Constraint, Inclusion, PodAffinity, PodInfo, PodState, PodTerm, Weighted};
 pub use profile::Profile;
 pub use queue::Queue;
@@ -43,7 +40,6 @@ pub use refusal::{Diagnosis, Reason, Reasons, Refusal};
 pub use resources::{NonZero, Resources, nonzero_requests, requests};
 pub use scheduler::{Binding, Decision, NAME, Scheduler};
 pub use snapshot::{Budget, Groups, Snapshot, Surroundings};
-pub use taints::{Effect, HostPort, Taint, Toleration};
 
 /// A map that is the same in every run.
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use base::Quantity;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
+use kinds::rules::ports::HostPort;
+use kinds::rules::resources::amounts;
 
 use crate::pod::PodInfo;
 use crate::resources::{NonZero, Resources};
-use crate::taints::{HostPort, Taint};
 
 /// Label of a node's own name.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -46,8 +46,7 @@ impl NodeFacts {
     pub fn new(node: &Node) -> Self {
         let spec = node.spec.as_ref();
         let status = node.status.as_ref();
-        let list = status.and_then(|s| s.allocatable.as_ref());
-        let taints = spec.and_then(|s| s.taints.as_deref()).unwrap_or_default();
+        let allocatable = amounts(status.and_then(|s| s.allocatable.as_ref()));
         let images = status.and_then(|s| s.images.as_deref()).unwrap_or_default().iter();
         let images = images.flat_map(|image| {
             let size = image.size_bytes.unwrap_or_default();
@@ -56,13 +55,10 @@ impl NodeFacts {
         Self {
             name: node.metadata.name.as_deref().unwrap_or_default().into(),
             labels: node.metadata.labels.clone().unwrap_or_default(),
-            taints: taints.iter().filter_map(Taint::new).collect(),
+            taints: spec.and_then(|s| s.taints.clone()).unwrap_or_default(),
             unschedulable: spec.and_then(|s| s.unschedulable).unwrap_or_default(),
-            allocatable: Resources::from_list(list),
-            max_pods: list
-                .and_then(|l| l.get("pods"))
-                .and_then(|q| q.0.parse::<Quantity>().ok())
-                .map_or(0, |q| q.value()),
+            max_pods: allocatable.get("pods").map_or(0, |pods| pods.value()),
+            allocatable: Resources::new(&allocatable),
             images: images.collect(),
         }
     }

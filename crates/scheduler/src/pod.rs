@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration};
+use kinds::rules::node_affinity::{Preferred, Required};
+use kinds::rules::ports::{self, HostPort};
 
-use crate::node_affinity::{NodeAffinity, PreferredTerms};
 use crate::resources::{NonZero, Resources, nonzero_requests, requests};
-use crate::taints::{HostPort, Toleration, host_ports};
 
 mod affinity;
 mod spread;
@@ -57,12 +57,10 @@ pub struct PodInfo {
     pub ports: Vec<HostPort>,
     /// Images of its containers, with a tag or digest.
     pub images: Vec<Arc<str>>,
-    /// `spec.nodeSelector`.
-    pub node_selector: BTreeMap<String, String>,
-    /// Required node affinity.
-    pub affinity: Option<NodeAffinity>,
+    /// `spec.nodeSelector` and required node affinity.
+    pub required: Required,
     /// Preferred node affinity.
-    pub preferred: PreferredTerms,
+    pub preferred: Preferred,
     /// Tolerations.
     pub tolerations: Vec<Toleration>,
     /// Inter-Pod affinity and anti-affinity.
@@ -91,7 +89,6 @@ impl PodInfo {
         let (empty_spec, empty_status) = (PodSpec::default(), PodStatus::default());
         let spec = pod.spec.as_ref().unwrap_or(&empty_spec);
         let status = pod.status.as_ref().unwrap_or(&empty_status);
-        let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
         let meta = &pod.metadata;
         let labels = meta.labels.clone().unwrap_or_default();
         let namespace = shared(meta.namespace.as_deref());
@@ -109,14 +106,13 @@ impl PodInfo {
             deleting: meta.deletion_timestamp.is_some(),
             preempted: has_condition(status, "DisruptionTarget", Some("PreemptionByScheduler")),
             started: status.start_time.as_ref().map(|t| t.0.as_nanosecond()),
-            requests: requests(spec),
-            nonzero: nonzero_requests(spec),
-            ports: host_ports(spec),
+            requests: requests(pod),
+            nonzero: nonzero_requests(pod),
+            ports: ports::held(spec).collect(),
             images: images(spec),
-            node_selector: spec.node_selector.clone().unwrap_or_default(),
-            affinity: node_affinity.and_then(NodeAffinity::required),
-            preferred: node_affinity.map(PreferredTerms::new).unwrap_or_default(),
-            tolerations: spec.tolerations.iter().flatten().map(Toleration::new).collect(),
+            required: Required::of(spec),
+            preferred: Preferred::of(spec),
+            tolerations: spec.tolerations.clone().unwrap_or_default(),
             pod_affinity: PodAffinity::new(spec.affinity.as_ref(), &namespace, &labels).map(Box::new),
             spread: spread::constraints(spec, &labels),
             controller: owner.map(|o| (o.kind.as_str().into(), o.name.as_str().into())),

@@ -1,17 +1,23 @@
-//! Amounts of resources, and what a Pod's spec requests of them.
+//! Amounts of resources as whole numbers, for sums that are kept.
 //!
-//! Invariant: taking away what was added leaves the value as it was, so sums can be kept instead of made again. Absent:
-//! requests kept in status by an in-place resize (the spec's count).
+//! Invariant: taking away what was added leaves the value as it was, so sums can be kept instead of made again. Absent: how
+//! much a Pod asks for, which is `kinds::rules::resources`.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use base::Quantity;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use k8s_openapi::api::core::v1::Pod;
+use kinds::rules::resources::{Amounts, held};
 
-/// What upstream counts for a container without a request when it scores (never when it filters): 100m and 200 MiB.
-const DEFAULT_MILLI_CPU: i64 = 100;
-const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
+/// What upstream counts for a container without a request when it scores (never when it filters).
+static MISSING: LazyLock<Amounts> = LazyLock::new(|| {
+    let amount = |name: &str, amount: Quantity| (name.to_owned(), amount);
+    Amounts::from([
+        amount("cpu", Quantity::from_milli(100)),
+        amount("memory", Quantity::from_bytes(200 * 1024 * 1024)),
+    ])
+});
 
 /// Amounts: thousandths of a CPU, bytes, and whole extended resources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,12 +42,11 @@ pub struct NonZero {
 }
 
 impl Resources {
-    /// From a resource list; texts that are no quantities count as nothing (the API refuses them).
+    /// From exact amounts.
     #[must_use]
-    pub fn from_list(list: Option<&BTreeMap<String, Text>>) -> Self {
+    pub fn new(amounts: &Amounts) -> Self {
         let mut total = Self::default();
-        for (name, amount) in list.into_iter().flatten() {
-            let Ok(amount) = amount.0.parse::<Quantity>() else { continue };
+        for (name, amount) in amounts {
             match name.as_str() {
                 "cpu" => total.milli_cpu = amount.milli_value(),
                 "memory" => total.memory = amount.value(),
@@ -64,11 +69,6 @@ impl Resources {
     /// Takes away what was added.
     pub fn subtract(&mut self, other: &Self) {
         self.combine(other, i64::saturating_sub);
-    }
-
-    /// Keeps the greater of each amount.
-    pub fn raise_to(&mut self, other: &Self) {
-        self.combine(other, i64::max);
     }
 
     /// Whether every amount is zero.
@@ -101,69 +101,15 @@ impl Resources {
     }
 }
 
-fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
-}
-
-fn container_requests(container: &Container) -> Resources {
-    Resources::from_list(container.resources.as_ref().and_then(|r| r.requests.as_ref()))
-}
-
-/// Containers and sidecars together, or the greatest moment of initialisation; then the Pod's own requests and overhead
-/// (`k8s.io/component-helpers/resource.PodRequests`).
-fn aggregate(spec: &PodSpec, of: impl Fn(&Container) -> Resources) -> Resources {
-    let mut total = Resources::default();
-    for container in &spec.containers {
-        total.add(&of(container));
-    }
-    let (mut sidecars, mut initial) = (Resources::default(), Resources::default());
-    for container in spec.init_containers.iter().flatten() {
-        let mut moment = of(container);
-        if is_sidecar(container) {
-            total.add(&moment);
-            sidecars.add(&moment);
-            moment = sidecars.clone();
-        } else {
-            moment.add(&sidecars);
-        }
-        initial.raise_to(&moment);
-    }
-    total.raise_to(&initial);
-    if let Some(pod_level) = spec.resources.as_ref().and_then(|r| r.requests.as_ref()) {
-        let whole = Resources::from_list(Some(pod_level));
-        if pod_level.contains_key("cpu") {
-            total.milli_cpu = whole.milli_cpu;
-        }
-        if pod_level.contains_key("memory") {
-            total.memory = whole.memory;
-        }
-        for (name, amount) in whole.scalar {
-            total.scalar.insert(name, amount);
-        }
-    }
-    total.add(&Resources::from_list(spec.overhead.as_ref()));
-    total
-}
-
 /// What a Pod requests.
 #[must_use]
-pub fn requests(spec: &PodSpec) -> Resources {
-    aggregate(spec, container_requests)
+pub fn requests(pod: &Pod) -> Resources {
+    Resources::new(&held(pod, &Amounts::new()))
 }
 
 /// What a Pod requests for scoring.
 #[must_use]
-pub fn nonzero_requests(spec: &PodSpec) -> NonZero {
-    let total = aggregate(spec, |container| {
-        let mut amount = container_requests(container);
-        let given = container.resources.as_ref().and_then(|r| r.requests.as_ref());
-        if !given.is_some_and(|g| g.contains_key("cpu")) {
-            amount.milli_cpu = DEFAULT_MILLI_CPU;
-        }
-        if !given.is_some_and(|g| g.contains_key("memory")) {
-            amount.memory = DEFAULT_MEMORY;
-        }
-        amount
-    });
+pub fn nonzero_requests(pod: &Pod) -> NonZero {
+    let total = Resources::new(&held(pod, &MISSING));
     NonZero { milli_cpu: total.milli_cpu, memory: total.memory }
 }

@@ -38,11 +38,16 @@ impl Required {
     /// What a Pod requires.
     #[must_use]
     pub fn of(spec: &PodSpec) -> Self {
-        let terms = api(spec).and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-        Self {
-            selector: spec.node_selector.clone().unwrap_or_default(),
-            terms: terms.map(|s| s.node_selector_terms.iter().map(Term::new).collect()),
-        }
+        let selector = spec.node_selector.clone().unwrap_or_default();
+        Self { selector, ..api(spec).map(Self::of_affinity).unwrap_or_default() }
+    }
+
+    /// What a node affinity alone requires.
+    #[must_use]
+    pub fn of_affinity(affinity: &Api) -> Self {
+        let terms = affinity.required_during_scheduling_ignored_during_execution.as_ref();
+        let terms = terms.map(|s| s.node_selector_terms.iter().map(Term::new).collect());
+        Self { selector: Labels::new(), terms }
     }
 
     /// Whether a node with these labels and this name will do.
@@ -77,8 +82,13 @@ impl Preferred {
     /// What a Pod prefers.
     #[must_use]
     pub fn of(spec: &PodSpec) -> Self {
-        let terms = api(spec).and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
-        let terms = terms.into_iter().flatten();
+        api(spec).map(Self::of_affinity).unwrap_or_default()
+    }
+
+    /// What a node affinity alone prefers.
+    #[must_use]
+    pub fn of_affinity(affinity: &Api) -> Self {
+        let terms = affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten();
         Self { terms: terms.map(|t| (i64::from(t.weight), Term::new(&t.preference))).collect() }
     }
 

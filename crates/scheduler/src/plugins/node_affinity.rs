@@ -1,10 +1,10 @@
 //! `NodeAffinity`: `nodeSelector`, required and preferred node affinity, and affinity that the profile adds to all Pods.
 
 use k8s_openapi::api::core::v1::NodeAffinity as Api;
+use kinds::rules::node_affinity::{Preferred, Required};
 
 use crate::change::{Change, Kinds};
 use crate::node::{NodeFacts, NodeInfo};
-use crate::node_affinity::{NodeAffinity as Required, PreferredTerms};
 use crate::plugin::{Plugin, PreFilter, Score, normalise_by_greatest};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
@@ -16,24 +16,24 @@ const ADDED_REFUSAL: Refusal = Refusal::final_("node(s) didn't match scheduler-e
 /// See the module.
 #[derive(Debug, Default)]
 pub struct NodeAffinity {
-    added: Option<Required>,
-    added_preferred: PreferredTerms,
+    added: Required,
+    added_preferred: Preferred,
 }
 
-struct Preferred<'a> {
-    own: &'a PreferredTerms,
-    added: &'a PreferredTerms,
+struct Weights<'a> {
+    own: &'a Preferred,
+    added: &'a Preferred,
 }
 
 impl NodeAffinity {
     /// With `addedAffinity` of the plugin's arguments.
     #[must_use]
     pub fn with_added(added: &Api) -> Self {
-        Self { added: Required::required(added), added_preferred: PreferredTerms::new(added) }
+        Self { added: Required::of_affinity(added), added_preferred: Preferred::of_affinity(added) }
     }
 
     fn check(&self, pod: &PodInfo, node: &NodeFacts) -> Result<(), Refusal> {
-        if self.added.as_ref().is_some_and(|added| !added.matches(node)) {
+        if !self.added.matches(&node.labels, &node.name) {
             return Err(ADDED_REFUSAL);
         }
         if allowed(pod, node) { Ok(()) } else { Err(REFUSAL) }
@@ -43,8 +43,7 @@ impl NodeAffinity {
 /// Whether the Pod's own selector and required affinity allow the node.
 #[must_use]
 pub(crate) fn allowed(pod: &PodInfo, node: &NodeFacts) -> bool {
-    pod.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
-        && pod.affinity.as_ref().is_none_or(|a| a.matches(node))
+    pod.required.matches(&node.labels, &node.name)
 }
 
 impl Plugin for NodeAffinity {
@@ -61,11 +60,11 @@ impl Plugin for NodeAffinity {
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> PreFilter<'a> {
-        if pod.affinity.is_none() && pod.node_selector.is_empty() && self.added.is_none() {
+        if pod.required.is_empty() && self.added.is_empty() {
             return PreFilter::Skip;
         }
         let each = crate::plugin::Each(move |node: &NodeInfo| self.check(pod, node));
-        match pod.affinity.as_ref().and_then(Required::only_names) {
+        match pod.required.only_names() {
             Some(names) => PreFilter::Only(names, Box::new(each)),
             None => PreFilter::Filter(Box::new(each)),
         }
@@ -79,14 +78,14 @@ impl Plugin for NodeAffinity {
     ) -> Option<Box<dyn Score + 'a>> {
         let indifferent = pod.preferred.is_empty() && self.added_preferred.is_empty();
         (!indifferent).then(|| {
-            Box::new(Preferred { own: &pod.preferred, added: &self.added_preferred }) as Box<dyn Score>
+            Box::new(Weights { own: &pod.preferred, added: &self.added_preferred }) as Box<dyn Score>
         })
     }
 }
 
-impl Score for Preferred<'_> {
+impl Score for Weights<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        self.own.weight(node) + self.added.weight(node)
+        self.own.weight(&node.labels, &node.name) + self.added.weight(&node.labels, &node.name)
     }
 
     fn normalise(&self, scores: &mut [i64]) {

@@ -1,12 +1,13 @@
 //! `NodePorts`: a host port is had once on each node.
 
+use kinds::rules::ports::HostPort;
+
 use crate::change::{Change, Kinds};
 use crate::node::NodeInfo;
 use crate::plugin::{Plugin, PreFilter, Verdict};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
-use crate::taints::HostPort;
 
 const REFUSAL: Refusal = Refusal::resolvable("node(s) didn't have free ports for the requested pod ports");
 

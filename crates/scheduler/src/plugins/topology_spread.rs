@@ -5,13 +5,13 @@
 //! the system's (hostname 3, zone 5) are preferences. `matchLabelKeys` stand in the selectors ([`crate::Constraint`]).
 
 use base::labels::Selector;
+use kinds::rules::taints::untolerated;
 
 use crate::change::{Change, Kinds};
 use crate::node::{HOSTNAME, NodeFacts, NodeInfo, ZONE};
 use crate::plugin::{Plugin, PreFilter, Score};
 use crate::pod::{Constraint, Inclusion, PodInfo};
 use crate::snapshot::Snapshot;
-use crate::taints::tolerates_all;
 
 use super::node_affinity::allowed;
 
@@ -87,7 +87,8 @@ fn has_all(node: &NodeFacts, constraints: &[Constraint]) -> bool {
 
 fn included(constraint: &Constraint, pod: &PodInfo, node: &NodeFacts) -> bool {
     let Inclusion { by_affinity, by_taints } = constraint.inclusion;
-    (!by_affinity || allowed(pod, node)) && (!by_taints || tolerates_all(&node.taints, &pod.tolerations))
+    (!by_affinity || allowed(pod, node))
+        && (!by_taints || untolerated(&node.taints, &pod.tolerations).is_none())
 }
 
 /// Pods on a node that a constraint of a Pod of this namespace counts.

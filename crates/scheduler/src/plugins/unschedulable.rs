@@ -1,11 +1,13 @@
 //! `NodeUnschedulable`: a cordoned node takes only Pods that tolerate that.
 
+use k8s_openapi::api::core::v1::Taint;
+use kinds::rules::taints::tolerated;
+
 use crate::change::{Change, Kinds};
 use crate::plugin::{Plugin, PreFilter};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
-use crate::taints::{Effect, Taint, tolerated};
 
 const REFUSAL: Refusal = Refusal::final_("node(s) were unschedulable");
 
@@ -14,8 +16,8 @@ const REFUSAL: Refusal = Refusal::final_("node(s) were unschedulable");
 pub(crate) struct NodeUnschedulable;
 
 fn tolerates_cordon(pod: &PodInfo) -> bool {
-    let key = "node.kubernetes.io/unschedulable".into();
-    tolerated(&Taint { key, value: String::new(), effect: Effect::NoSchedule }, &pod.tolerations)
+    let (key, effect) = ("node.kubernetes.io/unschedulable".into(), "NoSchedule".into());
+    tolerated(&Taint { key, effect, ..Taint::default() }, &pod.tolerations)
 }
 
 impl Plugin for NodeUnschedulable {

@@ -1,12 +1,13 @@
 //! `TaintToleration`: taints keep Pods away that do not tolerate them, or make their node a worse choice.
 
+use kinds::rules::taints::{keeps_away, tolerated, untolerated};
+
 use crate::change::{Change, Kinds};
 use crate::node::NodeInfo;
 use crate::plugin::{Plugin, PreFilter, Score, normalise_by_greatest};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
-use crate::taints::{tolerated, tolerates_all};
 
 const REFUSAL: Refusal = Refusal::final_("node(s) had untolerated taint(s)");
 
@@ -26,13 +27,13 @@ impl Plugin for TaintToleration {
     }
 
     fn lifts(&self, pod: &PodInfo, change: &Change) -> bool {
-        change.node().is_some_and(|node| tolerates_all(&node.taints, &pod.tolerations))
+        change.node().is_some_and(|node| untolerated(&node.taints, &pod.tolerations).is_none())
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> PreFilter<'a> {
-        PreFilter::each(|node| match tolerates_all(&node.taints, &pod.tolerations) {
-            true => Ok(()),
-            false => Err(REFUSAL),
+        PreFilter::each(|node| match untolerated(&node.taints, &pod.tolerations) {
+            None => Ok(()),
+            Some(_) => Err(REFUSAL),
         })
     }
 
@@ -48,9 +49,9 @@ impl Plugin for TaintToleration {
 
 impl Score for SoftTaints<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        let soft = node.taints.iter().filter(|t| !t.effect.binds());
-        let untolerated = soft.filter(|taint| !tolerated(taint, &self.0.tolerations));
-        i64::try_from(untolerated.count()).unwrap_or(i64::MAX)
+        let soft = node.taints.iter().filter(|taint| !keeps_away(taint));
+        let unborne = soft.filter(|taint| !tolerated(taint, &self.0.tolerations));
+        i64::try_from(unborne.count()).unwrap_or(i64::MAX)
     }
 
     fn normalise(&self, scores: &mut [i64]) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use client::{Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
 use kinds::customresourcedefinition::{self as definition, resource};
-use kinds::plan::delete_options;
+use kinds::rules::deletion::{Deletion, Propagation};
 use kinds::{Kind, with_custom};
 use serde_json::Value;
 use store::{Entry, Interest, RangeQuery};
@@ -153,7 +153,7 @@ impl Definitions {
                 continue;
             }
             let target = target(kind, object::meta(&found, "namespace"), object::meta(&found, "name"));
-            let options = delete_options(object::meta(&found, "uid"), "Background");
+            let options = Deletion::of(object::meta(&found, "uid")).then(Propagation::Background).body();
             if let Err(status) = self.call(target, Verb::Delete(Some(options))).await {
                 tracing::debug!(%status, "an object of a deleted definition");
             }

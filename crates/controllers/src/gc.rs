@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use client::{Gvr, Object, Owner, Verb, Wake, Want};
 use kinds::plan::{Action, Plan, Write};
+use kinds::rules::deletion::{Deletion, Propagation};
 use kinds::view::{Any, Meta, OwnerRef};
 use kinds::{Catalogue, Kind};
 use serde_json::json;
@@ -150,13 +151,12 @@ fn judge(kind: &Arc<Kind>, meta: &Meta, found: &[Found], has_dependents: bool) -
     } else {
         let waited_for = found.contains(&Found::Waiting) && has_dependents;
         let policy = match () {
-            () if waited_for => "Foreground",
-            () if meta.has_finalizer(ORPHAN) => "Orphan",
-            () if meta.has_finalizer(FOREGROUND) => "Foreground",
-            () => "Background",
+            () if waited_for => Propagation::Foreground,
+            () if meta.has_finalizer(ORPHAN) => Propagation::Orphan,
+            () if meta.has_finalizer(FOREGROUND) => Propagation::Foreground,
+            () => Propagation::Background,
         };
-        Action::Delete(json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy,
-            "preconditions": {"uid": meta.uid, "resourceVersion": meta.resource_version}}))
+        Action::Delete(Deletion::of(&meta.uid).at(&meta.resource_version).then(policy).body())
     };
     plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, action)]);
     plan
@@ -171,8 +171,7 @@ fn unblock(kind: &Arc<Kind>, meta: &Meta) -> Plan {
         let all: Vec<&OwnerRef> = owners.iter().collect();
         plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, without_owners(meta, &all))]);
     }
-    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground",
-        "preconditions": {"uid": meta.uid}});
+    let options = Deletion::of(&meta.uid).then(Propagation::Foreground).body();
     plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, Action::Delete(options))]);
     plan
 }

@@ -13,6 +13,7 @@ use base::Timestamp;
 use client::{Gvr, Wake};
 use kinds::Catalogue;
 use kinds::plan::{Action, Plan, Write};
+use kinds::rules::deletion::Deletion;
 use kinds::view::PodView;
 use serde_json::{Value, json};
 
@@ -115,8 +116,7 @@ fn removal(pod: &PodView, lost_node: Option<(&Value, Timestamp)>) -> Plan {
         let write = Write::new(&kinds::pod::KIND, &meta.namespace, &meta.name, Action::Merge(patch));
         plan.stage(vec![write.through("status")]);
     }
-    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0,
-        "preconditions": {"uid": meta.uid}});
+    let options = Deletion::of(&meta.uid).at_once().body();
     plan.stage(vec![Write::new(&kinds::pod::KIND, &meta.namespace, &meta.name, Action::Delete(options))]);
     plan
 }

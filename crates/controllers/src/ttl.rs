@@ -5,7 +5,8 @@ use client::{Gvr, Wake};
 use kinds::Catalogue;
 use kinds::job::KIND as JOBS;
 use kinds::job::reconcile::{JobView, expires_at};
-use kinds::plan::{Action, Plan, Write, delete_options};
+use kinds::plan::{Action, Plan, Write};
+use kinds::rules::deletion::{Deletion, Propagation};
 
 use crate::driver::{Failure, Key};
 use crate::reconcile::{Reads, Reconcile, resources};
@@ -36,7 +37,7 @@ impl Reconcile for TimeToLive {
             None => {}
             Some(at) if at > now => plan.wake(at),
             Some(_) => {
-                let options = delete_options(&meta.uid, "Foreground");
+                let options = Deletion::of(&meta.uid).then(Propagation::Foreground).body();
                 plan.stage(vec![Write::new(&JOBS, &meta.namespace, &meta.name, Action::Delete(options))]);
             }
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use base::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::kind::Kind;
 use crate::view::Meta;
@@ -162,12 +162,6 @@ impl Write {
     pub fn saying(self, notice: Notice) -> Self {
         Self { said: Some(notice), ..self }
     }
-}
-
-/// `DeleteOptions` with a UID precondition.
-#[must_use]
-pub fn delete_options(uid: &str, propagation: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}, "propagationPolicy": propagation})
 }
 
 /// An event's type, reason and message.

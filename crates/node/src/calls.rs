@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use client::{Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
-use serde_json::{Value, json};
+use kinds::rules::deletion::Deletion;
+use serde_json::Value;
 
 /// One object.
 pub(crate) fn target(gvr: (&str, &str, &str), namespace: &str, name: &str) -> Target {
@@ -56,9 +57,5 @@ pub(crate) async fn patch(
 
 /// DELETE at once, only if the UID still fits.
 pub(crate) async fn delete_now(api: &dyn Objects, target: Target, uid: &str) -> Result<Value, Status> {
-    let mut options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
-    if !uid.is_empty() {
-        options["preconditions"] = json!({"uid": uid});
-    }
-    call(api, target, Verb::Delete(Some(options))).await
+    call(api, target, Verb::Delete(Some(Deletion::of(uid).at_once().body()))).await
 }

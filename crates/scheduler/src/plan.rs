@@ -4,7 +4,8 @@
 //! by their UID.
 
 use base::Timestamp;
-use kinds::plan::{Action, Notice, Plan, Reference, Write, delete_options};
+use kinds::plan::{Action, Notice, Plan, Reference, Write};
+use kinds::rules::deletion::Deletion;
 use serde_json::{Value, json};
 
 use crate::pod::{PodInfo, PodState};
@@ -67,10 +68,7 @@ pub(crate) fn preempt(pod: &PodInfo, victim: &PodInfo, node: &str, clock: Timest
     let message = format!("Preempted by pod {} on node {node}", pod.uid);
     let mut plan = about(victim, Notice::normal("Preempted", message));
     plan.stage(vec![patch_status(victim, json!({"conditions": [condition]}))]);
-    let mut options = delete_options(&victim.uid, "Background");
-    if let Some(options) = options.as_object_mut() {
-        options.remove("propagationPolicy");
-    }
+    let options = Deletion::of(&victim.uid).body();
     plan.stage(vec![Write::new(&kinds::pod::KIND, &victim.namespace, &victim.name, Action::Delete(options))]);
     plan
 }

@@ -10,6 +10,7 @@ pub mod resource;
 mod schema;
 pub mod status;
 mod validate;
+mod warnings;
 
 use serde_json::{Value, json};
 
@@ -62,6 +63,9 @@ impl Strategy for Definition {
     }
     fn validate_update(&self, new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
         if endpoint == Endpoint::Main { validate::update(new, old) } else { ErrorList::default() }
+    }
+    fn warnings(&self, obj: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings::of(obj)
     }
     fn name_rule(&self) -> NameRule {
         NameRule::Subdomain

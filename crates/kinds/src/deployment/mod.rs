@@ -57,9 +57,7 @@ impl Strategy for Deployment {
         }
     }
     fn prepare_create(&self, obj: &mut Value) {
-        if let Some(template) = get_mut(obj, "spec").and_then(|s| get_mut(s, "template")) {
-            pod::drop_disabled(child(template, "spec"), &Value::Null);
-        }
+        pod::drop_disabled_of_template(obj, &Value::Null);
     }
     fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
         if endpoint != Endpoint::Main {
@@ -71,9 +69,7 @@ impl Strategy for Deployment {
         if !same(annotations[0], annotations[1]) {
             new["metadata"]["generation"] = json!(int(&old["metadata"]["generation"]) + 1);
         }
-        if let Some(template) = get_mut(new, "spec").and_then(|s| get_mut(s, "template")) {
-            pod::drop_disabled(child(template, "spec"), &old["spec"]["template"]["spec"]);
-        }
+        pod::drop_disabled_of_template(new, old);
     }
     fn validate(&self, obj: &Value) -> ErrorList {
         validate::create(obj)

@@ -11,8 +11,9 @@ use super::sets::{Set, Sets, notes};
 use super::status::Report;
 use super::view::DeploymentView;
 use super::{revisions, rolling, scale};
-use crate::plan::{Action, Deed, Failed, Notice, Plan, Reference, Write, delete_options};
+use crate::plan::{Action, Deed, Failed, Notice, Plan, Reference, Write};
 use crate::replicaset::KIND as SETS;
+use crate::rules::deletion::{Deletion, Propagation};
 use crate::view::PodView;
 use crate::workload::claim::{Claimant, owner_reference};
 use crate::workload::history::{Revision, superfluous};
@@ -220,7 +221,7 @@ impl<'a> Turn<'a> {
         });
         let writes = superfluous(revisions.collect(), limit).into_iter().map(|set| {
             let meta = &set.view.metadata;
-            let options = delete_options(&meta.uid, "Background");
+            let options = Deletion::of(&meta.uid).then(Propagation::Background).body();
             Write::new(&SETS, &meta.namespace, &meta.name, Action::Delete(options))
         });
         let writes = writes.collect();

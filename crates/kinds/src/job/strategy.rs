@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::default::inherit_labels;
 use crate::kind::Endpoint;
-use crate::pod::drop_disabled;
-use crate::value::{child, default_to, get_mut, is_true, text};
+use crate::pod::drop_disabled_of_template;
+use crate::value::{child, default_to, is_true, text};
 
 /// The label, and the matchLabel, that ties Pods to a Job: its uid.
 pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
@@ -19,9 +19,7 @@ pub const LEGACY_JOB_NAME: &str = "job-name";
 /// No status, and unless `manualSelector` says otherwise, the selector and the template's labels. What the user set
 /// there stays, and is refused by validation if it differs.
 pub(super) fn prepare_create(job: &mut Value) {
-    if let Some(template) = get_mut(job, "spec").and_then(|s| get_mut(s, "template")) {
-        drop_disabled(child(template, "spec"), &Value::Null);
-    }
+    drop_disabled_of_template(job, &Value::Null);
     if is_true(&job["spec"]["manualSelector"]) {
         return;
     }
@@ -40,11 +38,8 @@ pub(super) fn prepare_create(job: &mut Value) {
 
 /// Main keeps status, status keeps the rest.
 pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-    if endpoint != Endpoint::Main {
-        return;
-    }
-    if let Some(template) = get_mut(new, "spec").and_then(|s| get_mut(s, "template")) {
-        drop_disabled(child(template, "spec"), &old["spec"]["template"]["spec"]);
+    if endpoint == Endpoint::Main {
+        drop_disabled_of_template(new, old);
     }
 }
 

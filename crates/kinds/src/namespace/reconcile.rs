@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::kind::Kind;
 use crate::plan::{Action, Plan, Reference, Write};
 use crate::rules::conditions;
+use crate::rules::deletion::{Deletion, Propagation};
 use crate::view::Meta;
 
 /// The finalizer in `spec.finalizers` that this controller holds.
@@ -87,7 +88,7 @@ pub fn terminate(now: Timestamp, stored: &Value, content: &[Content]) -> Result<
         .iter()
         .filter(|c| !c.objects.is_empty() && (!pods_left || c.kind.is(&crate::pod::KIND)))
         .collect();
-    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+    let options = Deletion::of_any().then(Propagation::Background).body();
     let deletions = turn.iter().filter(|c| c.objects.iter().any(|o| !o.deleting()));
     plan.stage(
         deletions.map(|c| Write::new(&c.kind, name, "", Action::DeleteAll(options.clone()))).collect(),

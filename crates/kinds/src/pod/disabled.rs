@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::annotations::LISTS;
-use crate::value::{get_mut, is_set, items, items_mut, remove, size};
+use crate::value::{child, get_mut, is_set, items, items_mut, remove, size};
 
 /// Sources of projected volumes that need an alpha feature.
 const SOURCES: [&str; 2] = ["clusterTrustBundle", "podCertificate"];
@@ -38,6 +38,13 @@ pub(crate) fn drop_disabled(spec: &mut Value, old: &Value) {
             let Some(projected) = get_mut(volume, "projected") else { continue };
             items_mut(projected, "sources").for_each(|source| remove(source, kind));
         }
+    }
+}
+
+/// The same of the template in the spec of what makes Pods; `old` is the stored object, or nothing.
+pub(crate) fn drop_disabled_of_template(obj: &mut Value, old: &Value) {
+    if let Some(template) = get_mut(obj, "spec").and_then(|spec| get_mut(spec, "template")) {
+        drop_disabled(child(template, "spec"), &old["spec"]["template"]["spec"]);
     }
 }
 

@@ -11,7 +11,7 @@ mod strategy;
 pub(crate) mod validate;
 pub(crate) mod warnings;
 
-pub(crate) use disabled::drop_disabled;
+pub(crate) use disabled::{drop_disabled, drop_disabled_of_template};
 
 pub use crate::rules::qos::Qos;
 use serde_json::Value;

@@ -40,16 +40,11 @@ impl Strategy for ReplicaSet {
         }
     }
     fn prepare_create(&self, obj: &mut Value) {
-        if let Some(spec) = get_mut(obj, "spec").and_then(|s| get_mut(s, "template")) {
-            pod::drop_disabled(child(spec, "spec"), &Value::Null);
-        }
+        pod::drop_disabled_of_template(obj, &Value::Null);
     }
     fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-        if endpoint != Endpoint::Main {
-            return;
-        }
-        if let Some(template) = get_mut(new, "spec").and_then(|s| get_mut(s, "template")) {
-            pod::drop_disabled(child(template, "spec"), &old["spec"]["template"]["spec"]);
+        if endpoint == Endpoint::Main {
+            pod::drop_disabled_of_template(new, old);
         }
     }
     fn validate(&self, obj: &Value) -> ErrorList {

@@ -9,6 +9,7 @@ use super::claim::owner_reference;
 use crate::kind::{Kind, NameRule};
 use crate::plan::{Action, Notice, Write};
 use crate::pod::KIND as POD;
+use crate::rules::deletion::Deletion;
 use crate::view::{Meta, PodView};
 
 /// A Pod as its template has it, owned by a controller, in its namespace and with a name that begins as its.
@@ -55,8 +56,7 @@ pub fn create(pod: Value, namespace: &str) -> Write {
 #[must_use]
 pub fn delete(pod: &PodView) -> Write {
     let meta = &pod.metadata;
-    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": meta.uid}});
-    Write::new(&POD, &meta.namespace, &meta.name, Action::Delete(options)).telling(
+    Write::new(&POD, &meta.namespace, &meta.name, Action::Delete(Deletion::of(&meta.uid).body())).telling(
         Notice::normal("SuccessfulDelete", "Deleted pod: "),
         Notice::warning("FailedDelete", "Error deleting: "),
     )

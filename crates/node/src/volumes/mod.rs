@@ -239,7 +239,6 @@ impl Volumes {
             })
             .await?;
         }
-        plugin.stage(&at).await?;
         plugin.publish(&at).await
     }
 

@@ -89,11 +89,6 @@ pub(super) trait Plugin: Send + Sync {
         None
     }
 
-    /// What is done once for the node, before the Pod gets it.
-    async fn stage(&self, _: &At<'_>) -> Result<(), String> {
-        Ok(())
-    }
-
     /// Makes the volume, or brings it up to date; its path on the host.
     async fn publish(&self, at: &At<'_>) -> Result<PathBuf, String>;
 

@@ -19,6 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lifecycle", &["base", "schema", "kinds"]),
     ("store", &["base"]),
     ("client", &["base", "schema", "kinds"]),
+    ("counting", &[]),
     ("listen", &[]),
     ("apiserver", &["base", "schema", "kinds", "client", "listen", "store"]),
     ("controllers", &["base", "schema", "kinds", "client", "scheduler"]),

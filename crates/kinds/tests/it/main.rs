@@ -1,34 +1,10 @@
 //! What validation costs, counted by the allocator of the test program.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use kinds::{built_in, decode, schema};
 use serde_json::{Value, json};
 
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The system's allocator, counting what each thread asks for.
-struct Counting;
-
-// SAFETY: everything is the system's allocator; counting touches a thread's own cell, which allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.set(COUNT.get() + 1);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: counting::Allocator = counting::Allocator;
 
 /// A Pod as a controller makes it, with what admission and the server add.
 const POD: &str = "
@@ -77,11 +53,8 @@ fn a_valid_pod_costs_no_allocation() {
     let pod = defaulted(POD);
     // The rules themselves are made by their first use.
     assert_eq!(kind.strategy.validate(&pod).to_string(), "[]");
-    let before = COUNT.get();
-    assert!(kind.strategy.validate(&pod).is_empty());
-    assert_eq!(COUNT.get() - before, 0, "allocations");
+    assert_eq!(counting::of(|| assert!(kind.strategy.validate(&pod).is_empty())), 0, "allocations");
     let mut bad = pod.clone();
     bad["spec"]["containers"][0]["image"] = json!("");
-    assert_eq!(kind.strategy.validate(&bad).len(), 1);
-    assert!(COUNT.get() > before, "they are counted");
+    assert!(counting::of(|| assert_eq!(kind.strategy.validate(&bad).len(), 1)) > 0, "they are counted");
 }

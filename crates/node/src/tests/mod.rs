@@ -1,5 +1,4 @@
 //! The node's own loops over a machine, a network and images that are not there.
 
-mod allocations;
 mod machine;
 mod work;

@@ -6,30 +6,35 @@ use std::sync::Arc;
 
 use client::{Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
 use futures_util::future::try_join_all;
+use kinds::priorityclass::SYSTEM;
 use serde_json::{Value, json};
 
 use crate::server::Server;
 
-/// Resource (core group), namespace, object.
-type Row = (&'static str, &'static str, Value);
+/// Resource, namespace, object.
+type Row = (Gvr, &'static str, Value);
 
 /// The table.
 fn objects(ca_pem: &str) -> Vec<Row> {
-    let namespace = |name: &str| ("namespaces", "", json!({"metadata": {"name": name}}));
-    vec![
+    let core = |resource: &str| Gvr::new("", "v1", resource);
+    let namespace = |name: &str| (core("namespaces"), "", json!({"metadata": {"name": name}}));
+    let classes = Gvr::new("scheduling.k8s.io", "v1", "priorityclasses");
+    let mut rows = vec![
         namespace("default"),
         namespace("kube-system"),
         namespace("kube-public"),
         namespace("kube-node-lease"),
         (
-            "configmaps",
+            core("configmaps"),
             "kube-system",
             json!({
                 "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
                 "data": {"client-ca-file": ca_pem},
             }),
         ),
-    ]
+    ];
+    rows.extend(SYSTEM.iter().map(|class| (classes.clone(), "", class.object())));
+    rows
 }
 
 /// Creates what is missing.
@@ -51,7 +56,7 @@ pub(crate) async fn run(server: &Arc<Server>, ca_pem: &str) -> Result<(), Status
 
 async fn create(api: &dyn Objects, (resource, namespace, object): Row) -> Result<(), Status> {
     let target = Target {
-        gvr: Gvr::new("", "v1", resource),
+        gvr: resource,
         namespace: namespace.into(),
         name: String::new(),
         subresource: String::new(),

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use base::Timestamp;
+use client::Status;
 use kinds::Catalogue;
 use serde_json::Value;
-use store::Store;
+use store::{RangeQuery, Store};
 use tokio::sync::watch;
 
 use crate::authz::Authorizer;
@@ -41,5 +42,20 @@ impl Services {
         let kind = kinds::built_in().by_resource(resource.0, resource.1, resource.2)?;
         let entry = self.store.get(&object::key(kind, namespace, name))?;
         Some(object::parse(kind, &entry.value))
+    }
+    /// The parsed objects of a built-in resource in a namespace (empty: in all); with an index key only those under it.
+    pub(crate) fn all(
+        &self,
+        resource: (&str, &str, &str),
+        namespace: &str,
+        index: Option<&str>,
+    ) -> Result<Vec<Value>, Status> {
+        let Some(kind) = kinds::built_in().by_resource(resource.0, resource.1, resource.2) else {
+            return Ok(Vec::new());
+        };
+        let prefix = object::prefix(kind, namespace);
+        let page = self.store.range(&RangeQuery { prefix: &prefix, index, ..RangeQuery::default() });
+        let entries = page.map_err(Status::internal)?.entries;
+        Ok(entries.iter().map(|entry| object::parse(kind, &entry.value)).collect())
     }
 }

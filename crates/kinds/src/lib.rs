@@ -22,6 +22,7 @@ pub mod plan;
 pub mod pod;
 pub mod pod_security;
 pub mod podtemplate;
+pub mod priorityclass;
 pub mod replicaset;
 pub mod review;
 pub mod rights;
@@ -71,6 +72,7 @@ static TABLE: &[&Row] = &[
     &job::KIND,
     &validatingwebhookconfiguration::KIND,
     &customresourcedefinition::KIND,
+    &priorityclass::KIND,
     &lease::KIND,
     &runtimeclass::KIND,
 ];

@@ -64,6 +64,7 @@ const OBJECTS: &[&str] = &[
       scope: Namespaced, names: {plural: foos, kind: Foo}, versions: [{name: v1, served: true, storage: true,
         schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object}}}}}]}}",
     "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a}, spec: {leaseDurationSeconds: 10}}",
+    "{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: a}, value: 10, globalDefault: true}",
     "{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: a}, handler: h, overhead: {podFixed: {cpu: 10m}}}",
 ];
 

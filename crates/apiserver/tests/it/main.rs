@@ -15,6 +15,7 @@ mod node_rights;
 mod nodes;
 mod objects;
 mod pod_security;
+mod priorities;
 mod versions;
 mod watches;
 mod webhooks;

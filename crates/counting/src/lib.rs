@@ -1,23 +1,28 @@
 //! The allocator of test programs that count: work is told by what it allocates, the same on every machine.
 //!
-//! Invariant: each thread counts for itself, so tests side by side do not disturb each other. Absent: bytes, and what is
-//! freed. A program says `#[global_allocator] static ALLOCATOR: counting::Allocator = counting::Allocator;`.
+//! Invariant: each thread counts for itself, so tests side by side do not disturb each other; who asks for the sum of all
+//! threads is alone in its program. Absent: bytes, and what is freed. A program says `#[global_allocator] static ALLOCATOR: counting::Allocator = counting::Allocator;`.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
+/// Of all threads, those that ended too.
+static EVERYWHERE: AtomicU64 = AtomicU64::new(0);
+
 /// The system's allocator, counting what each thread asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Allocator;
 
-// SAFETY: everything is the system's allocator; counting touches a thread's own cell, which allocates nothing.
+// SAFETY: everything is the system's allocator; counting touches a thread's own cell and a static, which allocate nothing.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
+        EVERYWHERE.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
@@ -32,6 +37,12 @@ unsafe impl GlobalAlloc for Allocator {
 #[must_use]
 pub fn so_far() -> u64 {
     COUNT.get()
+}
+
+/// Allocations of all threads so far: work that is handed to another thread counts too.
+#[must_use]
+pub fn everywhere() -> u64 {
+    EVERYWHERE.load(Ordering::Relaxed)
 }
 
 /// Allocations of this thread while `act` runs.

@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod configmap;
 pub mod customresourcedefinition;
 pub mod deployment;
+pub mod endpointslice;
 pub mod event;
 pub mod horizontalpodautoscaler;
 pub mod job;
@@ -29,6 +30,7 @@ pub mod rights;
 pub mod rules;
 pub mod runtimeclass;
 pub mod secret;
+pub mod service;
 pub mod serviceaccount;
 pub mod subresource;
 #[cfg(test)]
@@ -58,6 +60,7 @@ static TABLE: &[&Row] = &[
     &podtemplate::KIND,
     &secret::KIND,
     &serviceaccount::KIND,
+    &service::KIND,
     &deployment::KIND,
     &replicaset::KIND,
     &event::EVENTS_KIND,
@@ -75,6 +78,7 @@ static TABLE: &[&Row] = &[
     &priorityclass::KIND,
     &lease::KIND,
     &runtimeclass::KIND,
+    &endpointslice::KIND,
 ];
 
 /// The catalogue of the built-in kinds and of those that definitions of the moment add.

@@ -24,6 +24,18 @@ pub fn containers(spec: &Value) -> (String, String) {
     (join("name"), join("image"))
 }
 
+/// The first entries of a list, and how many more there are; nothing where the list is empty.
+#[must_use]
+pub fn some(list: impl Iterator<Item = String>, most: usize) -> Option<String> {
+    let all: Vec<String> = list.collect();
+    let shown = all.get(..most).unwrap_or(&all).join(",");
+    match all.len() {
+        0 => None,
+        many if many > most => Some(format!("{shown} + {} more...", many - most)),
+        _ => Some(shown),
+    }
+}
+
 /// A label selector as text; `<none>` if it is absent or empty, `<error>` if it is none.
 #[must_use]
 pub fn selector(selector: &Value) -> String {

@@ -1,7 +1,8 @@
 //! What the API is made of and no kind is named in: the table of types and everything that it drives.
 //!
 //! [`types`] says which fields there are; [`decode`] reads, prunes and brings an object into its one form by it; [`patch`]
-//! and [`apply`] merge by it, [`protobuf`] writes by it and [`openapi`] shows it. [`custom`] is a type that a schema makes while the program runs. [`field`], [`names`] and [`meta`] are what
+//! and [`apply`] merge by it, [`protobuf`] writes by it and [`openapi`] shows it. [`custom`] is a type that a schema makes while the program runs. [`field`], [`names`],
+//! [`addresses`] and [`meta`] are what
 //! every validation is written with, [`status`] is how an answer that is no object reads, [`columns`] and [`value`] are
 //! what kinds' cells and edits share.
 //!
@@ -9,6 +10,7 @@
 //! kind changes nothing here and a change here is one of every kind. Deliberately absent: defaults, rules and strategies of
 //! kinds (`kinds`), storage and HTTP.
 
+pub mod addresses;
 pub mod apply;
 pub mod columns;
 pub mod custom;

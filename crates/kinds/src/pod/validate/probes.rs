@@ -1,5 +1,6 @@
 //! Probes and lifecycle hooks (`validateProbe`, `validateHandler`).
 
+use schema::addresses;
 use schema::validation::{At, Member, Rule, Run, field, here, member, set};
 
 use super::spec::SPEC_TYPE;
@@ -82,11 +83,5 @@ fn sleep<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
 
 /// A number or the name of a port.
 fn port<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
-    if at.value().is_string() {
-        names::check(run, at, at.text(), names::port_name(at.text()));
-    } else {
-        for complaint in names::port_number(at.int()) {
-            run.invalid(at, at.int(), complaint);
-        }
-    }
+    addresses::check_port(run, at, at.value());
 }

@@ -1,4 +1,5 @@
-//! Which facts the store reads out of objects: those of the metadata, the kind's selectable fields, its index keys.
+//! Which facts the store reads out of objects: those of the metadata, the kind's selectable fields, its index keys, and
+//! those by which who is controlled and who controls find each other.
 //!
 //! Invariant: of a kind that has neither fields nor keys only the metadata is parsed. Absent: what
 //! the facts are for, and fields of kinds that are not built in, which offer none yet.
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use base::Facts;
 use base::facts::field_key;
 use kinds::Kind;
+use kinds::workload::index;
 use serde_json::Value;
 use store::ReadFacts;
 
@@ -38,13 +40,15 @@ fn read(key: &str, json: &[u8]) -> Facts {
 fn try_read(key: &str, json: &[u8]) -> Result<Facts, serde_json::Error> {
     let facts = Facts::of_metadata(json)?;
     let Some(strategy) = stored_kind(key).map(|kind| &kind.strategy) else { return Ok(facts) };
-    let (fields, keys) = (strategy.selectable_fields(), strategy.index_keys());
-    if fields.is_empty() && keys.is_none() {
-        return Ok(facts);
+    let (namespace, name) = object::split_key(key);
+    let mut all = if strategy.is_claimed() { index::orphan_keys(namespace, &facts) } else { Vec::new() };
+    let (fields, keys, selector) = (strategy.selectable_fields(), strategy.index_keys(), strategy.selector());
+    if fields.is_empty() && keys.is_none() && selector.is_none() {
+        return Ok(if all.is_empty() { facts } else { facts.with_keys(all) });
     }
     let obj: Value = serde_json::from_slice(json)?;
-    let (namespace, name) = object::split_key(key);
-    let mut all = keys.map(|keys| keys(namespace, name, &obj)).unwrap_or_default();
+    all.extend(keys.into_iter().flat_map(|keys| keys(namespace, name, &obj)));
+    all.extend(selector.map(|read| index::claimant_key(namespace, &read(&obj))));
     all.extend(strategy.indexed_fields().iter().map(|field| field_key(field, &strategy.field(&obj, field))));
     let fields = fields.iter().map(|field| ((*field).into(), strategy.field(&obj, field)));
     Ok(facts.with_fields(fields).with_keys(all))

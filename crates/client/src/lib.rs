@@ -230,24 +230,17 @@ pub struct Snapshot {
     pub sets: Vec<Vec<Object>>,
 }
 
-/// A wake-up: which object changed, nothing of what changed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Wake {
-    /// The resource.
-    pub gvr: Gvr,
-    /// Namespace.
-    pub namespace: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
-    /// The object's `metadata.ownerReferences` (of its last state if it is gone), so that a driver can wake the owner.
-    pub owners: Vec<Owner>,
-}
-
 /// A change of one object, as the one after the change before it of the same object: nothing is left out.
 #[derive(Debug, Clone)]
 pub struct Delta {
     /// The resource.
     pub gvr: Arc<Gvr>,
+    /// Namespace of the object, empty if cluster-scoped.
+    pub namespace: Arc<str>,
+    /// Name of the object.
+    pub name: Arc<str>,
+    /// Its owners; of its last state if it is gone.
+    pub owners: Arc<[Owner]>,
     /// The object before, as the last delta showed it; `None` if it is new to whoever takes them.
     pub before: Option<Object>,
     /// The object now; `None` if it is gone.
@@ -256,7 +249,18 @@ pub struct Delta {
     pub revision: u64,
 }
 
+/// The older name, for whoever only asks which object changed.
+pub type Wake = Delta;
+
 impl Delta {
+    /// A change of an object of which at least one side is there.
+    #[must_use]
+    pub fn new(gvr: Arc<Gvr>, before: Option<Object>, after: Option<Object>, revision: u64) -> Option<Self> {
+        let object = after.as_ref().or(before.as_ref())?;
+        let (namespace, name) = (object.namespace.clone(), object.name.clone());
+        Some(Self { gvr, namespace, name, owners: object.facts.owners.clone(), before, after, revision })
+    }
+
     /// The object: as it is, or as it was last.
     #[must_use]
     pub fn object(&self) -> Option<&Object> {
@@ -271,11 +275,12 @@ pub trait Snapshots: Send + Sync + 'static {
     fn snapshot(&self, wants: &[Want]) -> Snapshot;
     /// One object of the newest revision.
     fn get(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Object>;
-    /// The objects of the newest revision that the index has under this key ([`Facts::keys`]), by namespace and name.
-    fn indexed(&self, gvr: &Gvr, key: &str) -> Vec<Object>;
+    /// The objects of the newest revision that the index has under any of these keys ([`Facts::keys`]), each once, by
+    /// namespace and name.
+    fn indexed(&self, gvr: &Gvr, keys: &[&str]) -> Vec<Object>;
     /// The objects of the newest revision that name this UID as an owner, by namespace and name.
     fn owned(&self, gvr: &Gvr, uid: &str) -> Vec<Object> {
-        self.indexed(gvr, &facts::owner_key(uid))
+        self.indexed(gvr, &[&facts::owner_key(uid)])
     }
     /// Returns once snapshots show `revision` or later.
     async fn wait_for(&self, revision: u64);
@@ -287,8 +292,6 @@ pub trait Snapshots: Send + Sync + 'static {
     async fn barrier(&self) -> Result<(), Status>;
     /// What changes in these resources from now on, in one order; first one delta for each present object.
     fn deltas(&self, gvrs: &[Gvr]) -> Box<dyn Deltas>;
-    /// Wake-ups for these resources from now on, one for each present object first.
-    fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes>;
     /// The kinds that are served now.
     fn catalogue(&self) -> Arc<Catalogue> {
         kinds::built_in().clone()
@@ -297,13 +300,6 @@ pub trait Snapshots: Send + Sync + 'static {
     async fn catalogue_after(&self, _generation: u64) -> Arc<Catalogue> {
         std::future::pending().await
     }
-}
-
-/// A stream of wake-ups. Never errors: after a lost position it wakes everything again.
-#[async_trait]
-pub trait Wakes: Send {
-    /// The next wake-ups, at least one. Cancel-safe: a dropped call loses none.
-    async fn next(&mut self) -> Vec<Wake>;
 }
 
 /// A stream of changes. Never errors: after a lost position it tells what differs from what it told last.

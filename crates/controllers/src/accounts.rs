@@ -1,7 +1,7 @@
 //! The `default` ServiceAccount in every namespace; what is decided is `kinds::serviceaccount::reconcile`.
 
 use base::Timestamp;
-use client::{Gvr, Wake};
+use client::{Delta, Gvr};
 use kinds::Catalogue;
 use kinds::namespace::KIND as NAMESPACES;
 use kinds::plan::Plan;
@@ -24,8 +24,8 @@ impl Reconcile for ServiceAccounts {
         resources(&[&NAMESPACES, &ACCOUNTS])
     }
 
-    fn routes(&self, _: Reads<'_>, wake: &Wake) -> Vec<Key> {
-        of_namespace(wake, DEFAULT)
+    fn routes(&self, _: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        of_namespace(delta, DEFAULT)
     }
 
     fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Self::Observed>, Failure> {
@@ -38,12 +38,12 @@ impl Reconcile for ServiceAccounts {
     }
 }
 
-/// The namespace that a wake-up names, or whose object of the given name it names.
-pub(crate) fn of_namespace(wake: &Wake, name: &str) -> Vec<Key> {
-    if wake.gvr.resource == NAMESPACES.plural {
-        vec![Key::of(wake)]
-    } else if *wake.name == *name {
-        vec![Key::new("", "", &wake.namespace)]
+/// The namespace that changed, or whose object of the given name did.
+pub(crate) fn of_namespace(delta: &Delta, name: &str) -> Vec<Key> {
+    if delta.gvr.resource == NAMESPACES.plural {
+        vec![Key::of(delta)]
+    } else if *delta.name == *name {
+        vec![Key::new("", "", &delta.namespace)]
     } else {
         Vec::new()
     }

@@ -1,7 +1,7 @@
-//! The one driver of every controller: wake-ups fill a queue of keys, tasks work them off.
+//! The one driver of every controller: changes fill a queue of keys, tasks work them off.
 //!
-//! Invariants: work on one key is serial; a turn sees what the turns before it wrote; an error backs that key off and no other; idle means asleep on a wake-up or
-//! the next due time. All objects are woken anew every ten minutes in case a wake-up was ever lost.
+//! Invariants: work on one key is serial; a turn sees what the turns before it wrote; an error backs that key off and no other; idle means asleep on a change or
+//! the next due time. All objects are told anew every ten minutes in case a key was ever lost.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base::Timestamp;
-use client::{Gvr, Status, Wake, Wakes};
+use client::{Delta, Deltas, Gvr, Status};
 use futures_util::FutureExt as _;
 use kinds::Catalogue;
 use tokio::task::JoinSet;
@@ -41,9 +41,9 @@ impl Key {
         Self { bucket: bucket.into(), namespace: namespace.into(), name: name.into() }
     }
 
-    /// The key of the object that a wake-up names.
-    pub(crate) fn of(wake: &Wake) -> Self {
-        Self { bucket: Arc::default(), namespace: wake.namespace.clone(), name: wake.name.clone() }
+    /// The key of the object that changed.
+    pub(crate) fn of(delta: &Delta) -> Self {
+        Self { bucket: Arc::default(), namespace: delta.namespace.clone(), name: delta.name.clone() }
     }
 }
 
@@ -68,7 +68,7 @@ impl Failure {
     }
 }
 
-/// When to look at a key again, if ever, without a wake-up.
+/// When to look at a key again, if ever, without a change.
 pub(crate) type Turn = Result<Option<Timestamp>, Failure>;
 
 /// One controller.
@@ -79,7 +79,7 @@ pub(crate) trait Controller: Send + Sync + 'static {
     /// Whose changes concern it, of all that is served.
     fn watches(&self, catalogue: &Catalogue) -> Vec<Gvr>;
     /// The keys that a change concerns.
-    fn keys(&self, context: &Context, wake: &Wake) -> Vec<Key>;
+    fn keys(&self, context: &Context, delta: &Delta) -> Vec<Key>;
     /// One turn: read, decide, write.
     async fn sync(&self, context: &Context, key: &Key) -> Turn;
 }
@@ -88,7 +88,7 @@ pub(crate) trait Controller: Send + Sync + 'static {
 pub(crate) async fn run(controller: Arc<dyn Controller>, context: Context, cancel: CancellationToken) {
     let catalogue = context.snapshots.catalogue();
     Driver {
-        wakes: context.snapshots.wakes(&controller.watches(&catalogue)),
+        deltas: context.snapshots.deltas(&controller.watches(&catalogue)),
         catalogue,
         controller,
         context: Arc::new(context),
@@ -120,7 +120,7 @@ struct Driver {
     controller: Arc<dyn Controller>,
     context: Arc<Context>,
     catalogue: Arc<Catalogue>,
-    wakes: Box<dyn Wakes>,
+    deltas: Box<dyn Deltas>,
     queue: Queue,
     tasks: JoinSet<(Key, Turn)>,
     start: Instant,
@@ -140,7 +140,7 @@ impl Driver {
                 biased;
                 () = cancel.cancelled() => break,
                 Some(done) = self.tasks.join_next() => self.finished(done),
-                wakes = self.wakes.next() => self.woken(&wakes),
+                deltas = self.deltas.next() => self.route(&deltas),
                 newer = snapshots.catalogue_after(self.catalogue.generation()) => self.follow(newer),
                 () = tokio::time::sleep_until(timer) => self.rescan_if_due(),
             }
@@ -165,9 +165,9 @@ impl Driver {
         }
     }
 
-    fn woken(&mut self, wakes: &[Wake]) {
-        for wake in wakes {
-            for key in self.controller.keys(&self.context, wake) {
+    fn route(&mut self, deltas: &[Delta]) {
+        for delta in deltas {
+            for key in self.controller.keys(&self.context, delta) {
                 self.queue.wake(key);
             }
         }
@@ -204,7 +204,7 @@ impl Driver {
     fn rescan_if_due(&mut self) {
         if Instant::now() >= self.rescan {
             self.rescan = Instant::now() + RESCAN;
-            self.wakes = self.context.snapshots.wakes(&self.controller.watches(&self.catalogue));
+            self.deltas = self.context.snapshots.deltas(&self.controller.watches(&self.catalogue));
         }
     }
 
@@ -213,7 +213,7 @@ impl Driver {
         let before = std::mem::replace(&mut self.catalogue, newer);
         let watches = self.controller.watches(&self.catalogue);
         if watches != self.controller.watches(&before) {
-            self.wakes = self.context.snapshots.wakes(&watches);
+            self.deltas = self.context.snapshots.deltas(&watches);
         }
     }
 }

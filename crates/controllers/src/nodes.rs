@@ -5,7 +5,7 @@
 //! fell silent, `NoExecute` taints and the evictions by them.
 
 use base::Timestamp;
-use client::{Gvr, Wake};
+use client::{Delta, Gvr};
 use kinds::Catalogue;
 use kinds::plan::{Action, Plan, Write};
 use kinds::view::{Condition, Meta};
@@ -58,8 +58,8 @@ impl Reconcile for Nodes {
         resources(&[&kinds::node::KIND])
     }
 
-    fn routes(&self, _: Reads<'_>, wake: &Wake) -> Vec<Key> {
-        vec![Key::of(wake)]
+    fn routes(&self, _: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        vec![Key::of(delta)]
     }
 
     fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<NodeView>, Failure> {

@@ -2,22 +2,23 @@
 //! to be done.
 //!
 //! Invariants: `observe` only reads, `decide` reads nothing but what was observed; both may be called at any time and as
-//! often as one likes. Absent: caches; the queue, the barrier after failures and panics are the driver's.
+//! often as one likes; what a change or a turn costs depends on what it is about, not on who else is there. Absent: caches;
+//! the queue, the barrier after failures and panics are the driver's.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base::Timestamp;
-use client::{Gvr, Object, Wake};
+use base::facts::owner_key;
+use base::labels::Selector;
+use client::{Delta, Gvr, Object, Owner};
 use kinds::plan::{Failed, Plan};
-use kinds::view::Any;
+use kinds::workload::index;
 use kinds::{Catalogue, Kind};
 use serde::de::DeserializeOwned;
 
 use crate::context::{Context, gvr};
 use crate::driver::{Controller, Failure, Key, Turn};
-use crate::job::mentions;
-
-/// What the stored bytes of an object with a controller have in them.
-const CONTROLLED: &str = "\"controller\":true";
 
 /// One controller.
 pub(crate) trait Reconcile: Send + Sync + 'static {
@@ -28,8 +29,8 @@ pub(crate) trait Reconcile: Send + Sync + 'static {
 
     /// Whose changes concern it, of all that is served.
     fn watches(&self, catalogue: &Catalogue) -> Vec<Gvr>;
-    /// The keys that a change wakes.
-    fn routes(&self, reads: Reads<'_>, wake: &Wake) -> Vec<Key>;
+    /// The keys that a change wakes. At first each present object is told as one that is new.
+    fn routes(&self, reads: Reads<'_>, delta: &Delta) -> Vec<Key>;
     /// What there is to look at; nothing if there is nothing to do.
     fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Self::Observed>, Failure>;
     /// What is to be done.
@@ -53,8 +54,8 @@ impl<R: Reconcile> Controller for Driven<R> {
         self.0.watches(catalogue)
     }
 
-    fn keys(&self, context: &Context, wake: &Wake) -> Vec<Key> {
-        self.0.routes(Reads(context), wake)
+    fn keys(&self, context: &Context, delta: &Delta) -> Vec<Key> {
+        self.0.routes(Reads(context), delta)
     }
 
     async fn sync(&self, context: &Context, key: &Key) -> Turn {
@@ -88,9 +89,19 @@ impl Reads<'_> {
         Ok(self.0.read(kind, namespace, name)?)
     }
 
+    /// One object, unparsed, with its facts.
+    pub(crate) fn object(self, kind: &Kind, namespace: &str, name: &str) -> Option<Object> {
+        self.0.get(kind, namespace, name)
+    }
+
     /// Whether there is such an object.
     pub(crate) fn has(self, kind: &Kind, namespace: &str, name: &str) -> bool {
-        self.0.get(kind, namespace, name).is_some()
+        self.object(kind, namespace, name).is_some()
+    }
+
+    /// The objects that the kind's index has under any of these keys, each once, all of one revision.
+    pub(crate) fn indexed(self, kind: &Kind, keys: &[&str]) -> Vec<Object> {
+        self.0.snapshots.indexed(&gvr(kind), keys)
     }
 
     /// The objects in a namespace that have this controller.
@@ -100,45 +111,105 @@ impl Reads<'_> {
         namespace: &str,
         uid: &str,
     ) -> Result<Vec<T>, Failure> {
-        self.by_controller(kind, namespace, uid, false)
+        parsed(&self.held(kind, namespace, uid, None))
     }
 
-    /// Those, and the objects that have no controller: what a claimant looks through.
+    /// Those, and the objects that have no controller and are selected: what a claimant looks through.
+    pub(crate) fn selected<T: DeserializeOwned>(
+        self,
+        kind: &Kind,
+        namespace: &str,
+        uid: &str,
+        selector: &Selector,
+    ) -> Result<Vec<T>, Failure> {
+        let mut found = self.held(kind, namespace, uid, Some(&index::orphan_key(namespace, selector)));
+        found.retain(|o| o.facts.controller().is_some() || index::selects(selector, &o.facts));
+        parsed(&found)
+    }
+
+    /// The objects that have this controller, and all of the namespace that have none. Who has a selector asks for
+    /// [`Reads::selected`].
+    #[allow(dead_code, reason = "for controllers without a selector")]
     pub(crate) fn claimable<T: DeserializeOwned>(
         self,
         kind: &Kind,
         namespace: &str,
         uid: &str,
     ) -> Result<Vec<T>, Failure> {
-        self.by_controller(kind, namespace, uid, true)
+        parsed(&self.held(kind, namespace, uid, Some(&index::any_orphan_key(namespace))))
     }
 
     /// All objects of a namespace.
+    #[allow(dead_code, reason = "for controllers whose turn is about all of them")]
     pub(crate) fn all<T: DeserializeOwned>(self, kind: &Kind, namespace: &str) -> Result<Vec<T>, Failure> {
-        self.0.list(kind, namespace).iter().map(|o| o.parse().map_err(Failure::Stored)).collect()
+        parsed(&self.0.list(kind, namespace))
     }
 
-    /// Most objects of a namespace belong to others: their bytes rule them out without parsing.
-    fn by_controller<T: DeserializeOwned>(
-        self,
-        kind: &Kind,
-        namespace: &str,
-        uid: &str,
-        orphans: bool,
-    ) -> Result<Vec<T>, Failure> {
-        let mut found = Vec::new();
-        for object in self.0.list(kind, namespace) {
-            let is_orphan = || orphans && !mentions(&object, CONTROLLED);
-            if !mentions(&object, uid) && !is_orphan() {
-                continue;
-            }
-            let any: Any = object.parse()?;
-            if any.metadata.controller().map_or(orphans, |owner| owner.uid == uid) {
-                found.push(Object::parse(&object)?);
+    /// The keys of the claimants of one kind that the change of an object concerns: who controls it, who did, and where
+    /// nobody does who selects it since now.
+    pub(crate) fn claimants(self, kind: &Kind, delta: &Delta) -> Vec<Key> {
+        let of = |object: &Option<Object>| object.as_ref().and_then(|o| o.facts.controller().cloned());
+        let (before, after) = (of(&delta.before), of(&delta.after));
+        let named = |owner: &Owner| {
+            owner
+                .is_a(&kind.group, &kind.kind)
+                .then(|| Key { name: Arc::from(&*owner.name), ..Key::of(delta) })
+        };
+        let mut keys: Vec<Key> = after.iter().chain(&before).filter_map(named).collect();
+        keys.dedup();
+        if let Some(orphan) = delta.after.as_ref().filter(|o| after.is_none() && !o.facts.deleting) {
+            let labels = |object: &Object| object.facts.labels.clone();
+            let same = delta.before.as_ref().is_some_and(|b| before.is_none() && labels(b) == labels(orphan));
+            if !same {
+                keys.extend(self.selecting(kind, orphan));
             }
         }
-        Ok(found)
+        keys
     }
+
+    /// The keys of those of a kind that select an object of their namespace.
+    pub(crate) fn selecting(self, kind: &Kind, object: &Object) -> Vec<Key> {
+        let namespace = &*object.namespace;
+        let read = kind.strategy.selector();
+        let candidates = match read {
+            Some(_) => {
+                let keys = index::claimant_keys(namespace, &object.facts);
+                self.indexed(kind, &keys.iter().map(String::as_str).collect::<Vec<_>>())
+            }
+            // It says nothing of its selector: all are looked at.
+            None => self.0.list(kind, namespace),
+        };
+        let read = read.unwrap_or(index::label_selector);
+        let selects = |claimant: &&Object| match claimant.parse() {
+            Ok(value) => index::selects(&read(&value), &object.facts),
+            Err(error) => {
+                tracing::warn!(kind = kind.kind, name = %claimant.name, "it selects nothing: {error}");
+                false
+            }
+        };
+        let key =
+            |c: &Object| Key { bucket: Arc::default(), namespace: c.namespace.clone(), name: c.name.clone() };
+        candidates.iter().filter(selects).map(key).collect()
+    }
+
+    /// What a controller has in a namespace and, under a key of theirs, what nobody has.
+    fn held(self, kind: &Kind, namespace: &str, uid: &str, orphans: Option<&str>) -> Vec<Object> {
+        let mut found = match orphans {
+            None => self.indexed(kind, &[&owner_key(uid)]),
+            Some(key) if kind.strategy.is_claimed() => self.indexed(kind, &[&owner_key(uid), key]),
+            // Such orphans are in no index: all are looked at.
+            Some(_) => self.0.list(kind, namespace),
+        };
+        found.retain(|object| {
+            let is_held = object.facts.controller().map_or(orphans.is_some(), |owner| owner.uid == uid);
+            is_held && *object.namespace == *namespace
+        });
+        found
+    }
+}
+
+fn parsed<T: DeserializeOwned>(objects: &[Object]) -> Result<Vec<T>, Failure> {
+    objects.iter().map(|object| object.parse().map_err(Failure::Stored)).collect()
 }
 
 /// Resources of built-in kinds.

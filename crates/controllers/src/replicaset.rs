@@ -2,10 +2,8 @@
 //!
 //! Invariant: a Pod without a controller wakes every ReplicaSet that selects it.
 
-use std::sync::Arc;
-
 use base::Timestamp;
-use client::{Gvr, Wake};
+use client::{Delta, Gvr};
 use kinds::Catalogue;
 use kinds::plan::{Failed, Plan};
 use kinds::pod::KIND as PODS;
@@ -29,27 +27,16 @@ impl Reconcile for ReplicaSets {
         resources(&[&SETS, &PODS])
     }
 
-    fn routes(&self, reads: Reads<'_>, wake: &Wake) -> Vec<Key> {
-        if wake.gvr.resource == SETS.plural {
-            return vec![Key::of(wake)];
-        }
-        match wake.owners.iter().find(|o| o.controller) {
-            Some(owner) if owner.is_a(&SETS.group, &SETS.kind) => {
-                vec![Key { name: Arc::from(&*owner.name), ..Key::of(wake) }]
-            }
-            Some(_) => Vec::new(),
-            None => selecting(reads, wake).unwrap_or_else(|failure| {
-                tracing::warn!(pod = %wake.name, "a Pod without a controller wakes nobody: {failure}");
-                Vec::new()
-            }),
-        }
+    fn routes(&self, reads: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        if delta.gvr.resource == SETS.plural { vec![Key::of(delta)] } else { reads.claimants(&SETS, delta) }
     }
 
     fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Observed>, Failure> {
         let set: Option<Value> = reads.one(&SETS, &key.namespace, &key.name)?;
         let Some(set) = set else { return Ok(None) };
         let view = ReplicaSetView::deserialize(&set)?;
-        let pods: Vec<PodView> = reads.claimable(&PODS, &key.namespace, &view.metadata.uid)?;
+        let selector = view.selector().map_err(serde::de::Error::custom).map_err(Failure::Stored)?;
+        let pods: Vec<PodView> = reads.selected(&PODS, &key.namespace, &view.metadata.uid, &selector)?;
         let mine = pods.iter().filter(|p| p.metadata.controller().is_some() && p.active()).count();
         let too_many = mine > usize::try_from(view.spec.replicas).unwrap_or(0);
         let related = if too_many { related(reads, key, &view)? } else { Vec::new() };
@@ -76,17 +63,4 @@ fn related(reads: Reads<'_>, key: &Key, set: &ReplicaSetView) -> Result<Vec<PodV
         pods.extend(reads.owned::<PodView>(&PODS, &key.namespace, &set.metadata.uid)?);
     }
     Ok(pods)
-}
-
-/// The sets that select a Pod without a controller.
-fn selecting(reads: Reads<'_>, wake: &Wake) -> Result<Vec<Key>, Failure> {
-    let pod: Option<Any> = reads.one(&PODS, &wake.namespace, &wake.name)?;
-    let labels = pod.map(|p| p.metadata.labels).unwrap_or_default();
-    if labels.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sets: Vec<ReplicaSetView> = reads.all(&SETS, &wake.namespace)?;
-    let selects = |set: &&ReplicaSetView| set.selector().is_ok_and(|s| s.matches(&labels));
-    let key = |set: &ReplicaSetView| Key { name: Arc::from(&*set.metadata.name), ..Key::of(wake) };
-    Ok(sets.iter().filter(selects).map(key).collect())
 }

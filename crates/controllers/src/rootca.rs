@@ -1,7 +1,7 @@
 //! The ConfigMap `kube-root-ca.crt` in every namespace; what is decided is `kinds::namespace::reconcile::root_ca`.
 
 use base::Timestamp;
-use client::{Gvr, Wake};
+use client::{Delta, Gvr};
 use kinds::Catalogue;
 use kinds::configmap::KIND as MAPS;
 use kinds::namespace::KIND as NAMESPACES;
@@ -27,8 +27,8 @@ impl Reconcile for RootCa {
         resources(&[&NAMESPACES, &MAPS])
     }
 
-    fn routes(&self, _: Reads<'_>, wake: &Wake) -> Vec<Key> {
-        of_namespace(wake, ROOT_CA)
+    fn routes(&self, _: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        of_namespace(delta, ROOT_CA)
     }
 
     fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Self::Observed>, Failure> {

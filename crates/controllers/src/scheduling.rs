@@ -27,7 +27,7 @@ type Done = (Decision, Binding);
 pub(crate) async fn run(context: Context, seed: u64, cancel: CancellationToken) {
     let context = Arc::new(context);
     let watched = [gvr(&kinds::pod::KIND), gvr(&kinds::node::KIND), gvr(&kinds::namespace::KIND)];
-    let mut wakes = context.snapshots.wakes(&watched);
+    let mut deltas = context.snapshots.deltas(&watched);
     let start = tokio::time::Instant::now();
     let mut scheduler = Scheduler::new(Profile::default(), seed, Instant(0) + PATIENCE);
     let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -38,9 +38,8 @@ pub(crate) async fn run(context: Context, seed: u64, cancel: CancellationToken) 
             // In this order, so that a simulation can repeat it, and a decision knows everything.
             biased;
             () = cancel.cancelled() => break,
-            changed = wakes.next() => for wake in changed {
-                let after = context.snapshots.get(&wake.gvr, &wake.namespace, &wake.name);
-                feed::tell(&mut scheduler, now, &wake.gvr.resource, (wake.namespace, wake.name), after.as_ref());
+            changed = deltas.next() => for delta in changed {
+                feed::tell(&mut scheduler, now, delta);
             },
             Some(done) = tasks.join_next() => match done {
                 Ok((decision, binding)) => {

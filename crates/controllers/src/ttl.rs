@@ -1,7 +1,7 @@
 //! Deletes finished Jobs `ttlSecondsAfterFinished` after their end (`pkg/controller/ttlafterfinished`).
 
 use base::Timestamp;
-use client::{Gvr, Wake};
+use client::{Delta, Gvr};
 use kinds::Catalogue;
 use kinds::job::KIND as JOBS;
 use kinds::job::reconcile::{JobView, expires_at};
@@ -22,8 +22,8 @@ impl Reconcile for TimeToLive {
         resources(&[&JOBS])
     }
 
-    fn routes(&self, _: Reads<'_>, wake: &Wake) -> Vec<Key> {
-        vec![Key::of(wake)]
+    fn routes(&self, _: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        vec![Key::of(delta)]
     }
 
     fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<JobView>, Failure> {

@@ -7,6 +7,7 @@
 use std::sync::{Arc, LazyLock};
 
 use ::schema::custom::CustomType;
+use base::labels::Selector;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -364,6 +365,15 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn stored_field<'a>(&self, field: &'a str) -> std::borrow::Cow<'a, str> {
         field.into()
     }
+    /// Whether controllers take over objects of this kind that have none, by their labels: the store then finds those
+    /// that nobody controls ([`crate::workload::index`]).
+    fn is_claimed(&self) -> bool {
+        false
+    }
+    /// What reads an object's selector, if it is looked up by what it selects ([`crate::workload::index`]).
+    fn selector(&self) -> Option<ReadSelector> {
+        None
+    }
     /// What gives the other index keys of a stored object, if the kind has any.
     fn index_keys(&self) -> Option<IndexKeys> {
         None
@@ -409,6 +419,9 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
         None
     }
 }
+
+/// Reads the selector of a stored object; one that cannot be read selects nothing.
+pub type ReadSelector = fn(&Value) -> Selector;
 
 /// The index keys of an object, given its namespace, its name and itself.
 pub type IndexKeys = fn(&str, &str, &Value) -> Vec<String>;

@@ -1,17 +1,16 @@
-//! An API that delays, refuses, loses answers and ends watches, as the seed says; and wake-ups that come twice.
+//! An API that delays, refuses, loses answers and ends watches, as the seed says; and changes that are told late.
 //!
 //! Invariants: what is refused was not done; what is done happens at one moment between call and answer; a dropped
 //! `next` loses nothing. Once calm, nothing fails any more (delays stay). Absent: what no API does, such as answering
 //! wrongly.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use client::{
     Call, Catalogue, Delta, Deltas, Gvr, Object, Objects, Options, Snapshot, Snapshots, Status, Target, Verb,
-    Wake, Wakes, Want, Watch, WatchEvent,
+    Want, Watch, WatchEvent,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -126,7 +125,7 @@ impl Watch for FaultyWatch {
     }
 }
 
-/// Reads as they are, wake-ups late, mixed and now and then again.
+/// Reads as they are, changes late.
 pub struct Drowsy {
     inner: Arc<dyn Snapshots>,
     dice: Dice,
@@ -166,18 +165,13 @@ impl Snapshots for Drowsy {
         self.inner.catalogue_after(generation).await
     }
 
-    fn indexed(&self, gvr: &Gvr, key: &str) -> Vec<Object> {
-        self.inner.indexed(gvr, key)
+    fn indexed(&self, gvr: &Gvr, keys: &[&str]) -> Vec<Object> {
+        self.inner.indexed(gvr, keys)
     }
 
     fn deltas(&self, gvrs: &[Gvr]) -> Box<dyn Deltas> {
         let inner = self.inner.deltas(gvrs);
         Box::new(DrowsyDeltas { inner, dice: self.dice.clone(), held: None })
-    }
-
-    fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
-        let inner = self.inner.wakes(gvrs);
-        Box::new(DrowsyWakes { inner, dice: self.dice.clone(), held: None, last: VecDeque::new() })
     }
 }
 
@@ -199,38 +193,5 @@ impl Deltas for DrowsyDeltas {
             tokio::time::sleep_until(*at).await;
         }
         self.held.take().map(|(_, deltas)| deltas).unwrap_or_default()
-    }
-}
-
-struct DrowsyWakes {
-    inner: Box<dyn Wakes>,
-    dice: Dice,
-    held: Option<(Instant, Vec<Wake>)>,
-    /// Some that were told before.
-    last: VecDeque<Wake>,
-}
-
-#[async_trait]
-impl Wakes for DrowsyWakes {
-    async fn next(&mut self) -> Vec<Wake> {
-        if self.held.is_none() {
-            let mut wakes = self.inner.next().await;
-            for wake in &wakes {
-                self.last.push_front(wake.clone());
-            }
-            self.last.truncate(8);
-            if self.dice.chance(200) {
-                wakes.extend(self.last.iter().cloned());
-            }
-            for index in (1..wakes.len()).rev() {
-                let other = usize::try_from(self.dice.within(0..=index as u64)).unwrap_or(0);
-                wakes.swap(index, other);
-            }
-            self.held = Some((Instant::now() + self.dice.millis(1..=40), wakes));
-        }
-        if let Some((at, _)) = &self.held {
-            tokio::time::sleep_until(*at).await;
-        }
-        self.held.take().map(|(_, wakes)| wakes).unwrap_or_default()
     }
 }

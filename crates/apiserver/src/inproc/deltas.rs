@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use client::{Delta, Deltas, Gvr, Wake, Wakes};
+use client::{Delta, Deltas, Gvr};
 use kinds::Kind;
 use store::{Collection, Entry, Event, Interest, Store, StoreError, Watcher};
 
@@ -29,23 +29,24 @@ struct Source {
 }
 
 impl Source {
-    fn delta(&self, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>, revision: u64) -> Delta {
+    fn delta(&self, before: Option<&Arc<Entry>>, after: Option<&Arc<Entry>>, revision: u64) -> Option<Delta> {
         let object = |entry: Option<&Arc<Entry>>| entry.map(|entry| as_object(&self.kind, entry));
-        Delta { gvr: self.gvr.clone(), before: object(before), after: object(after), revision }
+        Delta::new(self.gvr.clone(), object(before), object(after), revision)
     }
 
     /// Makes up for everything that happened up to a revision.
     fn reconcile(&mut self, now: Collection, revision: u64) -> Vec<Delta> {
         let changes = self.told.changes(&now);
         self.told = now;
-        changes.iter().map(|(before, after)| self.delta(before.as_ref(), after.as_ref(), revision)).collect()
+        let deltas = changes.iter();
+        deltas.filter_map(|(before, after)| self.delta(before.as_ref(), after.as_ref(), revision)).collect()
     }
 
     fn take(&mut self, event: &Event) -> Option<Delta> {
         event.entry.key.strip_prefix(&*self.kind.bucket).filter(|rest| rest.starts_with('/'))?;
         self.told.place(event);
         let after = (!event.deleted).then_some(&event.entry);
-        Some(self.delta(event.previous.as_ref(), after, event.entry.revision))
+        self.delta(event.previous.as_ref(), after, event.entry.revision)
     }
 }
 
@@ -106,25 +107,4 @@ impl Deltas for Feed {
             }
         }
     }
-}
-
-/// The same as wake-ups.
-pub(super) struct Woken(pub(super) Feed);
-
-#[async_trait]
-impl Wakes for Woken {
-    async fn next(&mut self) -> Vec<Wake> {
-        let deltas = self.0.next().await;
-        deltas.iter().filter_map(wake).collect()
-    }
-}
-
-fn wake(delta: &Delta) -> Option<Wake> {
-    let object = delta.object()?;
-    Some(Wake {
-        gvr: (*delta.gvr).clone(),
-        namespace: object.namespace.clone(),
-        name: object.name.clone(),
-        owners: object.facts.owners.to_vec(),
-    })
 }

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use client::{Deltas, Gvr, Object, Snapshot, Snapshots, Status, Wakes, Want};
+use client::{Deltas, Gvr, Object, Snapshot, Snapshots, Status, Want};
 use kinds::{Catalogue, Kind};
-use store::{RangeQuery, Store};
+use store::Store;
 use tokio::sync::watch;
 
 use super::as_object;
-use super::deltas::{Feed, Woken};
+use super::deltas::Feed;
 use crate::object;
 
 /// Reads of the whole store.
@@ -30,11 +30,6 @@ impl View {
         let catalogue = self.catalogue.borrow();
         let kind = catalogue.by_resource(&gvr.group, &gvr.version, &gvr.resource)?;
         kind.is_stored().then(|| kind.clone())
-    }
-
-    fn feed(&self, gvrs: &[Gvr]) -> Feed {
-        let kinds = gvrs.iter().filter_map(|gvr| Some((gvr.clone(), self.kind_of(gvr)?)));
-        Feed::new(self.store.clone(), kinds)
     }
 }
 
@@ -60,12 +55,17 @@ impl Snapshots for View {
         Some(as_object(&kind, &entry))
     }
 
-    fn indexed(&self, gvr: &Gvr, key: &str) -> Vec<Object> {
+    fn indexed(&self, gvr: &Gvr, keys: &[&str]) -> Vec<Object> {
         let Some(kind) = self.kind_of(gvr) else { return Vec::new() };
-        let prefix = object::prefix(&kind, "");
-        let query = RangeQuery { prefix: &prefix, index: Some(key), ..RangeQuery::default() };
-        let page = self.store.range(&query).expect("the newest revision of a bucket can be read");
-        page.entries.iter().map(|entry| as_object(&kind, entry)).collect()
+        let (_, collections) = self.store.read(&[&kind.bucket]);
+        let collections = collections.iter();
+        let found = collections.flat_map(|all| keys.iter().flat_map(|key| all.indexed(key)));
+        let mut found: Vec<Object> = found.map(|entry| as_object(&kind, entry)).collect();
+        if keys.len() > 1 {
+            found.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+            found.dedup_by(|a, b| (&a.namespace, &a.name) == (&b.namespace, &b.name));
+        }
+        found
     }
 
     async fn wait_for(&self, revision: u64) {
@@ -93,10 +93,7 @@ impl Snapshots for View {
     }
 
     fn deltas(&self, gvrs: &[Gvr]) -> Box<dyn Deltas> {
-        Box::new(self.feed(gvrs))
-    }
-
-    fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
-        Box::new(Woken(self.feed(gvrs)))
+        let kinds = gvrs.iter().filter_map(|gvr| Some((gvr.clone(), self.kind_of(gvr)?)));
+        Box::new(Feed::new(self.store.clone(), kinds))
     }
 }

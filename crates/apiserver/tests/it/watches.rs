@@ -109,19 +109,19 @@ async fn bookmarks_tables_and_deadlines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn snapshots_and_wakes() {
+async fn snapshots_and_deltas() {
     let cluster = Cluster::start().await;
     let api = cluster.admin();
     let snapshots = cluster.server.snapshots();
     let gvr = Gvr::new("", "v1", "configmaps");
-    let mut wakes = snapshots.wakes(&[gvr.clone(), Gvr::new("batch", "v1", "jobs")]);
-    let first = wakes.next().await;
+    let mut deltas = snapshots.deltas(&[gvr.clone(), Gvr::new("batch", "v1", "jobs")]);
+    let first = deltas.next().await;
     assert_eq!(first.iter().map(|w| &*w.name).collect::<Vec<_>>(), ["extension-apiserver-authentication"]);
     let mut object = config_map("a", json!({}));
     object["metadata"]["ownerReferences"] =
         json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": true}]);
     let made = api.create("configmaps/default", object).await.unwrap();
-    let woken = tokio::time::timeout(Duration::from_secs(20), wakes.next()).await.unwrap();
+    let woken = tokio::time::timeout(Duration::from_secs(20), deltas.next()).await.unwrap();
     assert_eq!((&*woken[0].namespace, &*woken[0].name), ("default", "a"));
     assert_eq!((woken[0].owners[0].uid.as_str(), woken[0].owners[0].controller), ("u", true));
     let revision: u64 = made["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();

@@ -3,20 +3,16 @@
 //! Invariant: an object is parsed once for each of its versions.
 
 use base::Instant;
-use client::Object;
+use client::{Delta, Object};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use scheduler::{Key, NodeFacts, PodInfo, PodState, Scheduler};
 use serde::de::DeserializeOwned;
 
-/// Tells it what an object is now; `None` if it is gone.
-pub(super) fn tell(
-    scheduler: &mut Scheduler,
-    now: Instant,
-    resource: &str,
-    key: Key,
-    after: Option<&Object>,
-) {
-    match resource {
+/// Tells it what an object is now.
+pub(super) fn tell(scheduler: &mut Scheduler, now: Instant, delta: Delta) {
+    let Delta { gvr, namespace, name, after, .. } = delta;
+    let (key, after): (Key, _) = ((namespace, name), after.as_ref());
+    match gvr.resource.as_str() {
         "pods" => {
             let Some(pod) = parsed::<Pod>(after) else { return };
             scheduler.set_pod(now, &key, pod.map(|p| (PodInfo::new(&p), PodState::new(&p))));

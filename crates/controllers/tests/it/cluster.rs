@@ -10,10 +10,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use client::{
-    Call, Deltas, Facts, Gvr, Object, Objects, Options, Owner, PatchType, Snapshot, Snapshots, Status,
-    Target, Verb, Wake, Wakes, Want, Watch,
+    Call, Delta, Deltas, Facts, Gvr, Object, Objects, Options, PatchType, Snapshot, Snapshots, Status,
+    Target, Verb, Want, Watch,
 };
 use controllers::{Config, SystemClock};
+use kinds::workload::index;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,8 @@ type Key = (String, String, String);
 #[derive(Default)]
 struct State {
     objects: BTreeMap<Key, Value>,
-    /// Every change: the key and the owners of the object then.
-    log: Vec<(Key, Vec<Owner>)>,
+    /// Every change: the key and the object before and after.
+    log: Vec<(Key, Option<Object>, Option<Object>)>,
     made: u64,
     /// Who made which calls: `(user, verb, resource)`.
     callers: Vec<(String, &'static str, String)>,
@@ -48,7 +49,7 @@ struct Cursor {
     cluster: Cluster,
     gvrs: Vec<String>,
     at: usize,
-    first: Vec<Wake>,
+    first: Vec<Delta>,
 }
 
 fn key(target: &Target) -> Key {
@@ -56,11 +57,13 @@ fn key(target: &Target) -> Key {
 }
 
 fn facts(object: &Value) -> Facts {
-    Facts::of_metadata(object.to_string().as_bytes()).unwrap()
-}
-
-fn owners(object: &Value) -> Vec<Owner> {
-    facts(object).owners.to_vec()
+    let facts = Facts::of_metadata(object.to_string().as_bytes()).unwrap();
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let mut keys = index::orphan_keys(namespace, &facts);
+    if object["spec"]["selector"].is_object() {
+        keys.push(index::claimant_key(namespace, &index::label_selector(object)));
+    }
+    facts.with_keys(keys)
 }
 
 fn patched(old: &Value, kind: PatchType, patch: &[u8], gvr: &Gvr) -> Value {
@@ -175,9 +178,10 @@ impl Cluster {
     }
 
     fn store(&self, state: &mut State, key: &Key, mut object: Value) -> Value {
-        state.log.push((key.clone(), owners(&object)));
-        let revision = state.log.len() + 1;
+        let revision = state.log.len() + 2;
         object["metadata"]["resourceVersion"] = json!(revision.to_string());
+        let before = state.objects.get(key).map(|old| self::object(key, old));
+        state.log.push((key.clone(), before, Some(self::object(key, &object))));
         state.objects.insert(key.clone(), object.clone());
         self.revision.send_replace(revision as u64);
         object
@@ -185,7 +189,7 @@ impl Cluster {
 
     fn remove(&self, state: &mut State, key: &Key) {
         if let Some(gone) = state.objects.remove(key) {
-            state.log.push((key.clone(), owners(&gone)));
+            state.log.push((key.clone(), Some(object(key, &gone)), None));
             self.revision.send_replace(state.log.len() as u64 + 1);
         }
     }
@@ -383,15 +387,11 @@ impl Snapshots for Cluster {
         self.state().objects.get(&key).map(|value| object(&key, value))
     }
 
-    fn indexed(&self, gvr: &Gvr, key: &str) -> Vec<Object> {
+    fn indexed(&self, gvr: &Gvr, keys: &[&str]) -> Vec<Object> {
         let want = Want { gvr: gvr.clone(), namespace: String::new() };
         let mut all = self.snapshot(&[want]).sets.remove(0);
-        all.retain(|object| object.facts.has_key(key));
+        all.retain(|object| keys.iter().any(|key| object.facts.has_key(key)));
         all
-    }
-
-    fn deltas(&self, _: &[Gvr]) -> Box<dyn Deltas> {
-        unreachable!("who takes deltas is tested beside the API server")
     }
 
     async fn wait_for(&self, revision: u64) {
@@ -402,11 +402,11 @@ impl Snapshots for Cluster {
         Ok(())
     }
 
-    fn wakes(&self, gvrs: &[Gvr]) -> Box<dyn Wakes> {
+    fn deltas(&self, gvrs: &[Gvr]) -> Box<dyn Deltas> {
         let gvrs: Vec<String> = gvrs.iter().map(|g| g.resource.clone()).collect();
         let state = self.state();
         let present = state.objects.iter().filter(|(k, _)| gvrs.contains(&k.0));
-        let first = present.map(|(k, v)| wake(k, owners(v))).collect();
+        let first = present.map(|(k, v)| delta(k, None, Some(object(k, v)))).collect();
         Box::new(Cursor { cluster: self.clone(), at: state.log.len(), gvrs, first })
     }
 }
@@ -416,26 +416,26 @@ fn gvr(resource: &str) -> Gvr {
     Gvr::new(group.get(resource).copied().unwrap_or_default(), "v1", resource)
 }
 
-fn wake(key: &Key, owners: Vec<Owner>) -> Wake {
-    Wake { gvr: gvr(&key.0), namespace: key.1.as_str().into(), name: key.2.as_str().into(), owners }
+fn delta(key: &Key, before: Option<Object>, after: Option<Object>) -> Delta {
+    Delta::new(Arc::new(gvr(&key.0)), before, after, 0).unwrap()
 }
 
 #[async_trait]
-impl Wakes for Cursor {
-    async fn next(&mut self) -> Vec<Wake> {
+impl Deltas for Cursor {
+    async fn next(&mut self) -> Vec<Delta> {
         if !self.first.is_empty() {
             return std::mem::take(&mut self.first);
         }
         let mut changes = self.cluster.revision.subscribe();
         loop {
             changes.borrow_and_update();
-            let found: Vec<Wake> = {
+            let found: Vec<Delta> = {
                 let state = self.cluster.state();
                 let new = &state.log[self.at..];
                 self.at = state.log.len();
                 new.iter()
-                    .filter(|(k, _)| self.gvrs.contains(&k.0))
-                    .map(|(k, o)| wake(k, o.clone()))
+                    .filter(|(k, ..)| self.gvrs.contains(&k.0))
+                    .map(|(k, before, after)| delta(k, before.clone(), after.clone()))
                     .collect()
             };
             if !found.is_empty() {

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 pub use view::DeploymentView;
 
 use crate::field::ErrorList;
-use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
+use crate::kind::{Column, Endpoint, Kind, ReadSelector, Row, Strategy};
 use crate::pod;
 use crate::value::{child, default_missing, default_to, get_mut, int, keep, same, text};
-use crate::workload::SCALE;
 use crate::workload::validate::warnings;
+use crate::workload::{SCALE, index};
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
@@ -79,6 +79,9 @@ impl Strategy for Deployment {
     }
     fn warnings(&self, obj: &Value, old: Option<&Value>) -> Vec<String> {
         warnings(obj, old)
+    }
+    fn selector(&self) -> Option<ReadSelector> {
+        Some(index::label_selector)
     }
     fn columns(&self) -> &'static [Column] {
         columns::COLUMNS

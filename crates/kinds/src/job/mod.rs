@@ -16,8 +16,9 @@ pub use strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_N
 use serde_json::Value;
 
 use crate::field::ErrorList;
-use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
+use crate::kind::{Column, Endpoint, Kind, ReadSelector, Row, Strategy};
 use crate::value::int;
+use crate::workload::index;
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
@@ -55,6 +56,9 @@ impl Strategy for Job {
     }
     fn field(&self, obj: &Value, _field: &str) -> String {
         int(&obj["status"]["succeeded"]).to_string()
+    }
+    fn selector(&self) -> Option<ReadSelector> {
+        Some(index::label_selector)
     }
     fn columns(&self) -> &'static [Column] {
         columns::COLUMNS

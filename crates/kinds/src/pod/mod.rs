@@ -76,6 +76,9 @@ impl Strategy for Pod {
     fn indexed_fields(&self) -> &'static [&'static str] {
         &["spec.nodeName"]
     }
+    fn is_claimed(&self) -> bool {
+        true
+    }
     fn index_keys(&self) -> Option<IndexKeys> {
         Some(index::keys)
     }

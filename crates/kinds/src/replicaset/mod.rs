@@ -10,11 +10,11 @@ use serde_json::Value;
 pub use view::ReplicaSetView;
 
 use crate::field::ErrorList;
-use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
+use crate::kind::{Column, Endpoint, Kind, ReadSelector, Row, Strategy};
 use crate::pod;
 use crate::value::{child, default_to, get_mut, int};
-use crate::workload::SCALE;
 use crate::workload::validate::warnings;
+use crate::workload::{SCALE, index};
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
@@ -61,6 +61,12 @@ impl Strategy for ReplicaSet {
     }
     fn field(&self, obj: &Value, _field: &str) -> String {
         int(&obj["status"]["replicas"]).to_string()
+    }
+    fn is_claimed(&self) -> bool {
+        true
+    }
+    fn selector(&self) -> Option<ReadSelector> {
+        Some(index::label_selector)
     }
     fn columns(&self) -> &'static [Column] {
         columns::COLUMNS

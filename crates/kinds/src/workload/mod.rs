@@ -7,6 +7,7 @@ pub mod claim;
 pub mod conditions;
 pub mod hash;
 pub mod history;
+pub mod index;
 pub mod pods;
 pub mod rank;
 pub mod ready;

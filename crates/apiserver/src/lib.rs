@@ -14,6 +14,7 @@ mod custom;
 mod discovery;
 mod expiry;
 mod facts;
+mod form;
 mod generic;
 mod http;
 mod inproc;

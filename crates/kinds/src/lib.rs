@@ -16,6 +16,7 @@ pub mod job;
 pub mod kind;
 pub mod lease;
 pub mod meta;
+pub mod mutatingwebhookconfiguration;
 pub mod namespace;
 pub mod node;
 pub mod openapi;
@@ -73,6 +74,7 @@ static TABLE: &[&Row] = &[
     &horizontalpodautoscaler::KIND,
     &horizontalpodautoscaler::V1_KIND,
     &job::KIND,
+    &mutatingwebhookconfiguration::KIND,
     &validatingwebhookconfiguration::KIND,
     &customresourcedefinition::KIND,
     &priorityclass::KIND,

@@ -1,5 +1,5 @@
-//! ValidatingWebhookConfiguration: who outside the cluster is asked about which writes. Upstream:
-//! `pkg/apis/admissionregistration/validation`.
+//! ValidatingWebhookConfiguration: who outside the cluster is asked about which writes; the rules are also those of
+//! MutatingWebhookConfiguration, which has one field more. Upstream: `pkg/apis/admissionregistration/validation`.
 //!
 //! Absent: match conditions, which are CEL; a configuration that has some is refused by name.
 
@@ -14,16 +14,21 @@ use crate::value::{is_set, items, items_mut, text};
 /// The row.
 pub static KIND: Row = Row::new(|| {
     let names = ["ValidatingWebhookConfiguration", "validatingwebhookconfigurations"];
-    let row = Kind::new(["admissionregistration.k8s.io", "v1"], names, Configuration);
+    let row = Kind::new(["admissionregistration.k8s.io", "v1"], names, Configuration { mutates: false });
     row.cluster_wide().conditional().with_generation().build()
 });
 
 const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 const SCOPES: &[&str] = &["*", "Cluster", "Namespaced"];
 
-/// Its behaviour.
+const REINVOCATION: &[&str] = &["IfNeeded", "Never"];
+
+/// The behaviour of both.
 #[derive(Debug)]
-pub struct Configuration;
+pub struct Configuration {
+    /// Whether the webhooks change objects, and so may be asked again.
+    pub(crate) mutates: bool,
+}
 
 impl Strategy for Configuration {
     fn default(&self, obj: &mut Value) {
@@ -37,6 +42,9 @@ impl Strategy for Configuration {
             ];
             for (field, value) in defaults {
                 set_default(hook, field, value);
+            }
+            if self.mutates {
+                set_default(hook, "reinvocationPolicy", json!("Never"));
             }
             if is_set(&hook["clientConfig"]["service"]) {
                 set_default(&mut hook["clientConfig"]["service"], "port", json!(443));
@@ -53,7 +61,7 @@ impl Strategy for Configuration {
         for (i, hook) in hooks.iter().enumerate() {
             let root = Path::new("webhooks");
             let path = root.index(i);
-            webhook(&mut errors, &path, hook);
+            webhook(&mut errors, &path, hook, self.mutates);
             let name = text(&hook["name"]);
             if !name.is_empty() && hooks[..i].iter().any(|h| text(&h["name"]) == name) {
                 errors.duplicate(&path.child("name"), name);
@@ -83,7 +91,7 @@ fn set_default(at: &mut Value, field: &str, value: Value) {
     }
 }
 
-fn webhook(errors: &mut ErrorList, path: &Path<'_>, hook: &Value) {
+fn webhook(errors: &mut ErrorList, path: &Path<'_>, hook: &Value, mutates: bool) {
     qualified_name(errors, &path.child("name"), text(&hook["name"]));
     for (i, rule) in items(&hook["rules"]).iter().enumerate() {
         self::rule(errors, &path.item("rules", i), rule);
@@ -103,6 +111,9 @@ fn webhook(errors: &mut ErrorList, path: &Path<'_>, hook: &Value) {
     }
     for selector in ["namespaceSelector", "objectSelector"] {
         names::check_label_selector(errors, &path.child(selector), &hook[selector]);
+    }
+    if mutates {
+        one_of(errors, &path.child("reinvocationPolicy"), &hook["reinvocationPolicy"], REINVOCATION);
     }
     let (config, at) = (&hook["clientConfig"], path.child("clientConfig"));
     match (config["url"].as_str(), is_set(&config["service"])) {
@@ -241,8 +252,10 @@ mod tests {
             "clientConfig": {"url": "https://a/b"},
             "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]}]});
         change(&mut obj["webhooks"][0]);
-        Configuration.default(&mut obj);
-        Configuration.validate(&obj).to_string()
+        // A field of the other kind is pruned before it comes here.
+        let mutates = obj["webhooks"][0].get("reinvocationPolicy").is_some();
+        Configuration { mutates }.default(&mut obj);
+        Configuration { mutates }.validate(&obj).to_string()
     }
 
     /// The words are those of upstream's recorded answers.
@@ -259,6 +272,10 @@ mod tests {
         assert_eq!(
             said(|h| h["sideEffects"] = "Some".into()),
             at("sideEffects: Unsupported value: \"Some\": supported values: \"None\", \"NoneOnDryRun\"")
+        );
+        assert_eq!(
+            said(|h| h["reinvocationPolicy"] = "Often".into()),
+            at("reinvocationPolicy: Unsupported value: \"Often\": supported values: \"IfNeeded\", \"Never\"")
         );
         assert_eq!(
             said(|h| h["timeoutSeconds"] = 31.into()),

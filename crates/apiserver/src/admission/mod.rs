@@ -3,7 +3,7 @@
 //! Invariants: a write goes decode → default → locate → own → **mutate** → prepare → validate → **validate** → **reserve** →
 //! commit → **settle**; the phases in bold are here, each run over one [`Review`] by the [`Chain`], in upstream's order of
 //! plugins. A plugin is one file, or folder, and one line in [`built_in`].
-//! Absent (later kinds): LimitRanger, storage and ingress plugins, mutating webhooks, policies, ResourceQuota.
+//! Absent (later kinds): LimitRanger, storage and ingress plugins, policies, ResourceQuota.
 
 mod chain;
 mod namespace;
@@ -26,6 +26,7 @@ use client::Status;
 pub(crate) use chain::Chain;
 use reserve::Reservation;
 pub(crate) use review::{Operation, Pass, Review};
+pub(crate) use webhook::Asked;
 
 /// The annotation of a Pod that shows a static one of its node.
 pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -41,7 +42,8 @@ pub(crate) fn built_in() -> Vec<Row> {
         priority::row(),
         tolerations::row(),
         runtime_class::row(),
-        webhook::row(),
+        webhook::mutating(),
+        webhook::validating(),
     ]
 }
 

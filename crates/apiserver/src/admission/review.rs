@@ -6,6 +6,7 @@ use client::{Identity, Status};
 use kinds::Kind;
 use serde_json::Value;
 
+use super::webhook::Asked;
 use crate::object;
 use crate::remarks::Remarks;
 use crate::services::Services;
@@ -62,6 +63,8 @@ pub(crate) struct Review<'a> {
     pub(crate) remarks: &'a Remarks,
     /// See [`Review::reinvoke`].
     pub(crate) pass: Pass,
+    /// The mutating webhooks' own memory of the first pass.
+    pub(crate) asked: Asked,
 }
 
 /// How often the first phase has run.
@@ -82,7 +85,6 @@ impl Review<'_> {
 
     /// Asks that the plugins of the first phase are run once more, because one of the last of them changed the object
     /// (upstream's `ReinvocationContext`). In that second run it does nothing.
-    #[cfg_attr(not(test), expect(dead_code, reason = "mutating webhooks are not served yet"))]
     pub(crate) fn reinvoke(&mut self) {
         if self.pass == Pass::First {
             self.pass = Pass::Wanted;

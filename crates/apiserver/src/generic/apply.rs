@@ -10,8 +10,8 @@ use kinds::{Endpoint, Subresource, decode};
 use serde_json::{Value, json};
 
 use crate::generic::{Answer, Ctx, body, create, update};
-use crate::object;
 use crate::request::FieldValidation;
+use crate::{form, object};
 
 /// Applies a configuration (YAML or JSON) to the object named in the path; creates it if there is none.
 pub(crate) async fn apply(ctx: &Ctx<'_>, text: &[u8]) -> Result<Answer, Status> {
@@ -90,7 +90,7 @@ fn repeated(ctx: &Ctx<'_>, problems: &[String]) -> Result<(), Status> {
 }
 
 fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, Status> {
-    let ty = body::schema_of(ctx.kind)?;
+    let ty = form::schema_of(ctx.kind)?;
     let (api_version, time) = (ctx.kind.api_version(), ctx.server.now().rfc3339());
     let write = write(ctx, &api_version, &time);
     let new =
@@ -99,7 +99,7 @@ fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, 
             ApplyError::Untyped(why) => Status::untyped(why),
             ApplyError::Conflict { message, causes } => Status::apply_conflict(message, causes),
         })?;
-    let normal = body::normalise(ctx.kind, new)?;
+    let normal = form::normalise(ctx.kind, new)?;
     let mut new = normal.value;
     object::set_type(&mut new, ctx.kind);
     body::default(ctx.kind, &mut new);
@@ -109,7 +109,7 @@ fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, 
 
 /// Sets `managedFields` of what a create, update or other patch is about to store.
 pub(crate) fn track(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value) -> Result<(), Status> {
-    let ty = body::schema_of(ctx.kind)?;
+    let ty = form::schema_of(ctx.kind)?;
     let (api_version, time) = (ctx.kind.api_version(), ctx.server.now().rfc3339());
     rules::track(old, new, ty, &write(ctx, &api_version, &time));
     Ok(())
@@ -117,8 +117,8 @@ pub(crate) fn track(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value) -> Resu
 
 /// The same for an object that is answered to a subresource, of a type that is not the addressed kind's.
 pub(crate) fn track_new(ctx: &Ctx<'_>, gvk: (&str, &str, &str), new: &mut Value) -> Result<(), Status> {
-    let ty = body::schema_named(gvk.0, gvk.1, gvk.2)?;
-    let (api_version, time) = (body::api_version(gvk.0, gvk.1), ctx.server.now().rfc3339());
+    let ty = form::schema_named(gvk.0, gvk.1, gvk.2)?;
+    let (api_version, time) = (form::api_version(gvk.0, gvk.1), ctx.server.now().rfc3339());
     rules::track(None, new, ty, &write(ctx, &api_version, &time));
     Ok(())
 }

@@ -4,12 +4,10 @@
 
 use bytes::Bytes;
 use client::Status;
-use kinds::custom::CustomType;
-use kinds::decode::{DecodeError, Decoded};
-use kinds::schema::TypeRef;
 use kinds::{Kind, decode, protobuf, schema};
 use serde_json::Value;
 
+use crate::form::{Form, api_version, schema_named};
 use crate::generic::Ctx;
 use crate::negotiate::Format;
 use crate::object;
@@ -25,57 +23,6 @@ pub(crate) enum Body {
     Bytes(Bytes, Format),
     /// In-process.
     Value(Value),
-}
-
-/// The schema of a kind.
-pub(crate) fn schema_of(kind: &Kind) -> Result<TypeRef<'_>, Status> {
-    kind.ty().ok_or_else(|| Status::internal(format!("no schema for {} {}", kind.api_version(), kind.kind)))
-}
-
-/// An object that was put together (by a patch, by apply) in the form of its kind's type.
-pub(crate) fn normalise(kind: &Kind, value: Value) -> Result<Decoded, Status> {
-    Form::of(kind)?.normalise(value).map_err(|e| Status::bad_request(e.to_string()))
-}
-
-/// What a body is read by.
-#[derive(Clone, Copy)]
-enum Form<'k> {
-    Built(TypeRef<'k>),
-    Custom(&'k CustomType),
-}
-
-impl<'k> Form<'k> {
-    fn of(kind: &'k Kind) -> Result<Self, Status> {
-        match &kind.custom {
-            Some(custom) => Ok(Self::Custom(custom)),
-            None => schema_of(kind).map(Self::Built),
-        }
-    }
-
-    fn decode(self, bytes: &[u8]) -> Result<Decoded, DecodeError> {
-        match self {
-            Self::Built(ty) => decode::decode(bytes, ty),
-            Self::Custom(ty) => ty.decode(bytes),
-        }
-    }
-
-    fn normalise(self, value: Value) -> Result<Decoded, DecodeError> {
-        match self {
-            Self::Built(ty) => decode::normalise(value, ty),
-            Self::Custom(ty) => ty.normalise(value),
-        }
-    }
-}
-
-/// The schema of a body.
-pub(crate) fn schema_named(group: &str, version: &str, kind: &str) -> Result<TypeRef<'static>, Status> {
-    schema::root(group, version, kind)
-        .ok_or_else(|| Status::internal(format!("no schema for {group}/{version} {kind}")))
-}
-
-/// `group/version`, or `version` of the core group.
-pub(crate) fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 /// Decodes a body of the given type, checks that it says so itself or says nothing, and treats unknown and

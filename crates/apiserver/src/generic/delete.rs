@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use store::{Entry, Expect, Op, StoreError, Write};
 
 use crate::admission::Operation;
-use crate::generic::body::{Body, schema_named};
+use crate::form::schema_named;
+use crate::generic::body::Body;
 use crate::generic::{Answer, Ctx, list, options};
 use crate::negotiate::Format;
 use crate::object;

@@ -23,7 +23,7 @@ use kinds::{Endpoint, Kind, Role, Subresource};
 use serde_json::Value;
 use store::{Entry, StoreError};
 
-use crate::admission::{Operation, Pass, Review};
+use crate::admission::{Asked, Operation, Pass, Review};
 use crate::remarks::Remarks;
 use crate::request::Params;
 use crate::server::Server;
@@ -81,6 +81,7 @@ impl Ctx<'_> {
             services: self.server.services(),
             remarks: &self.remarks,
             pass: Pass::First,
+            asked: Asked::default(),
         }
     }
 

@@ -10,8 +10,8 @@ use kinds::{ErrorList, Path};
 use serde_json::Value;
 
 use crate::generic::{Answer, Ctx, apply, body, update};
-use crate::object;
 use crate::request::FieldValidation;
+use crate::{form, object};
 
 /// Applies a patch to the stored object.
 pub(crate) async fn patch(ctx: &Ctx<'_>, kind: PatchType, text: Bytes) -> Result<Answer, Status> {
@@ -30,7 +30,7 @@ pub(crate) async fn patch(ctx: &Ctx<'_>, kind: PatchType, text: Bytes) -> Result
 
 /// The patched object: decoded, defaulted and located like a body.
 fn patched(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<Value, Status> {
-    let ty = body::schema_of(ctx.kind)?;
+    let ty = form::schema_of(ctx.kind)?;
     let patched: Result<Patched, PatchError> = match kind {
         PatchType::Json => patches::json_patch(old, text),
         PatchType::Merge => patches::merge_patch(old, text),
@@ -44,7 +44,7 @@ fn patched(ctx: &Ctx<'_>, kind: PatchType, text: &[u8], old: &Value) -> Result<V
     if kind != PatchType::Strategic {
         same_type(ctx, &value).map_err(|why| unfit(text, why))?;
     }
-    let decoded = body::normalise(ctx.kind, value).map_err(|e| unfit(text, e.message))?;
+    let decoded = form::normalise(ctx.kind, value).map_err(|e| unfit(text, e.message))?;
     problems.extend(decoded.problems);
     strictness(ctx, text, &problems)?;
     let mut new = decoded.value;

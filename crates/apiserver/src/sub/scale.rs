@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Action;
 use crate::generic::apply::Owners;
 use crate::generic::{Answer, Ctx, body, update};
-use crate::object;
+use crate::{form, object};
 
 const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
 
@@ -27,7 +27,7 @@ pub(super) async fn perform(ctx: &Ctx<'_>, paths: &ScalePaths, action: Action) -
             change(ctx, paths, |_| Ok(wish.clone())).await
         }
         Action::Patch(kind, text) => {
-            let ty = body::schema_named(SCALE.0, SCALE.1, SCALE.2)?;
+            let ty = form::schema_named(SCALE.0, SCALE.1, SCALE.2)?;
             change(ctx, paths, |scale| patched(kind, &text, scale, ty)).await
         }
         _ => Err(Status::method_not_supported()),

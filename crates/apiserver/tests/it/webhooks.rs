@@ -1,10 +1,11 @@
-//! Validating webhooks, asked for real over HTTPS.
+//! Validating and mutating webhooks, asked for real over HTTPS.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use apiserver::audit::{Audit, Event};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bytes::Bytes;
 use client::{Options, Verb};
 use http::{Request, Response};
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use crate::harness::{Client, Cluster, config_map, said};
 
 const CONFIGURATIONS: &str = "validatingwebhookconfigurations.admissionregistration.k8s.io";
+const MUTATING: &str = "mutatingwebhookconfigurations.admissionregistration.k8s.io";
 
 /// A webhook server; what it answers is in the path.
 struct Webhook {
@@ -65,17 +67,27 @@ impl Webhook {
 
     /// A configuration of one webhook about ConfigMaps; `change` makes it another.
     async fn configure(&self, api: &Client, path: &str, change: impl FnOnce(&mut Value)) {
-        let mut hook = json!({"name": "w.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "clientConfig": {"url": format!("{}{path}", self.url), "caBundle": self.bundle}, "timeoutSeconds": 5,
-            "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]});
+        let mut hook = self.hook("w", path);
         change(&mut hook);
-        let name = format!("{CONFIGURATIONS}/-/c");
+        self.configure_all(api, CONFIGURATIONS, vec![hook]).await;
+    }
+
+    /// One webhook about ConfigMaps.
+    fn hook(&self, name: &str, path: &str) -> Value {
+        json!({"name": format!("{name}.example.com"), "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": {"url": format!("{}{path}", self.url), "caBundle": self.bundle}, "timeoutSeconds": 5,
+            "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]})
+    }
+
+    /// A configuration of these webhooks, in the place of the one before.
+    async fn configure_all(&self, api: &Client, resource: &str, hooks: Vec<Value>) {
+        let name = format!("{resource}/-/c");
         match api.delete(&name, Value::Null).await {
             Err(status) if !status.is("NotFound") => panic!("{status}"),
             _ => {}
         }
-        let object = json!({"metadata": {"name": "c"}, "webhooks": [hook]});
-        api.create(CONFIGURATIONS, object).await.unwrap();
+        let object = json!({"metadata": {"name": "c"}, "webhooks": hooks});
+        api.create(resource, object).await.unwrap();
     }
 }
 
@@ -97,6 +109,10 @@ async fn answer(
         }
         "/stranger" => response["uid"] = "other".into(),
         "/patch" => response["patch"] = "W10=".into(),
+        path if path.starts_with("/mutate/") => {
+            response["patch"] = path["/mutate/".len()..].replace('-', "+").replace('_', "/").into();
+            response["patchType"] = "JSONPatch".into();
+        }
         "/never" => std::future::pending().await,
         _ => {}
     }
@@ -238,4 +254,175 @@ async fn webhooks_that_give_no_verdict() {
     api.call("configmaps/default", Verb::Create(config_map("a", json!({}))), Options::default())
         .await
         .unwrap();
+}
+
+/// The path at which a webhook answers with this patch.
+fn patching(patch: &str) -> String {
+    format!("/mutate/{}", URL_SAFE.encode(patch))
+}
+
+fn adding(key: &str) -> String {
+    patching(&json!([{"op": "add", "path": format!("/data/{key}"), "value": "x"}]).to_string())
+}
+
+/// Keeps what admission noted.
+struct Notes(Mutex<Vec<(String, String)>>);
+
+impl Audit for Notes {
+    fn record(&self, event: Event<'_>) {
+        let notes = event.notes.iter().map(|(key, text)| (key.clone(), text.clone()));
+        self.0.lock().unwrap().extend(notes);
+    }
+}
+
+impl Notes {
+    fn take(&self) -> Vec<(String, String)> {
+        let mut all = std::mem::take(&mut *self.0.lock().unwrap());
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_changed_in_order() {
+    let notes = Arc::new(Notes(Mutex::default()));
+    let cluster = Cluster::start_with(|config| config.audit = Some(notes.clone())).await;
+    let (api, webhook) = (cluster.in_process("admin", "system:masters"), Webhook::start().await);
+    let hooks = vec![webhook.hook("a", &adding("one")), webhook.hook("b", &adding("two"))];
+    webhook.configure_all(&api, MUTATING, hooks).await;
+    notes.take();
+    let made = api.create("configmaps/default", config_map("a", json!({"k": "v"}))).await.unwrap();
+    assert_eq!(made["data"], json!({"k": "v", "one": "x", "two": "x"}));
+    let fields = &made["metadata"]["managedFields"][0]["fieldsV1"]["f:data"];
+    assert_eq!(fields, &json!({".": {}, "f:k": {}}), "who asks does not own what a webhook adds");
+    let asked = webhook.asked();
+    assert_eq!(asked.len(), 2, "neither wants to be asked again");
+    assert_eq!(asked[0]["request"]["object"]["data"], json!({"k": "v"}));
+    assert_eq!(asked[1]["request"]["object"]["data"], json!({"k": "v", "one": "x"}));
+    assert!(asked[0]["request"]["object"]["metadata"].get("uid").is_none(), "it is not prepared yet");
+    let noted = |kind: &str, index: usize| format!("{kind}.webhook.admission.k8s.io/round_0_index_{index}");
+    let of = |name: &str| format!(r#"{{"configuration":"c","webhook":"{name}.example.com","#);
+    let patch = |key: &str| {
+        format!(r#""patch":[{{"op":"add","path":"/data/{key}","value":"x"}}],"patchType":"JSONPatch"}}"#)
+    };
+    let want = [
+        (noted("mutation", 0), format!("{}\"mutated\":true}}", of("a"))),
+        (noted("mutation", 1), format!("{}\"mutated\":true}}", of("b"))),
+        (noted("patch", 0), of("a") + &patch("one")),
+        (noted("patch", 1), of("b") + &patch("two")),
+    ];
+    assert_eq!(notes.take(), want);
+    // What a validating webhook sees is what the mutating ones made.
+    webhook
+        .configure(&api, "/deny", |hook| hook["objectSelector"] = json!({"matchLabels": {"l": "x"}}))
+        .await;
+    let labels = r#"[{"op": "add", "path": "/metadata/labels", "value": {"l": "x"}}]"#;
+    webhook.configure_all(&api, MUTATING, vec![webhook.hook("a", &patching(labels))]).await;
+    let text = said(api.create("configmaps/default", config_map("b", json!({}))).await);
+    assert!(text.ends_with("denied the request without explanation"), "{text}");
+    let gone = json!({"gracePeriodSeconds": 0});
+    let text = said(api.delete("configmaps/default/a", gone).await);
+    let wanted = "admission webhook \"a.example.com\" attempted to modify the object, which is not supported for \
+                  this operation";
+    assert_eq!(text, format!("500 InternalError Internal error occurred: {wanted}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_asked_again() {
+    let cluster = Cluster::start().await;
+    let (api, webhook) = (cluster.admin(), Webhook::start().await);
+    let again = |mut hook: Value| {
+        hook["reinvocationPolicy"] = "IfNeeded".into();
+        hook
+    };
+    let seen = |asked: &[Value]| -> Vec<Vec<String>> {
+        let keys = |q: &Value| q["request"]["object"]["data"].as_object().unwrap().keys().cloned().collect();
+        asked.iter().map(keys).collect()
+    };
+    // The first is asked again since the second changed what it saw; the second, which wants to, is not: nothing came after it.
+    let hooks = vec![again(webhook.hook("a", "/allow")), again(webhook.hook("b", &adding("one")))];
+    webhook.configure_all(&api, MUTATING, hooks).await;
+    api.create("configmaps/default", config_map("a", json!({"k": "v"}))).await.unwrap();
+    assert_eq!(seen(&webhook.asked()), [vec!["k"], vec!["k"], vec!["k", "one"]]);
+    // A change in the second round asks those that follow and were asked before it again, but never a third time.
+    let hooks = vec![again(webhook.hook("a", &adding("one"))), again(webhook.hook("b", &adding("two")))];
+    webhook.configure_all(&api, MUTATING, hooks).await;
+    api.create("configmaps/default", config_map("b", json!({"k": "v"}))).await.unwrap();
+    assert_eq!(seen(&webhook.asked()), [vec!["k"], vec!["k", "one"], vec!["k", "one", "two"]]);
+    // Nothing changes: nobody is asked again.
+    let hooks = vec![again(webhook.hook("a", "/allow")), webhook.hook("b", &patching("[]"))];
+    webhook.configure_all(&api, MUTATING, hooks).await;
+    api.create("configmaps/default", config_map("c", json!({"k": "v"}))).await.unwrap();
+    assert_eq!(webhook.asked().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patches_that_cannot_be_done() {
+    let cluster = Cluster::start().await;
+    let (api, webhook) = (cluster.admin(), Webhook::start().await);
+    let create = || api.create("configmaps/default", config_map("a", json!({"k": "v"})));
+    let failed = "500 InternalError Internal error occurred: ";
+    let undecodable =
+        "failed calling webhook \"w.example.com\": received undecodable patch in webhook response: ";
+    for (patch, want) in [
+        (
+            r#"[{"op": "replace", "path": "/nosuch/deep", "value": 1}]"#,
+            format!(
+                "{failed}replace operation does not apply: doc is missing path: /nosuch/deep: missing value"
+            ),
+        ),
+        (
+            r#"[{"op": "add", "path": "/data/added", "value": 5}]"#,
+            format!(
+                "{failed}json: cannot unmarshal number into Go struct field ConfigMap.data of type string"
+            ),
+        ),
+        ("zzz", format!("{failed}{undecodable}invalid character 'z' looking for beginning of value")),
+        (
+            "{}",
+            format!(
+                "{failed}{undecodable}json: cannot unmarshal object into Go value of type jsonpatch.Patch"
+            ),
+        ),
+    ] {
+        webhook.configure_all(&api, MUTATING, vec![webhook.hook("w", &patching(patch))]).await;
+        assert_eq!(said(create().await), want);
+    }
+    let labels = r#"[{"op": "add", "path": "/metadata/labels", "value": {"bad key": "x"}}]"#;
+    webhook.configure_all(&api, MUTATING, vec![webhook.hook("w", &patching(labels))]).await;
+    let text = said(create().await);
+    let want =
+        "422 Invalid ConfigMap \"a\" is invalid: metadata.labels: Invalid value: \"bad key\": name part must";
+    assert!(text.starts_with(want), "{text}");
+    webhook.configure_all(&api, MUTATING, vec![webhook.hook("w", "/patch")]).await;
+    let untyped = "failed calling webhook \"w.example.com\": received invalid webhook response: webhook returned \
+                   response.patch but not response.patchType";
+    assert_eq!(said(create().await), format!("{failed}{untyped}"));
+    // The failure policy covers a patch that is none.
+    let mut hook = webhook.hook("w", &patching("zzz"));
+    hook["failurePolicy"] = "Ignore".into();
+    webhook.configure_all(&api, MUTATING, vec![hook]).await;
+    create().await.unwrap();
+}
+
+/// A webhook that wants another version of a kind is shown that version, and its patch is of that version.
+#[tokio::test(flavor = "multi_thread")]
+async fn patches_of_another_version() {
+    let cluster = Cluster::start().await;
+    let (api, webhook) = (cluster.admin(), Webhook::start().await);
+    let patch = r#"[{"op": "add", "path": "/spec/metrics", "value": [{"type": "Resource", "resource":
+        {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 7}}}]}]"#;
+    let mut hook = webhook.hook("w", &patching(patch));
+    hook["rules"][0]["apiGroups"] = json!(["autoscaling"]);
+    hook["rules"][0]["apiVersions"] = json!(["v2"]);
+    hook["rules"][0]["resources"] = json!(["horizontalpodautoscalers"]);
+    webhook.configure_all(&api, MUTATING, vec![hook]).await;
+    let scaler = json!({"metadata": {"name": "a"}, "spec": {"maxReplicas": 2,
+        "scaleTargetRef": {"apiVersion": "batch/v1", "kind": "Job", "name": "j"}}});
+    let made = api.create("horizontalpodautoscalers.autoscaling/default", scaler).await.unwrap();
+    assert_eq!(
+        (&made["apiVersion"], &made["spec"]["targetCPUUtilizationPercentage"]),
+        (&json!("autoscaling/v1"), &json!(7))
+    );
 }

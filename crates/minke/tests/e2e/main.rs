@@ -24,3 +24,4 @@ mod statics;
 mod streams;
 mod survival;
 mod volumes;
+mod webhooks;

@@ -1,7 +1,7 @@
 //! One HTTPS request to a webhook.
 //!
 //! Invariant: bounded in time by the webhook's own timeout and in size; the server's certificate is checked against the
-//! configuration's `caBundle`. Absent: Services as addresses, host names other than `localhost` (nothing here resolves
+//! configuration's `caBundle`, which is read once with it. Absent: Services as addresses, host names other than `localhost` (nothing here resolves
 //! names), the machine's trust store, client certificates, redirects.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,20 +22,43 @@ use tokio::net::TcpStream;
 /// Largest answer.
 const LIMIT: usize = 3 * 1024 * 1024;
 
-/// Posts the question and returns the answer; the error is what follows `failed to call webhook: `.
-pub(super) async fn post(config: &Value, seconds: u64, question: &Value) -> Result<Value, String> {
-    let url = address(config, seconds);
-    let failed = |why: String| format!("Post {url:?}: {why}");
-    if let Some(service) = config["service"]["name"].as_str() {
-        return Err(failed(format!("service {service:?} not found")));
+/// Where a webhook is, whom it is believed to be, and how long it has.
+pub(super) struct Client {
+    url: String,
+    /// The Service that it is behind.
+    service: Option<String>,
+    trust: Result<Arc<rustls::ClientConfig>, String>,
+    time: Duration,
+}
+
+impl Client {
+    /// Of a webhook's `clientConfig` and `timeoutSeconds`.
+    pub(super) fn new(config: &Value, seconds: u64) -> Self {
+        Self {
+            url: address(config, seconds),
+            service: config["service"]["name"].as_str().map(str::to_owned),
+            trust: trust(config["caBundle"].as_str().unwrap_or_default()),
+            time: Duration::from_secs(seconds),
+        }
     }
-    let exchange = exchange(&url, config["caBundle"].as_str().unwrap_or_default(), question);
-    let answered = tokio::time::timeout(Duration::from_secs(seconds), exchange).await;
-    let (code, bytes) = answered.map_err(|_| failed("context deadline exceeded".into()))?.map_err(failed)?;
-    if code != StatusCode::OK {
-        return Err("an error on the server (\"unknown\") has prevented the request from succeeding".into());
+
+    /// Posts the question and returns the answer; the error is what follows `failed to call webhook: `.
+    pub(super) async fn post(&self, question: &Value) -> Result<Value, String> {
+        let failed = |why: String| format!("Post {:?}: {why}", self.url);
+        if let Some(service) = &self.service {
+            return Err(failed(format!("service {service:?} not found")));
+        }
+        let trust = self.trust.clone().map_err(failed)?;
+        let answered = tokio::time::timeout(self.time, exchange(&self.url, trust, question)).await;
+        let late = || failed("context deadline exceeded".into());
+        let (code, bytes) = answered.map_err(|_| late())?.map_err(failed)?;
+        if code != StatusCode::OK {
+            return Err(
+                "an error on the server (\"unknown\") has prevented the request from succeeding".into()
+            );
+        }
+        serde_json::from_slice(&bytes).map_err(|e| e.to_string())
     }
-    serde_json::from_slice(&bytes).map_err(|e| e.to_string())
 }
 
 /// The address with the time that it is given.
@@ -53,7 +76,11 @@ fn address(config: &Value, seconds: u64) -> String {
     }
 }
 
-async fn exchange(url: &str, bundle: &str, question: &Value) -> Result<(StatusCode, Bytes), String> {
+async fn exchange(
+    url: &str,
+    trust: Arc<rustls::ClientConfig>,
+    question: &Value,
+) -> Result<(StatusCode, Bytes), String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
     let uri: Uri = url.parse().map_err(|e| text(&e))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -64,7 +91,7 @@ async fn exchange(url: &str, bundle: &str, question: &Value) -> Result<(StatusCo
     let peer = SocketAddr::new(ip, uri.port_u16().unwrap_or(443));
     let tcp = TcpStream::connect(peer).await.map_err(|e| format!("dial tcp {peer}: {}", dialled(&e)))?;
     let name = ServerName::try_from(host).map_err(|e| text(&e))?;
-    let tls = tokio_rustls::TlsConnector::from(trust(bundle)?).connect(name, tcp).await;
+    let tls = tokio_rustls::TlsConnector::from(trust).connect(name, tcp).await;
     let tls = tls.map_err(|e| format!("tls: failed to verify certificate: {e}"))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| text(&e))?;

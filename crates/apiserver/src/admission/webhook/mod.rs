@@ -1,72 +1,67 @@
-//! ValidatingAdmissionWebhook: programs outside the cluster say whether what is about to be stored may be.
+//! Webhooks: programs outside the cluster change what is about to be stored, or say whether it may be.
 //!
-//! Invariants: all webhooks that a review concerns are asked at once, and the first refusal in their order is the answer; the
-//! configurations of webhooks are never asked about; what a webhook that cannot be reached means is decided in
-//! [`failed`] alone. Absent: Services as addresses, names that must be resolved, match conditions (CEL), mutating webhooks.
+//! Invariants: the configurations of webhooks are never asked about; what a webhook that cannot be reached means is decided
+//! in [`failed`] alone. Absent: Services as addresses, names that must be resolved, match conditions (CEL), the restoring of
+//! `managedFields` that a webhook has spoilt.
 
 mod call;
+mod configurations;
+mod mutating;
 mod rules;
+mod validating;
 mod verdict;
 
-use async_trait::async_trait;
 use client::Status;
-use futures_util::future::join_all;
+use kinds::Row as KindRow;
 use serde_json::Value;
-use store::RangeQuery;
 
-use super::{EVERY, Operation, Review, Row, Validate, Want};
-use crate::object;
+use super::Review;
+use configurations::{Configurations, Hook, Hooks};
 use rules::Matched;
 
-pub(super) fn row() -> Row {
-    const WANTS: &[Want] = &[Want::new(&Operation::ALL, "*", EVERY)];
-    Row::new("ValidatingAdmissionWebhook", WANTS).validates(ValidatingAdmissionWebhook)
+pub(crate) use mutating::Asked;
+pub(super) use mutating::row as mutating;
+pub(super) use validating::row as validating;
+
+/// Why a webhook does not let something pass.
+enum Refusal {
+    /// It gave no verdict; what that means is the failure policy's.
+    NoVerdict(String),
+    /// Whatever the policy.
+    Final(Status),
 }
 
-struct ValidatingAdmissionWebhook;
-
-#[async_trait]
-impl Validate for ValidatingAdmissionWebhook {
-    async fn validate(&self, review: &Review<'_>) -> Result<(), Status> {
-        let own = &kinds::validatingwebhookconfiguration::KIND;
-        if review.kind.group == own.group {
-            return Ok(());
-        }
-        let prefix = object::prefix(own, "");
-        let query = RangeQuery { prefix: &prefix, ..RangeQuery::default() };
-        let page = review.services.store.range(&query).map_err(Status::internal)?;
-        let mut concerned = Vec::new();
-        for entry in page.entries {
-            let configuration = object::parse(own, &entry.value);
-            for hook in configuration["webhooks"].as_array().into_iter().flatten() {
-                if let Some(matched) = rules::matched(review, hook)? {
-                    concerned.push((hook.clone(), matched));
-                }
-            }
-        }
-        let asked = concerned.iter().map(|(hook, matched)| ask(review, hook, matched));
-        join_all(asked).await.into_iter().find(Result::is_err).unwrap_or(Ok(()))
-    }
+/// The webhooks that a review may concern.
+fn hooks(review: &Review<'_>, of: &Configurations) -> Hooks {
+    let own: &KindRow = &kinds::validatingwebhookconfiguration::KIND;
+    if review.kind.group == own.group { Hooks::default() } else { of.now(&*review.services.store) }
 }
 
-/// Asks one webhook.
-async fn ask(review: &Review<'_>, hook: &Value, matched: &Matched) -> Result<(), Status> {
-    let name = hook["name"].as_str().unwrap_or_default();
+/// Asks one webhook, and passes on what it says beside its verdict; the response of one that allows.
+async fn ask(
+    review: &Review<'_>,
+    hook: &Hook,
+    matched: &Matched,
+    kind: verdict::Kind,
+) -> Result<Value, Refusal> {
     let uid = base::names::uid(review.services.random());
-    let request = verdict::request(review, matched, &uid);
-    match call::post(&hook["clientConfig"], hook["timeoutSeconds"].as_u64().unwrap_or(10), &request).await {
-        Ok(answer) => match verdict::read(&answer, &uid) {
-            Ok(response) => verdict::settle(review, name, response),
-            Err(why) => failed(hook, name, &why),
-        },
-        Err(why) => failed(hook, name, &format!("failed to call webhook: {why}")),
-    }
+    let question = verdict::request(review, matched, &uid, hook.version);
+    let answered = hook.client.post(&question).await;
+    let answer = answered.map_err(|why| Refusal::NoVerdict(format!("failed to call webhook: {why}")))?;
+    let response = verdict::read(answer, &uid, hook.version, kind).map_err(Refusal::NoVerdict)?;
+    verdict::settle(review, &hook.name, &response).map_err(Refusal::Final)?;
+    Ok(response)
 }
 
-/// The failure policy: a webhook that gave no verdict refuses, or is passed over.
-fn failed(hook: &Value, name: &str, why: &str) -> Result<(), Status> {
-    if hook["failurePolicy"] == "Ignore" {
+/// The failure policy: a webhook that gave no verdict refuses, or is passed over, which the auditor is told under this key.
+fn failed(review: &Review<'_>, hook: &Hook, refusal: Refusal, key: String) -> Result<(), Status> {
+    let (name, why) = match refusal {
+        Refusal::Final(status) => return Err(status),
+        Refusal::NoVerdict(why) => (&hook.name, why),
+    };
+    if hook.ignorable {
         tracing::warn!(webhook = name, why, "failed calling webhook, failing open");
+        review.remarks.note(key, name.clone());
         return Ok(());
     }
     tracing::warn!(webhook = name, why, "failed calling webhook, failing closed");

@@ -10,27 +10,74 @@ use client::Status;
 use kinds::Kind;
 use serde_json::Value;
 
+use super::configurations::Hook;
 use crate::admission::{Operation, Review};
 use crate::object;
+
+/// What a webhook wants to be asked about.
+pub(super) struct Rule {
+    operations: Vec<String>,
+    groups: Vec<String>,
+    versions: Vec<String>,
+    /// Resource and subresource.
+    resources: Vec<(String, String)>,
+    /// Whether only what lives in namespaces, or only what does not.
+    namespaced: Option<bool>,
+}
+
+impl Rule {
+    pub(super) fn read(rule: &Value) -> Self {
+        let texts = |field: &str| -> Vec<String> {
+            let list = rule[field].as_array().into_iter().flatten();
+            list.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let split = |resource: String| {
+            let (main, sub) = resource.split_once('/').unwrap_or((&resource, ""));
+            (main.to_owned(), sub.to_owned())
+        };
+        Self {
+            operations: texts("operations"),
+            groups: texts("apiGroups"),
+            versions: texts("apiVersions"),
+            resources: texts("resources").into_iter().map(split).collect(),
+            namespaced: match rule["scope"].as_str() {
+                Some("Namespaced") => Some(true),
+                Some("Cluster") => Some(false),
+                _ => None,
+            },
+        }
+    }
+
+    fn is_about(&self, review: &Review<'_>, kind: &Kind) -> bool {
+        let fits = |pattern: &String, text: &str| pattern == "*" || pattern == text;
+        let any = |list: &[String], text: &str| list.iter().any(|pattern| fits(pattern, text));
+        let resource =
+            |(main, sub): &(String, String)| fits(main, &kind.plural) && fits(sub, review.subresource);
+        self.namespaced.is_none_or(|namespaced| namespaced == kind.namespaced)
+            && any(&self.operations, review.operation.name())
+            && any(&self.groups, &kind.group)
+            && any(&self.versions, &kind.version)
+            && self.resources.iter().any(resource)
+    }
+}
 
 /// In which version a webhook is asked; none is the version of the request.
 pub(super) struct Matched(pub(super) Option<Arc<Kind>>);
 
 /// Whether, and how, this webhook is asked.
-pub(super) fn matched(review: &Review<'_>, hook: &Value) -> Result<Option<Matched>, Status> {
+pub(super) fn matched(review: &Review<'_>, hook: &Hook) -> Result<Option<Matched>, Status> {
     let Some(matched) = by_rules(review, hook) else { return Ok(None) };
     let concerned =
-        by_namespace(review, &hook["namespaceSelector"])? && by_object(review, &hook["objectSelector"])?;
+        by_namespace(review, selector(&hook.namespaces)?)? && by_object(review, selector(&hook.objects)?);
     Ok(concerned.then_some(matched))
 }
 
-fn by_rules(review: &Review<'_>, hook: &Value) -> Option<Matched> {
-    let rules = hook["rules"].as_array()?;
-    let any = |kind: &Kind| rules.iter().any(|rule| is_about(rule, review, kind));
+fn by_rules(review: &Review<'_>, hook: &Hook) -> Option<Matched> {
+    let any = |kind: &Kind| hook.rules.iter().any(|rule| rule.is_about(review, kind));
     if any(review.kind) {
         return Some(Matched(None));
     }
-    if hook["matchPolicy"] == "Exact" || !review.subresource.is_empty() || !review.kind.is_stored() {
+    if hook.exact || !review.subresource.is_empty() || !review.kind.is_stored() {
         return None;
     }
     let catalogue = review.services.catalogue.borrow().clone();
@@ -38,35 +85,12 @@ fn by_rules(review: &Review<'_>, hook: &Value) -> Option<Matched> {
     other.map(|kind| Matched(Some(kind)))
 }
 
-fn is_about(rule: &Value, review: &Review<'_>, kind: &Kind) -> bool {
-    let has = |field: &str, wanted: &str| {
-        let mut list = rule[field].as_array().into_iter().flatten();
-        list.any(|v| v == "*" || v == wanted)
-    };
-    let scope = match rule["scope"].as_str() {
-        Some("Namespaced") => kind.namespaced,
-        Some("Cluster") => !kind.namespaced,
-        _ => true,
-    };
-    let resource = rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str).any(|r| {
-        let (main, sub) = r.split_once('/').unwrap_or((r, ""));
-        let fits = |pattern: &str, text: &str| pattern == text || pattern == "*";
-        fits(main, &kind.plural) && fits(sub, review.subresource)
-    });
-    scope
-        && resource
-        && has("operations", review.operation.name())
-        && has("apiGroups", &kind.group)
-        && has("apiVersions", &kind.version)
-}
-
-fn selector(value: &Value) -> Result<Selector, Status> {
-    Selector::from_label_selector(value).map_err(Status::internal)
+fn selector(read: &Result<Selector, String>) -> Result<&Selector, Status> {
+    read.as_ref().map_err(Status::internal)
 }
 
 /// The labels of the namespace: of a Namespace itself those that it shall have.
-fn by_namespace(review: &Review<'_>, wanted: &Value) -> Result<bool, Status> {
-    let selector = selector(wanted)?;
+fn by_namespace(review: &Review<'_>, selector: &Selector) -> Result<bool, Status> {
     let is_namespace = review.kind.is(&kinds::namespace::KIND);
     if selector.is_everything() || (!review.kind.namespaced && !is_namespace) {
         return Ok(true);
@@ -81,10 +105,9 @@ fn by_namespace(review: &Review<'_>, wanted: &Value) -> Result<bool, Status> {
 }
 
 /// The labels of the object as it was or as it shall be.
-fn by_object(review: &Review<'_>, wanted: &Value) -> Result<bool, Status> {
-    let selector = selector(wanted)?;
+fn by_object(review: &Review<'_>, selector: &Selector) -> bool {
     let fits = |obj: &Value| obj.is_object() && selector.matches_json(labels(obj));
-    Ok(selector.is_everything() || fits(&review.object) || review.old.is_some_and(fits))
+    selector.is_everything() || fits(&review.object) || review.old.is_some_and(fits)
 }
 
 fn labels(obj: &Value) -> Option<&serde_json::Map<String, Value>> {

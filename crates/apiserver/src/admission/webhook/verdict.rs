@@ -1,17 +1,53 @@
-//! `AdmissionReview` v1: what a webhook is shown, and what it may answer.
+//! `AdmissionReview`, v1 and v1beta1: what a webhook is shown, and what it may answer.
 //!
 //! Invariant: a verdict is only read from an answer that belongs to the question. Upstream's
 //! `pkg/admission/plugin/webhook/{request,errors}`.
 
 use client::{Identity, Status};
-use kinds::Kind;
 use serde_json::{Map, Value, json};
 
 use super::rules::{Matched, converted};
 use crate::admission::Review;
 
+/// The only type of patch that there is.
+pub(super) const JSON_PATCH: &str = "JSONPatch";
+
+/// A version of the review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    V1,
+    /// Says neither whose answer it is nor of what type a patch is.
+    V1Beta1,
+}
+
+impl Version {
+    /// The first of those that a webhook names which is known here.
+    pub(super) fn chosen(named: &[Value]) -> Self {
+        let known = |name: &Value| match name.as_str() {
+            Some("v1") => Some(Self::V1),
+            Some("v1beta1") => Some(Self::V1Beta1),
+            _ => None,
+        };
+        named.iter().find_map(known).unwrap_or(Self::V1)
+    }
+
+    fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "admission.k8s.io/v1",
+            Self::V1Beta1 => "admission.k8s.io/v1beta1",
+        }
+    }
+}
+
+/// What a webhook may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Validating,
+    Mutating,
+}
+
 /// The question.
-pub(super) fn request(review: &Review<'_>, matched: &Matched, uid: &str) -> Value {
+pub(super) fn request(review: &Review<'_>, matched: &Matched, uid: &str, version: Version) -> Value {
     let kind = matched.0.as_deref().unwrap_or(review.kind);
     let shown = |obj: &Value| match &matched.0 {
         Some(other) => converted(review.kind, other, obj),
@@ -44,18 +80,18 @@ pub(super) fn request(review: &Review<'_>, matched: &Matched, uid: &str) -> Valu
             request[field] = text.into();
         }
     }
-    json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+    json!({"kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request})
 }
 
 /// Group, version and kind that an object says it is of.
-fn kind_of(obj: Option<&Value>, kind: &Kind) -> Value {
+fn kind_of(obj: Option<&Value>, kind: &kinds::Kind) -> Value {
     let said = |field: &str| obj.and_then(|o| o[field].as_str()).filter(|s| !s.is_empty()).map(str::to_owned);
     let api_version = said("apiVersion").unwrap_or_else(|| kind.api_version());
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     json!({"group": group, "version": version, "kind": said("kind").unwrap_or_else(|| kind.kind.clone())})
 }
 
-fn resource_of(kind: &Kind) -> Value {
+fn resource_of(kind: &kinds::Kind) -> Value {
     json!({"group": kind.group, "version": kind.version, "resource": kind.plural})
 }
 
@@ -76,29 +112,69 @@ fn user(who: &Identity) -> Value {
 }
 
 /// The response in an answer, if it is one to the question of this uid; else why not.
-pub(super) fn read<'a>(answer: &'a Value, uid: &str) -> Result<&'a Value, String> {
+pub(super) fn read(mut answer: Value, uid: &str, version: Version, kind: Kind) -> Result<Value, String> {
     let text = |field: &str| answer[field].as_str().unwrap_or_default();
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    if (version, kind) != ("admission.k8s.io/v1", "AdmissionReview") {
+    let (said_version, said_kind) = (text("apiVersion"), text("kind"));
+    let known = [Version::V1, Version::V1Beta1].map(Version::api_version);
+    if said_kind != "AdmissionReview" || !known.contains(&said_version) {
         return Err(format!(
-            "failed to call webhook: no kind {kind:?} is registered for version {version:?} in scheme \
+            "failed to call webhook: no kind {said_kind:?} is registered for version {said_version:?} in scheme \
              \"k8s.io/apiserver/pkg/util/webhook/client.go:71\""
         ));
     }
-    let (response, invalid) = (&answer["response"], "received invalid webhook response");
-    if !response.is_object() {
-        return Err("webhook response was absent".to_owned());
-    }
-    let said = object_text(response, "uid");
-    if said != uid {
-        return Err(format!("{invalid}: expected response.uid={uid:?}, got {said:?}"));
-    }
-    for field in ["patch", "patchType"] {
-        if !object_text(response, field).is_empty() {
-            return Err(format!("{invalid}: validating webhook may not return response.{field}"));
+    let same = said_version == version.api_version();
+    let said = format!("{said_version}, Kind={said_kind}");
+    let response = answer["response"].take();
+    let checked = match version {
+        _ if !response.is_object() => Err("webhook response was absent".to_owned()),
+        Version::V1Beta1 => Ok(()),
+        Version::V1 if !same => {
+            Err(format!("expected webhook response of {}, Kind=AdmissionReview, got {said}", known[0]))
         }
-    }
+        Version::V1 => belongs(&response, uid).and_then(|()| patch(&response, kind)),
+    };
+    let checked = checked.and_then(|()| match kind {
+        Kind::Validating => no_patch(&response),
+        Kind::Mutating => Ok(()),
+    });
+    checked.map_err(|why| format!("received invalid webhook response: {why}"))?;
     Ok(response)
+}
+
+fn belongs(response: &Value, uid: &str) -> Result<(), String> {
+    let said = object_text(response, "uid");
+    if said == uid { Ok(()) } else { Err(format!("expected response.uid={uid:?}, got {said:?}")) }
+}
+
+/// A patch and its type are given together.
+fn patch(response: &Value, kind: Kind) -> Result<(), String> {
+    if kind == Kind::Validating {
+        return Ok(());
+    }
+    let (patch, said) = (object_text(response, "patch"), response["patchType"].as_str());
+    let why = match (patch, said) {
+        ("", None) => return Ok(()),
+        ("", Some(_)) => "webhook returned response.patchType but not response.patch",
+        (_, None) => "webhook returned response.patch but not response.patchType",
+        (_, Some("")) => "webhook returned invalid response.patchType of \"\"",
+        (_, Some(_)) => return Ok(()),
+    };
+    Err(why.to_owned())
+}
+
+fn no_patch(response: &Value) -> Result<(), String> {
+    match ["patch", "patchType"].into_iter().find(|field| !object_text(response, field).is_empty()) {
+        Some(field) => Err(format!("validating webhook may not return response.{field}")),
+        None => Ok(()),
+    }
+}
+
+/// Of what type a response's patch is.
+pub(super) fn patch_type(response: &Value, version: Version) -> &str {
+    match version {
+        Version::V1 => object_text(response, "patchType"),
+        Version::V1Beta1 => JSON_PATCH,
+    }
 }
 
 fn object_text<'a>(obj: &'a Value, field: &str) -> &'a str {
@@ -151,24 +227,66 @@ mod tests {
     #[test]
     fn answers_that_are_none() {
         let answer = |response: Value| json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-        for (answer, why) in [
+        let other = |response: Value| json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "response": response});
+        let invalid = "received invalid webhook response: ";
+        use Kind::{Mutating, Validating};
+        use Version::{V1, V1Beta1};
+        for (version, kind, answer, why) in [
             (
+                V1,
+                Validating,
                 json!({"apiVersion": "v1", "kind": "Foo"}),
-                "failed to call webhook: no kind \"Foo\" is registered for",
+                "failed to call webhook: no kind \"Foo\" is registered for version \"v1\" in scheme \
+                 \"k8s.io/apiserver/pkg/util/webhook/client.go:71\"",
             ),
-            (answer(Value::Null), "webhook response was absent"),
+            (V1, Validating, answer(Value::Null), "webhook response was absent"),
+            (V1, Validating, answer(json!({"uid": "b"})), "expected response.uid=\"a\", got \"b\""),
             (
-                answer(json!({"uid": "b"})),
-                "received invalid webhook response: expected response.uid=\"a\", got \"b\"",
+                V1,
+                Validating,
+                other(json!({"uid": "a"})),
+                "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got \
+                 admission.k8s.io/v1beta1, Kind=AdmissionReview",
             ),
             (
+                V1,
+                Validating,
                 answer(json!({"uid": "a", "patch": "W10="})),
-                "received invalid webhook response: validating webhook may not return response.patch",
+                "validating webhook may not return response.patch",
             ),
+            (
+                V1,
+                Mutating,
+                answer(json!({"uid": "a", "patch": "W10="})),
+                "webhook returned response.patch but not response.patchType",
+            ),
+            (
+                V1,
+                Mutating,
+                answer(json!({"uid": "a", "patchType": "JSONPatch"})),
+                "webhook returned response.patchType but not response.patch",
+            ),
+            (
+                V1,
+                Mutating,
+                answer(json!({"uid": "a", "patch": "W10=", "patchType": ""})),
+                "webhook returned invalid response.patchType of \"\"",
+            ),
+            (V1, Validating, answer(json!({"uid": "a", "allowed": true})), ""),
+            (V1, Mutating, answer(json!({"uid": "a", "patch": "W10=", "patchType": "JSONPatch"})), ""),
+            (V1Beta1, Mutating, other(json!({"patch": "W10="})), ""),
         ] {
-            let said = read(&answer, "a").expect_err("it is none");
-            assert!(said.starts_with(why), "{said}");
+            let said = read(answer, "a", version, kind).err().unwrap_or_default();
+            assert_eq!(said.strip_prefix(invalid).unwrap_or(&said), why);
         }
-        assert!(read(&answer(json!({"uid": "a", "allowed": true})), "a").is_ok());
+    }
+
+    #[test]
+    fn the_first_version_that_is_known() {
+        for (named, want) in
+            [(json!(["v2", "v1beta1", "v1"]), Version::V1Beta1), (json!(["v1", "v1beta1"]), Version::V1)]
+        {
+            assert_eq!(Version::chosen(named.as_array().expect("a list")), want);
+        }
     }
 }

@@ -92,6 +92,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(nodes::Nodes)),
         Arc::new(podgc::PodGc::default()),
         Arc::new(Driven(replicaset::ReplicaSets)),
+        Arc::new(Driven(replicaset::ReplicationControllers)),
         Arc::new(Driven(rootca::RootCa { pem: config.ca_pem.clone() })),
         Arc::new(Driven(accounts::ServiceAccounts)),
         Arc::new(Driven(ttl::TimeToLive)),

@@ -26,6 +26,7 @@ pub mod pod_security;
 pub mod podtemplate;
 pub mod priorityclass;
 pub mod replicaset;
+pub mod replicationcontroller;
 pub mod review;
 pub mod rights;
 pub mod rules;
@@ -59,6 +60,7 @@ static TABLE: &[&Row] = &[
     &node::KIND,
     &pod::KIND,
     &podtemplate::KIND,
+    &replicationcontroller::KIND,
     &secret::KIND,
     &serviceaccount::KIND,
     &service::KIND,

@@ -67,6 +67,21 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
             right(PODS, "", &["pods"]),
         ],
     ),
+    (
+        "replication-controller",
+        &[
+            right(
+                CHANGE,
+                "",
+                &[
+                    "replicationcontrollers",
+                    "replicationcontrollers/status",
+                    "replicationcontrollers/finalizers",
+                ],
+            ),
+            right(PODS, "", &["pods"]),
+        ],
+    ),
     ("root-ca-cert-publisher", &[right(&["create", "update"], "", &["configmaps"])]),
     ("service-account-controller", &[right(&["create"], "", &["serviceaccounts"])]),
     ("ttl-after-finished-controller", &[right(&["delete"], "batch", &["jobs"])]),

@@ -45,7 +45,7 @@ pub struct ScalePaths {
     pub wished: Cow<'static, str>,
     /// The present number, e.g. `status.replicas`.
     pub present: Cow<'static, str>,
-    /// The selector of what is counted, as text or as a label selector; empty: none.
+    /// The selector of what is counted, as text, as labels or as a label selector; empty: none.
     pub selector: Cow<'static, str>,
 }
 

@@ -53,6 +53,8 @@ const OBJECTS: &[&str] = &[
       template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}}",
     "{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: a}, spec: {selector: {matchLabels: {a: b}},
       template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}}",
+    "{apiVersion: v1, kind: ReplicationController, metadata: {name: a}, spec: {
+      template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}}",
     "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {maxReplicas: 3,
       scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}, behavior: {scaleUp: {policies: []}}}}",
     "{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {maxReplicas: 3,

@@ -105,7 +105,9 @@ fn view(paths: &ScalePaths, obj: &Value) -> Value {
         Value::String(text) => text.clone(),
         // Without a path this is the object itself; an empty selector has no text.
         Value::Object(map) if !paths.selector.is_empty() && !map.is_empty() => {
-            kinds::columns::selector(at(obj, &paths.selector))
+            let selector = at(obj, &paths.selector);
+            let is_plain = map.values().all(Value::is_string);
+            if is_plain { kinds::columns::labels(selector) } else { kinds::columns::selector(selector) }
         }
         _ => String::new(),
     };
@@ -151,6 +153,9 @@ mod tests {
         set(&mut obj, "spec.n", 5.into());
         set(&mut obj, "new.deep", 1.into());
         assert_eq!((&obj["spec"]["n"], &obj["new"]["deep"]), (&json!(5), &json!(1)));
+        obj["spec"]["s"] = json!({"c": "d", "a": "b"});
+        let plain = ScalePaths { selector: "spec.s".into(), ..paths.clone() };
+        assert_eq!(view(&plain, &obj)["status"]["selector"], "a=b,c=d");
         let paths = ScalePaths { selector: "".into(), ..paths };
         assert_eq!(view(&paths, &obj)["status"], json!({"replicas": 1}));
     }

@@ -7,10 +7,10 @@ use serde_json::Value;
 use crate::field::{ErrorList, GoField, Path, go_form};
 use crate::kind::Endpoint;
 use crate::value::{int, is_set, text};
-use crate::workload::validate::{counts, not_negative, selector_and_template, selector_is_kept};
-
-const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
-                       regex used for validation is '[0-9]+%')";
+use crate::workload::validate::{
+    amount, collisions_are_kept, counts, not_more_than_all, not_negative, number_or_percent,
+    selector_and_template, selector_is_kept,
+};
 
 pub(super) fn create(deployment: &Value) -> ErrorList {
     let mut errors = ErrorList::default();
@@ -57,27 +57,7 @@ fn bounds(errors: &mut ErrorList, path: &Path<'_>, rolling: &Value) {
         let detail = "may not be 0 when `maxSurge` is 0";
         errors.invalid(&path.child("maxUnavailable"), unavailable.clone(), detail);
     }
-    if percent(unavailable).is_some_and(|p| p > 100) {
-        errors.invalid(&path.child("maxUnavailable"), unavailable.clone(), "must not be greater than 100%");
-    }
-}
-
-fn number_or_percent(errors: &mut ErrorList, path: &Path<'_>, value: &Value) {
-    if value.is_string() && percent(value).is_none() {
-        errors.invalid(path, value.clone(), PERCENT);
-    }
-    not_negative(errors, path, value);
-}
-
-fn percent(value: &Value) -> Option<i64> {
-    let digits = value.as_str()?.strip_suffix('%')?;
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    // More digits than a number has are a great many percent.
-    plain.then(|| digits.parse().unwrap_or(i64::MAX))
-}
-
-fn amount(value: &Value) -> i64 {
-    percent(value).unwrap_or_else(|| int(value))
+    not_more_than_all(errors, &path.child("maxUnavailable"), unavailable);
 }
 
 pub(super) fn update(new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorList {
@@ -103,10 +83,7 @@ fn status(new: &Value, old: &Value) -> ErrorList {
     ];
     let parts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
     counts(&mut errors, &new["status"], &fields, &parts);
-    let (count, before) = (&new["status"]["collisionCount"], &old["status"]["collisionCount"]);
-    if is_set(before) && int(count) < int(before) {
-        errors.invalid(&Path::new("status.collisionCount"), count.clone(), "cannot be decremented");
-    }
+    collisions_are_kept(&mut errors, new, old);
     errors
 }
 
@@ -147,7 +124,9 @@ mod tests {
             (
                 rolling(json!("101%"), json!("30%x")),
                 vec![
-                    format!("spec.strategy.rollingUpdate.maxSurge: Invalid value: \"30%x\": {PERCENT}"),
+                    "spec.strategy.rollingUpdate.maxSurge: Invalid value: \"30%x\": a valid percent string must be a numeric \
+                     string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+                        .to_owned(),
                     "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%"
                         .into(),
                 ],

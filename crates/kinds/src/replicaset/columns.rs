@@ -6,7 +6,7 @@ use crate::columns::{age, containers, selector};
 use crate::kind::Column;
 use crate::value::{int, text};
 
-pub(super) const COLUMNS: &[Column] = &[
+pub(crate) const COLUMNS: &[Column] = &[
     Column::NAME,
     Column::integer("Desired"),
     Column::integer("Current"),
@@ -17,7 +17,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::string("Selector").wide(),
 ];
 
-pub(super) fn cells(set: &Value, now: i64) -> Vec<Value> {
+pub(crate) fn cells(set: &Value, now: i64) -> Vec<Value> {
     let (spec, status) = (&set["spec"], &set["status"]);
     let (names, images) = containers(&spec["template"]["spec"]);
     vec![

@@ -5,8 +5,12 @@ pub mod reconcile;
 mod validate;
 mod view;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
+use reconcile::Form;
+pub(crate) use columns::{COLUMNS, cells};
+pub(crate) use validate::status as status_errors;
 pub use view::ReplicaSetView;
 
 use crate::field::ErrorList;
@@ -26,6 +30,10 @@ pub static KIND: Row = Row::new(|| {
         .with_generation()
         .build()
 });
+
+/// How its Pods are kept.
+pub static FORM: Form =
+    Form { kind: &KIND, view: |set| ReplicaSetView::deserialize(set), tells_terminating: true };
 
 /// Its behaviour.
 #[derive(Debug)]

@@ -1,13 +1,14 @@
-//! What a ReplicaSet needs next (`pkg/controller/replicaset`): Pods made or removed, and its status told.
+//! What a ReplicaSet needs next (`pkg/controller/replicaset`), and a ReplicationController, which is the same in another
+//! [`Form`]: Pods made or removed, and its status told.
 //!
 //! Invariants: whose Pods are whose is settled before any is made or removed; at most [`BURST`] Pods in one turn; the
 //! status tells of the Pods seen, not of those about to be made.
 
 use base::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::view::ReplicaSetView;
+use crate::kind::Row;
 use crate::plan::{Deed, Failed, Plan, Reference, Write};
 use crate::view::PodView;
 use crate::workload::claim::Claimant;
@@ -16,6 +17,17 @@ use crate::workload::status::Status;
 use crate::workload::{BURST, pods, rank, ready};
 
 const FAILURE: &str = "ReplicaFailure";
+
+/// A kind that keeps a number of Pods.
+#[derive(Debug)]
+pub struct Form {
+    /// Its row.
+    pub kind: &'static Row,
+    /// Reads one.
+    pub view: fn(&Value) -> Result<ReplicaSetView, serde_json::Error>,
+    /// Whether its status counts the Pods that are going.
+    pub tells_terminating: bool,
+}
 
 /// A ReplicaSet and what may be its.
 #[derive(Debug, Default)]
@@ -32,8 +44,8 @@ pub struct Observed {
 ///
 /// # Errors
 /// If the stored object does not fit its type.
-pub fn reconcile(now: Timestamp, observed: &Observed) -> Result<Plan, serde_json::Error> {
-    let turn = Turn::new(now, observed)?;
+pub fn reconcile(form: &Form, now: Timestamp, observed: &Observed) -> Result<Plan, serde_json::Error> {
+    let turn = Turn::new(form, now, observed)?;
     let mut plan = turn.plan();
     plan.stage(turn.claims.clone());
     if !turn.set.metadata.deleting() {
@@ -50,8 +62,13 @@ pub fn reconcile(now: Timestamp, observed: &Observed) -> Result<Plan, serde_json
 ///
 /// # Errors
 /// If the stored object does not fit its type.
-pub fn failed(now: Timestamp, observed: &Observed, failed: &Failed) -> Result<Plan, serde_json::Error> {
-    let turn = Turn::new(now, observed)?;
+pub fn failed(
+    form: &Form,
+    now: Timestamp,
+    observed: &Observed,
+    failed: &Failed,
+) -> Result<Plan, serde_json::Error> {
+    let turn = Turn::new(form, now, observed)?;
     let mut plan = turn.plan();
     if failed.kind.is(&crate::pod::KIND) {
         plan.stage(turn.status(Some(failed)).into_iter().collect());
@@ -60,6 +77,7 @@ pub fn failed(now: Timestamp, observed: &Observed, failed: &Failed) -> Result<Pl
 }
 
 struct Turn<'a> {
+    form: &'a Form,
     now: Timestamp,
     stored: &'a Value,
     set: ReplicaSetView,
@@ -70,20 +88,20 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn new(now: Timestamp, observed: &'a Observed) -> Result<Self, serde_json::Error> {
-        let set = ReplicaSetView::deserialize(&observed.set)?;
+    fn new(form: &'a Form, now: Timestamp, observed: &'a Observed) -> Result<Self, serde_json::Error> {
+        let set = (form.view)(&observed.set)?;
         let selector = set.selector().map_err(serde::de::Error::custom)?;
         let claimant =
-            Claimant { kind: &super::KIND, meta: &set.metadata, selector: &selector, finalizers: &[] };
+            Claimant { kind: form.kind, meta: &set.metadata, selector: &selector, finalizers: &[] };
         let living: Vec<&PodView> = observed.pods.iter().filter(|p| !p.finished()).collect();
         let claimed = claimant.claim(&crate::pod::KIND, living, |p| &p.metadata);
         let (going, active): (Vec<_>, Vec<_>) = claimed.mine.into_iter().partition(|p| p.metadata.deleting());
         let (stored, related) = (&observed.set, &observed.related[..]);
-        Ok(Self { now, stored, set, claims: claimed.writes, active, terminating: going.len(), related })
+        Ok(Self { form, now, stored, set, claims: claimed.writes, active, terminating: going.len(), related })
     }
 
     fn plan(&self) -> Plan {
-        Plan::about(Reference::new(&super::KIND, &self.set.metadata))
+        Plan::about(Reference::new(self.form.kind, &self.set.metadata))
     }
 
     fn wanted(&self) -> usize {
@@ -95,7 +113,7 @@ impl<'a> Turn<'a> {
         let meta = &self.set.metadata;
         let missing = self.wanted().saturating_sub(self.active.len()).min(BURST);
         if missing > 0 {
-            let pod = pods::from_template(&self.set.spec.template, &super::KIND, meta);
+            let pod = pods::from_template(&self.set.spec.template, self.form.kind, meta);
             return (0..missing).map(|_| pods::create(pod.clone(), &meta.namespace)).collect();
         }
         let surplus = self.active.len().saturating_sub(self.wanted()).min(BURST);
@@ -121,10 +139,12 @@ impl<'a> Turn<'a> {
         status.number("fullyLabeledReplicas", count(self.active.iter().filter(labeled)));
         status.number("readyReplicas", count(self.active.iter().filter(|p| p.ready())));
         status.number("availableReplicas", count(self.active.iter().filter(available)));
-        status.set("terminatingReplicas", json!(self.terminating));
+        if self.form.tells_terminating {
+            status.set("terminatingReplicas", json!(self.terminating));
+        }
         status.number("observedGeneration", self.set.metadata.generation);
         status.set("conditions", json!(self.conditions(failed).into_list()));
-        status.write(&super::KIND, self.stored)
+        status.write(self.form.kind, self.stored)
     }
 
     /// The first failure stays told until a turn goes well.

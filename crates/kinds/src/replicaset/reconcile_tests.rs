@@ -1,6 +1,7 @@
 //! Turns of a ReplicaSet as tables.
 
 use super::*;
+use crate::replicaset::FORM;
 use crate::plan::Action;
 
 const NOW: Timestamp = Timestamp::from_seconds(1000);
@@ -107,7 +108,7 @@ fn turns() {
         ),
     ] {
         let observed = Observed { set: set(&change), related: pods.clone(), pods };
-        let plan = reconcile(NOW, &observed).unwrap();
+        let plan = reconcile(&FORM, NOW, &observed).unwrap();
         assert_eq!(words(&plan), want, "{name}");
         let wake = (name == "too young").then(|| Timestamp::from_seconds(1005));
         assert_eq!(plan.wake_at, wake, "{name}");
@@ -119,7 +120,7 @@ fn what_is_told_already_is_not_written() {
     let pods = vec![pod("a", 100, &json!({})), pod("b", 100, &json!({}))];
     let told = json!({"status": {"replicas": 2, "fullyLabeledReplicas": 2, "readyReplicas": 2, "availableReplicas": 2,
         "terminatingReplicas": 0, "observedGeneration": 3}});
-    let plan = reconcile(NOW, &Observed { set: set(&told), pods, related: Vec::new() }).unwrap();
+    let plan = reconcile(&FORM, NOW, &Observed { set: set(&told), pods, related: Vec::new() }).unwrap();
     assert!(plan.is_idle(), "{plan:?}");
 }
 
@@ -136,20 +137,20 @@ fn a_failure_is_a_condition_until_it_goes_well() {
         Action::Update(object) => object["status"]["conditions"].clone(),
         other => panic!("{other:?}"),
     };
-    let told = conditions(&failed(NOW, &observed, &failure).unwrap());
+    let told = conditions(&failed(&FORM, NOW, &observed, &failure).unwrap());
     assert_eq!(
         told,
         json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
             "message": "pods \"x\" is forbidden: no", "lastTransitionTime": NOW.rfc3339()}])
     );
     let failing = Observed { set: set(&json!({"status": {"conditions": told}})), ..Observed::default() };
-    assert_eq!(conditions(&reconcile(NOW, &failing).unwrap()), Value::Null);
+    assert_eq!(conditions(&reconcile(&FORM, NOW, &failing).unwrap()), Value::Null);
     let other = Failed { message: "another".into(), deed: Deed::Delete, ..failure };
-    assert_eq!(conditions(&failed(NOW, &failing, &other).unwrap()), told);
+    assert_eq!(conditions(&failed(&FORM, NOW, &failing, &other).unwrap()), told);
 }
 
 #[test]
 fn at_most_a_burst_at_once() {
     let observed = Observed { set: set(&json!({"spec": {"replicas": 2000}})), ..Observed::default() };
-    assert_eq!(reconcile(NOW, &observed).unwrap().stages[0].len(), BURST);
+    assert_eq!(reconcile(&FORM, NOW, &observed).unwrap().stages[0].len(), BURST);
 }

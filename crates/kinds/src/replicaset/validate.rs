@@ -28,7 +28,8 @@ pub(super) fn update(new: &Value, old: &Value, endpoint: Endpoint<'_>) -> ErrorL
     errors
 }
 
-fn status(set: &Value) -> ErrorList {
+/// What is wrong with a status.
+pub(crate) fn status(set: &Value) -> ErrorList {
     let mut errors = ErrorList::default();
     let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
     let numbers = [&["replicas"], &parts[..], &["observedGeneration", "terminatingReplicas"]].concat();

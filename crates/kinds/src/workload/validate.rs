@@ -10,6 +10,8 @@ use crate::pod::validate::TEMPLATE;
 use crate::value::{int, is_set, same, size, text};
 
 const NEGATIVE: &str = "must be greater than or equal to 0";
+const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
+                       regex used for validation is '[0-9]+%')";
 
 /// No number below zero.
 pub(crate) fn not_negative(errors: &mut ErrorList, path: &Path<'_>, value: &Value) {
@@ -39,21 +41,58 @@ pub(crate) fn selector_and_template(errors: &mut ErrorList, path: &Path<'_>, spe
                 let detail = "`selector` does not match template `labels`";
                 errors.invalid(&path.child("template.metadata.labels"), labels.clone(), detail);
             }
-            template(errors, &path.child("template"), &spec["template"]);
+            let (at, template) = (path.child("template"), &spec["template"]);
+            errors.extend(TEMPLATE.validate_at(at, template, None));
+            runs_for_ever(errors, &at, template, "ReplicaSet");
         }
     }
 }
 
-fn template(errors: &mut ErrorList, path: &Path<'_>, template: &Value) {
-    errors.extend(TEMPLATE.validate_at(*path, template, None));
+/// Pods of a template that are always there: they restart and have no deadline. `of` is the kind that says so.
+pub(crate) fn runs_for_ever(errors: &mut ErrorList, path: &Path<'_>, template: &Value, of: &str) {
     let spec = &template["spec"];
     let policy = text(&spec["restartPolicy"]);
     if policy != "Always" {
         errors.not_supported(&path.child("spec.restartPolicy"), policy, &["Always"]);
     }
     if is_set(&spec["activeDeadlineSeconds"]) {
-        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        let detail = format!("activeDeadlineSeconds in {of} is not Supported");
         errors.forbidden(&path.child("spec.activeDeadlineSeconds"), detail);
+    }
+}
+
+/// A number that is not negative, or a percentage (`ValidatePositiveIntOrPercent`).
+pub(crate) fn number_or_percent(errors: &mut ErrorList, path: &Path<'_>, value: &Value) {
+    if value.is_string() && percent(value).is_none() {
+        errors.invalid(path, value.clone(), PERCENT);
+    }
+    not_negative(errors, path, value);
+}
+
+/// No more percent than all (`IsNotMoreThan100Percent`).
+pub(crate) fn not_more_than_all(errors: &mut ErrorList, path: &Path<'_>, value: &Value) {
+    if percent(value).is_some_and(|p| p > 100) {
+        errors.invalid(path, value.clone(), "must not be greater than 100%");
+    }
+}
+
+/// The number, or the percent (`getIntOrPercentValue`).
+pub(crate) fn amount(value: &Value) -> i64 {
+    percent(value).unwrap_or_else(|| int(value))
+}
+
+fn percent(value: &Value) -> Option<i64> {
+    let digits = value.as_str()?.strip_suffix('%')?;
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    // More digits than a number has are a great many percent.
+    plain.then(|| digits.parse().unwrap_or(i64::MAX))
+}
+
+/// A count of names that were taken is never forgotten.
+pub(crate) fn collisions_are_kept(errors: &mut ErrorList, new: &Value, old: &Value) {
+    let (count, before) = (&new["status"]["collisionCount"], &old["status"]["collisionCount"]);
+    if is_set(before) && int(count) < int(before) {
+        errors.invalid(&Path::new("status.collisionCount"), int(count), "cannot be decremented");
     }
 }
 
@@ -92,21 +131,24 @@ fn shown(selector: &Value) -> String {
 /// Warnings about a workload and its template: of a new one its name too, of a changed one only if the template did.
 pub(crate) fn warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
     let mut found = Vec::new();
-    let template = &object["spec"]["template"];
-    match old {
-        Some(old) if same(&old["spec"], &object["spec"]) => return found,
-        Some(_) => {}
-        None => {
-            let complaints = base::names::dns1123_label(text(&object["metadata"]["name"]));
-            if !complaints.is_empty() {
-                found.push(format!(
-                    "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS \
-                     label is recommended: [{}]",
-                    complaints.join(" ")
-                ));
-            }
+    if old.is_none() {
+        let complaints = base::names::dns1123_label(text(&object["metadata"]["name"]));
+        if !complaints.is_empty() {
+            found.push(format!(
+                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS \
+                 label is recommended: [{}]",
+                complaints.join(" ")
+            ));
         }
     }
-    found.extend(crate::pod::warnings::template(template, &Path::new("spec.template")));
+    found.extend(template_warnings(object, old));
     found
+}
+
+/// Warnings about the template, of a changed object only if its spec did change.
+pub(crate) fn template_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    if old.is_some_and(|old| same(&old["spec"], &object["spec"])) {
+        return Vec::new();
+    }
+    crate::pod::warnings::template(&object["spec"]["template"], &Path::new("spec.template"))
 }

@@ -157,8 +157,10 @@ impl World {
         for _ in 0..self.dice.within(1..=3) {
             self.make_job().await;
         }
-        if self.dice.chance(500) {
-            self.make_deployment().await;
+        match self.dice.within(0..=3) {
+            0 | 1 => self.make_deployment().await,
+            2 => self.make_controller().await,
+            _ => {}
         }
         for _ in 0..self.dice.within(8..=24) {
             tokio::time::sleep(self.dice.millis(10..=3000)).await;
@@ -166,7 +168,10 @@ impl World {
                 0 | 1 => self.delete_pod().await,
                 2 => self.delete_job().await,
                 3 => self.make_job().await,
-                4 if self.dice.chance(500) => self.roll_out().await,
+                4 if self.dice.chance(500) => {
+                    self.roll_out().await;
+                    self.scale().await;
+                }
                 4 => self.make_pod().await,
                 5 | 6 => self.kill_node().await,
                 7 => self.kill_loops().await,
@@ -219,7 +224,7 @@ impl World {
         };
         hosts_clean
             && self.all("deployments.apps/").iter().all(rolled_out)
-            && self.all("replicasets.apps/").iter().all(is_full)
+            && ["replicasets.apps/", "replicationcontrollers/"].iter().all(|b| self.all(b).iter().all(is_full))
             && !pods.iter().chain(&jobs).any(deleting)
             && jobs.iter().all(ended)
     }
@@ -267,6 +272,23 @@ impl World {
                 "template": {"metadata": {"labels": {"app": "d"}},
                     "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
         self.make("apps", "deployments", deployment).await;
+    }
+
+    async fn make_controller(&mut self) {
+        self.made += 1;
+        let controller = json!({"metadata": {"name": format!("c{}", self.made)},
+            "spec": {"replicas": self.dice.within(1..=4), "selector": {"app": "c"},
+                "template": {"metadata": {"labels": {"app": "c"}},
+                    "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
+        self.make("", "replicationcontrollers", controller).await;
+    }
+
+    /// Another number of Pods.
+    async fn scale(&mut self) {
+        let Some((name, _)) = self.pick("replicationcontrollers/") else { return };
+        let patch = json!({"spec": {"replicas": self.dice.within(0..=4)}});
+        let patch = Verb::Patch(PatchType::Merge, Bytes::from(patch.to_string()));
+        drop(call(&self.admin, &Gvr::new("", "v1", "replicationcontrollers"), &name, "scale", patch).await);
     }
 
     /// Another template, perhaps one that was there before.

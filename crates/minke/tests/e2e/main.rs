@@ -18,6 +18,7 @@ mod network;
 mod play;
 mod pods;
 mod refusals;
+mod replicationcontrollers;
 mod resize;
 mod restart;
 mod statics;

@@ -35,7 +35,7 @@ pub fn all() -> Vec<Box<dyn Law>> {
 }
 
 /// The buckets whose objects laws want to see.
-pub const BUCKETS: [&str; 3] = ["pods", "replicasets.apps", "deployments.apps"];
+pub const BUCKETS: [&str; 4] = ["pods", "replicasets.apps", "deployments.apps", "replicationcontrollers"];
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

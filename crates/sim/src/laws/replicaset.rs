@@ -1,4 +1,5 @@
-//! A ReplicaSet never has more active Pods than it was ever to have, and in the end has as many as it is to have.
+//! A ReplicaSet or ReplicationController never has more active Pods than it was ever to have, and in the end has as many as
+//! it is to have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ impl Law for ReplicaSets {
         let object = version.object;
         let uid = text(object, "/metadata/uid").to_owned();
         match version.bucket {
-            "replicasets.apps" => {
+            "replicasets.apps" | "replicationcontrollers" => {
                 let set = self.0.entry(uid).or_default();
                 set.name = text(object, "/metadata/name").to_owned();
                 set.wanted = number(object, "/spec/replicas");
@@ -42,7 +43,7 @@ impl Law for ReplicaSets {
                 {
                     let (name, have, most) = (&set.name, set.active.len(), set.most);
                     found.push(format!(
-                        "at revision {} ReplicaSet {name} has {have} active Pods, {most} at most",
+                        "at revision {} set {name} has {have} active Pods, {most} at most",
                         version.revision
                     ));
                 }
@@ -56,7 +57,7 @@ impl Law for ReplicaSets {
             let have = i64::try_from(set.active.len()).unwrap_or(i64::MAX);
             if have != set.wanted || set.told != have {
                 let (name, wanted, told) = (&set.name, set.wanted, set.told);
-                found.push(format!("ReplicaSet {name} wants {wanted} Pods, has {have} and tells of {told}"));
+                found.push(format!("set {name} wants {wanted} Pods, has {have} and tells of {told}"));
             }
         }
     }

@@ -77,6 +77,10 @@ const LICENCES: &[&str] = &[
 
 /// Where a kind is known by its row and a subresource by its role, never by name; the crates of the generic path.
 const NAMELESS: &[&str] = &["crates/apiserver/src/", "crates/schema/src/", "crates/controllers/src/"];
+/// The crates whose modules import one way: the folder of the sources, and its modules from the lowest to the highest.
+const LAYERS: &[(&str, &[&str])] =
+    &[("crates/apiserver/src/", &["context", "catalogue", "admission", "generic", "http", "facade"])];
+
 /// Comparisons with a name.
 const NAME_COMPARED: &[&str] = &[
     "plural == \"",
@@ -89,7 +93,8 @@ const NAME_COMPARED: &[&str] = &[
     "s.name == \"",
 ];
 /// Who may compare names all the same: upstream's reading of paths, and rules of authorization, which are made of names.
-const NAMES_ALLOWED: &[&str] = &["crates/apiserver/src/request.rs", "crates/apiserver/src/authz/"];
+const NAMES_ALLOWED: &[&str] =
+    &["crates/apiserver/src/context/request.rs", "crates/apiserver/src/context/authz/"];
 
 /// Production lines a file may have before it must be split.
 const MAX_LINES: usize = 1000;
@@ -201,6 +206,7 @@ fn source(file: &Path, text: &str) -> Vec<String> {
             format!("{path} knows a resource by its name, not by its row or role: {}", line.trim())
         }));
     }
+    found.extend(layers(&path, text.lines().take(production)));
     if production > MAX_LINES {
         found.push(format!("{name} has {production} production lines; split it"));
     }
@@ -215,9 +221,48 @@ fn source(file: &Path, text: &str) -> Vec<String> {
     found
 }
 
+/// What a file imports of its crate that is not in a lower layer, or in none. Tests may use everything.
+fn layers<'a>(path: &str, production: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let Some((place, layers)) = LAYERS.iter().find(|(folder, _)| path.starts_with(folder)) else {
+        return Vec::new();
+    };
+    let own = path[place.len()..].split(['/', '.']).next().unwrap_or_default();
+    if own == "lib" || path.ends_with("/tests.rs") {
+        return Vec::new();
+    }
+    let rank = |module: &str| layers.iter().position(|layer| *layer == module);
+    let Some(own_rank) = rank(own) else { return vec![format!("{path} is in no layer of {place}")] };
+    let code = production.filter(|line| !line.trim_start().starts_with("//"));
+    let imported = code.flat_map(|line| line.split("crate::").skip(1));
+    let name =
+        |rest: &'a str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+    let wrong = imported.map(name).filter(|module| rank(module).is_none_or(|rank| rank > own_rank));
+    wrong.map(|module| format!("{path} is in the layer {own} and must not import crate::{module}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_import_one_way() {
+        let said =
+            |file: &str, text: &str| layers(&format!("crates/apiserver/src/{file}"), text.lines()).len();
+        for (file, text, wrong) in [
+            ("generic/list.rs", "use crate::context::object;\nuse crate::generic::Ctx;", 0),
+            ("generic/list.rs", "use crate::http::Site;", 1),
+            ("context/object.rs", "fn f() { crate::generic::f(crate::facade::g()) }", 2),
+            ("context/object.rs", "use crate::Server;", 1),
+            ("facade/server.rs", "use crate::{http, generic};", 1),
+            ("context/object.rs", "// as crate::generic does", 0),
+            ("admission/tests.rs", "use crate::facade::Server;", 0),
+            ("loose.rs", "", 1),
+            ("lib.rs", "mod http;", 0),
+        ] {
+            assert_eq!(said(file, text), wrong, "{file}: {text}");
+        }
+        assert!(layers("crates/store/src/view.rs", ["use crate::ring::Ring;"].into_iter()).is_empty());
+    }
 
     #[test]
     fn licence_expressions() {

@@ -4,32 +4,19 @@
 //! too; GET, LIST and watch send the store's bytes without parsing them; nothing per kind lives in the HTTP layer.
 //! Absent: custom resources, aggregation, RBAC objects (a fixed table of rules stands in their place), priority and
 //! fairness.
+//!
+//! Layers, each of which imports only those before it (`cargo xtask tidy`): context, catalogue, admission, generic, http,
+//! facade.
 
 mod admission;
-pub mod audit;
-mod authn;
-mod authz;
-mod bootstrap;
-mod custom;
-mod discovery;
-mod expiry;
-mod facts;
-mod form;
+mod catalogue;
+mod context;
+mod facade;
 mod generic;
 mod http;
-mod inproc;
-mod nature;
-mod negotiate;
-mod object;
-pub mod pki;
-mod remarks;
-mod request;
-pub mod server;
-mod services;
-mod sub;
-mod token;
 
-pub use facts::read_facts;
-pub use nature::{Nature, Real};
-pub use pki::{Pair, Pki, PkiError};
-pub use server::{Config, Server};
+pub use context::facts::read_facts;
+pub use context::nature::{Nature, Real};
+pub use context::pki::{Pair, Pki, PkiError};
+pub use context::{audit, pki};
+pub use facade::{Config, Server};

@@ -6,7 +6,7 @@ use kinds::status::Cause;
 
 use super::Operation::{Create, Delete};
 use super::{EVERY, MAIN, Mutate, Review, Row, Want};
-use crate::object;
+use crate::context::object;
 
 pub(super) fn row() -> Row {
     const WANTS: &[Want] = &[Want::new(&[Create], "*", EVERY), Want::new(&[Delete], "namespaces", MAIN)];

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::Operation::{self, Create, Delete, Update};
 use super::{EVERY, Mutate, Review, Row, Want};
-use crate::authz::node;
-use crate::object;
+use crate::context::authz::node;
+use crate::context::object;
 
 pub(super) fn row() -> Row {
     const WRITE: &[Operation] = &[Create, Update, Delete];
@@ -82,7 +82,7 @@ fn create_token(review: &Review<'_>, node: &str) -> Result<(), Status> {
     let pod = bound(review, name)?;
     rules::token_bound(node, uid, &pod).map_err(refuse)?;
     let Some(audience) = rules::foreign_audience(request, &pod).map_err(refuse)? else { return Ok(()) };
-    let asked = crate::authz::Attributes {
+    let asked = crate::context::authz::Attributes {
         verb: "request-serviceaccounts-token-audience",
         is_resource: true,
         resource: audience,

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::Operation::{Create, Update};
 use super::{EVERY, MAIN, Review, Row, Validate, Want};
-use crate::object;
+use crate::context::object;
 
 pub(super) fn row() -> Row {
     const WRITE: &[super::Operation] = &[Create, Update];

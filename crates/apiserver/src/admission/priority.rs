@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Operation::{Create, Delete, Update};
 use super::{MAIN, Mutate, Operation, Review, Row, Validate, Want};
-use crate::object;
+use crate::context::object;
 
 const CLASSES: (&str, &str, &str) = ("scheduling.k8s.io", "v1", "priorityclasses");
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use store::{Entry, Expect, Op, Store, StoreError, Write};
 
-use crate::object;
+use crate::context::object;
 
 /// How a write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

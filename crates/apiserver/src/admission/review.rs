@@ -7,9 +7,9 @@ use kinds::Kind;
 use serde_json::Value;
 
 use super::webhook::Asked;
-use crate::object;
-use crate::remarks::Remarks;
-use crate::services::Services;
+use crate::context::object;
+use crate::context::remarks::Remarks;
+use crate::context::services::Services;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use store::{Interest, Scope};
 
 use super::Operation::Create;
 use super::{MAIN, Mutate, Review, Row, Validate, Want};
-use crate::object;
+use crate::context::object;
 
 pub(super) fn row() -> Row {
     const WANTS: &[Want] = &[Want::new(&[Create], "pods", MAIN)];

@@ -14,8 +14,8 @@ use tokio::sync::{Notify, mpsc};
 use super::Operation::{Create, Delete, Update};
 use super::reserve::{Outcome, Reservation};
 use super::{Chain, EVERY, MAIN, Mutate, Operation, Reserve, Review, Row, Validate, Want};
-use crate::pki::Pki;
-use crate::server::{Config, Server};
+use crate::context::pki::Pki;
+use crate::facade::{Config, Server};
 
 const WRITE: &[Operation] = &[Create, Update, Delete];
 
@@ -144,7 +144,7 @@ impl Store for Faulty {
             Fault::Overtaken => {
                 self.set(Fault::None);
                 let Some(current) = self.inner.get(&write.key) else { return Err(lost()) };
-                let text = String::from_utf8_lossy(&crate::object::without_revision(&current))
+                let text = String::from_utf8_lossy(&crate::context::object::without_revision(&current))
                     .replace("\"data\":{", "\"data\":{\"other\":\"write\",");
                 let expect = store::Expect::Any;
                 self.inner.commit(Write { key: write.key.clone(), expect, op: Op::Put(text.into()) }).await?;

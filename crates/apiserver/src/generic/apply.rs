@@ -9,15 +9,15 @@ use kinds::apply::{self as rules, ApplyError, Write};
 use kinds::{Endpoint, Subresource, decode};
 use serde_json::{Value, json};
 
+use crate::context::request::FieldValidation;
+use crate::context::{form, object};
 use crate::generic::{Answer, Ctx, body, create, update};
-use crate::request::FieldValidation;
-use crate::{form, object};
 
 /// Applies a configuration (YAML or JSON) to the object named in the path; creates it if there is none.
 pub(crate) async fn apply(ctx: &Ctx<'_>, text: &[u8]) -> Result<Answer, Status> {
     let config = read(ctx, text)?;
     loop {
-        let current = ctx.server.store().get(&ctx.key());
+        let current = ctx.store().get(&ctx.key());
         let live = current.as_ref().map(|entry| object::parse(ctx.kind, &entry.value));
         let new = merged(ctx, live.as_ref(), &config)?;
         let Some(current) = current else { return create_applied(ctx, new).await };
@@ -40,7 +40,7 @@ async fn create_applied(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status>
     if ctx.endpoint() != Endpoint::Main {
         return Err(ctx.not_found());
     }
-    ctx.server.authorize_verb(ctx, "create")?;
+    ctx.authorize_verb("create")?;
     let uid = object::meta(&new, "uid");
     if !uid.is_empty() {
         let why = format!(
@@ -91,7 +91,7 @@ fn repeated(ctx: &Ctx<'_>, problems: &[String]) -> Result<(), Status> {
 
 fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, Status> {
     let ty = form::schema_of(ctx.kind)?;
-    let (api_version, time) = (ctx.kind.api_version(), ctx.server.now().rfc3339());
+    let (api_version, time) = (ctx.kind.api_version(), ctx.now().rfc3339());
     let write = write(ctx, &api_version, &time);
     let new =
         rules::apply(live, config, ty, &write, ctx.params.force == Some(true)).map_err(|e| match e {
@@ -110,7 +110,7 @@ fn merged(ctx: &Ctx<'_>, live: Option<&Value>, config: &Value) -> Result<Value, 
 /// Sets `managedFields` of what a create, update or other patch is about to store.
 pub(crate) fn track(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value) -> Result<(), Status> {
     let ty = form::schema_of(ctx.kind)?;
-    let (api_version, time) = (ctx.kind.api_version(), ctx.server.now().rfc3339());
+    let (api_version, time) = (ctx.kind.api_version(), ctx.now().rfc3339());
     rules::track(old, new, ty, &write(ctx, &api_version, &time));
     Ok(())
 }
@@ -118,7 +118,7 @@ pub(crate) fn track(ctx: &Ctx<'_>, old: Option<&Value>, new: &mut Value) -> Resu
 /// The same for an object that is answered to a subresource, of a type that is not the addressed kind's.
 pub(crate) fn track_new(ctx: &Ctx<'_>, gvk: (&str, &str, &str), new: &mut Value) -> Result<(), Status> {
     let ty = form::schema_named(gvk.0, gvk.1, gvk.2)?;
-    let (api_version, time) = (form::api_version(gvk.0, gvk.1), ctx.server.now().rfc3339());
+    let (api_version, time) = (form::api_version(gvk.0, gvk.1), ctx.now().rfc3339());
     rules::track(None, new, ty, &write(ctx, &api_version, &time));
     Ok(())
 }

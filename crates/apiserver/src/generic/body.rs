@@ -7,11 +7,11 @@ use client::Status;
 use kinds::{Kind, decode, protobuf, schema};
 use serde_json::Value;
 
-use crate::form::{Form, api_version, schema_named};
+use crate::context::form::{Form, api_version, schema_named};
+use crate::context::negotiate::Format;
+use crate::context::object;
+use crate::context::request::FieldValidation;
 use crate::generic::Ctx;
-use crate::negotiate::Format;
-use crate::object;
-use crate::request::FieldValidation;
 
 /// What custom resources are written in.
 const NO_PROTOBUF: &[&str] = &["application/json", "application/yaml"];

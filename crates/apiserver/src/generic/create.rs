@@ -6,10 +6,10 @@ use client::Status;
 use serde_json::Value;
 use store::{Expect, Op, StoreError, Write};
 
+use crate::context::object;
 use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx};
-use crate::object;
 
 /// How often a generated name that is taken is generated again.
 const NAME_ATTEMPTS: usize = 8;
@@ -28,7 +28,7 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
     if owners == Owners::Open {
         apply::track(ctx, None, &mut obj)?;
     }
-    let chain = ctx.server.admission();
+    let chain = ctx.admission();
     let mut review = ctx.review(obj, None);
     chain.mutate(&mut review).await?;
     let admitted = review.object.clone();
@@ -49,7 +49,7 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
             return Err(Status::untyped("resourceVersion should not be set on objects to be created"));
         }
         let reserved = chain.reserve(&mut review).await?;
-        let store = ctx.server.store();
+        let store = ctx.store();
         let taken = if ctx.params.dry_run {
             reserved.give_back().await;
             match store.get(&key) {
@@ -80,11 +80,11 @@ fn finish(ctx: &Ctx<'_>, mut obj: Value) -> Result<(Value, bool), Status> {
     let generated = object::meta(&obj, "name").is_empty() && !generate.is_empty();
     let meta = object::meta_mut(&mut obj);
     if generated {
-        let [a, b, c, d, e, ..] = ctx.server.random();
+        let [a, b, c, d, e, ..] = ctx.random();
         meta.insert("name".into(), base::names::generate(&generate, [a, b, c, d, e]).into());
     }
-    meta.insert("uid".into(), base::names::uid(ctx.server.random()).into());
-    meta.insert("creationTimestamp".into(), ctx.server.now().rfc3339().into());
+    meta.insert("uid".into(), base::names::uid(ctx.random()).into());
+    meta.insert("creationTimestamp".into(), ctx.now().rfc3339().into());
     // Kinds that count no generations keep what they are given.
     if ctx.kind.counts_generations {
         meta.insert("generation".into(), 1.into());

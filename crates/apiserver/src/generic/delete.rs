@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use store::{Entry, Expect, Op, StoreError, Write};
 
 use crate::admission::Operation;
-use crate::form::schema_named;
+use crate::context::form::schema_named;
+use crate::context::negotiate::Format;
+use crate::context::object;
 use crate::generic::body::Body;
 use crate::generic::{Answer, Ctx, list, options};
-use crate::negotiate::Format;
-use crate::object;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -107,16 +107,16 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish, admission: Admission) -
     let kind = ctx.kind;
     loop {
         let current =
-            ctx.server.store().get(key).ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
+            ctx.store().get(key).ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
         let old = object::parse(kind, &current.value);
         preconditions(ctx, name, &old, wish)?;
         let subject = (Value::Null, Some(&old));
         let mut review = ctx.review_of(Operation::Delete, name.to_owned(), subject, wish.options());
         if admission == Admission::Open {
-            ctx.server.admission().mutate(&mut review).await?;
-            ctx.server.admission().validate(&review).await?;
+            ctx.admission().mutate(&mut review).await?;
+            ctx.admission().validate(&review).await?;
         }
-        let (new, step) = decide(ctx, &old, wish, ctx.server.now());
+        let (new, step) = decide(ctx, &old, wish, ctx.now());
         if wish.dry_run || matches!(step, Step::Nothing) {
             return Ok(answer(ctx, current, new, step != Step::Remove, wish));
         }
@@ -127,8 +127,8 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish, admission: Admission) -
             _ => Op::Ending(object::stored(kind, &new)),
         };
         let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
-        let reserved = ctx.server.admission().reserve(&mut review).await?;
-        match reserved.commit(ctx.server.store(), write).await {
+        let reserved = ctx.admission().reserve(&mut review).await?;
+        match reserved.commit(ctx.store(), write).await {
             Ok(entry) => return Ok(answer(ctx, entry, new, step != Step::Remove, wish)),
             Err(StoreError::Conflict { .. }) => {}
             Err(e) => return Err(ctx.store_error(&e, "delete")),

@@ -14,9 +14,9 @@ use kinds::{ErrorList, Kind, Path};
 use serde_json::{Value, json};
 use store::{Entry, RangeQuery, StoreError};
 
+use crate::context::object;
 use crate::generic::select::Selection;
 use crate::generic::{Answer, Ctx, continuation, options};
-use crate::object;
 
 /// How long a read waits for a revision that does not exist yet.
 const REACH: Duration = Duration::from_secs(3);
@@ -103,7 +103,7 @@ async fn plan(ctx: &Ctx<'_>, prefix: &str) -> Result<Plan, Status> {
     let plan = |at, limit| Plan { start: None, at, limit, pinned: true };
     match (p.resource_version.as_str(), p.resource_version_match.as_str()) {
         ("", _) => {
-            ctx.server.store().barrier().await.map_err(|e| ctx.store_error(&e, "list"))?;
+            ctx.store().barrier().await.map_err(|e| ctx.store_error(&e, "list"))?;
             Ok(plan(None, p.limit))
         }
         ("0", _) => Ok(plan(None, 0)),
@@ -117,7 +117,7 @@ async fn plan(ctx: &Ctx<'_>, prefix: &str) -> Result<Plan, Status> {
 }
 
 fn collect(ctx: &Ctx<'_>, selection: &Selection, prefix: &str, plan: Plan) -> Result<Listed, Status> {
-    let store = ctx.server.store();
+    let store = ctx.store();
     let mut listed = Listed {
         kind: ctx.kind.clone(),
         revision: 0,
@@ -175,7 +175,7 @@ pub(crate) fn not_a_number(text: &str, error: &ParseIntError) -> String {
 
 /// Waits a moment for a revision that another server may have handed out.
 pub(crate) async fn reach(ctx: &Ctx<'_>, revision: u64) -> Result<(), Status> {
-    let store = ctx.server.store();
+    let store = ctx.store();
     if store.revision() >= revision {
         return Ok(());
     }

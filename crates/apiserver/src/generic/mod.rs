@@ -7,30 +7,36 @@
 pub(crate) mod apply;
 pub(crate) mod body;
 pub(crate) mod continuation;
+mod core;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod options;
 pub(crate) mod patch;
 pub(crate) mod select;
+pub(crate) mod sub;
 pub(crate) mod update;
 pub(crate) mod watch;
 
 use std::sync::Arc;
 
+use base::Timestamp;
 use client::{Identity, Status};
 use kinds::{Endpoint, Kind, Role, Subresource};
 use serde_json::Value;
-use store::{Entry, StoreError};
+use store::{Entry, Store, StoreError};
 
-use crate::admission::{Asked, Operation, Pass, Review};
-use crate::remarks::Remarks;
-use crate::request::Params;
-use crate::server::Server;
+pub(crate) use core::Core;
+
+use crate::admission::{Asked, Chain, Operation, Pass, Review};
+use crate::context::authz::Attributes;
+use crate::context::remarks::Remarks;
+use crate::context::request::Params;
+use crate::context::services::FREE_SPACE;
 
 /// One call on its way.
 pub(crate) struct Ctx<'a> {
-    pub(crate) server: &'a Arc<Server>,
+    pub(crate) core: &'a Core,
     pub(crate) who: &'a Identity,
     pub(crate) kind: &'a Arc<Kind>,
     pub(crate) sub: Option<&'a Subresource>,
@@ -43,7 +49,42 @@ pub(crate) struct Ctx<'a> {
     pub(crate) remarks: Remarks,
 }
 
-impl Ctx<'_> {
+impl<'a> Ctx<'a> {
+    pub(crate) fn store(&self) -> &'a Arc<dyn Store> {
+        &self.core.services.store
+    }
+
+    pub(crate) fn admission(&self) -> &'a Chain {
+        &self.core.admission
+    }
+
+    /// The time that objects are dated with.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.core.services.now()
+    }
+
+    /// Chance for UIDs and names.
+    pub(crate) fn random(&self) -> [u8; 16] {
+        self.core.services.random()
+    }
+
+    /// Whether the caller may also do `verb` to the same object; 403 if not.
+    pub(crate) fn authorize_verb(&self, verb: &str) -> Result<(), Status> {
+        let asked = Attributes {
+            verb,
+            is_resource: true,
+            group: &self.kind.group,
+            resource: &self.kind.plural,
+            subresource: self.sub.map_or("", |s| s.name),
+            namespace: &self.namespace,
+            name: &self.name,
+            path: "",
+            field_selector: &self.params.field_selector,
+        };
+        let checked = self.core.services.authorizer.check(self.who, &asked);
+        checked.map_err(|why| self.forbidden(&self.name, &why))
+    }
+
     /// Adds a `Warning` header.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         self.remarks.warn(text);
@@ -53,7 +94,7 @@ impl Ctx<'_> {
     pub(crate) fn review<'b>(&'b self, object: Value, old: Option<&'b Value>) -> Review<'b> {
         let operation = if old.is_none() { Operation::Create } else { Operation::Update };
         let name = match self.name.as_str() {
-            "" => crate::object::meta(&object, "name").to_owned(),
+            "" => crate::context::object::meta(&object, "name").to_owned(),
             name => name.to_owned(),
         };
         self.review_of(operation, name, (object, old), options::written(&self.params, operation))
@@ -78,7 +119,7 @@ impl Ctx<'_> {
             options,
             object,
             old,
-            services: self.server.services(),
+            services: &self.core.services,
             remarks: &self.remarks,
             pass: Pass::First,
             asked: Asked::default(),
@@ -95,7 +136,7 @@ impl Ctx<'_> {
 
     /// The key of the object named in the path.
     pub(crate) fn key(&self) -> Arc<str> {
-        crate::object::key(self.kind, &self.namespace, &self.name)
+        crate::context::object::key(self.kind, &self.namespace, &self.name)
     }
 
     pub(crate) fn not_found(&self) -> Status {
@@ -113,7 +154,7 @@ impl Ctx<'_> {
 
     /// The object named in the path.
     pub(crate) fn current(&self) -> Result<Arc<Entry>, Status> {
-        self.server.store().get(&self.key()).ok_or_else(|| self.not_found())
+        self.store().get(&self.key()).ok_or_else(|| self.not_found())
     }
 
     /// The answer to a failure of the store that is not a conflict.
@@ -125,7 +166,7 @@ impl Ctx<'_> {
             StoreError::Invalid(why) => Status::internal(why),
             StoreError::Full(why) => {
                 tracing::error!(why, operation, resource = self.kind.plural, "the disk is full");
-                Status::internal(format_args!("{why}: {}", crate::server::FREE_SPACE))
+                Status::internal(format_args!("{why}: {}", FREE_SPACE))
             }
             StoreError::Unavailable(why) => {
                 tracing::error!(why, operation, resource = self.kind.plural, "store");
@@ -161,7 +202,7 @@ impl Answer {
     /// The whole answer as one value.
     pub(crate) fn into_value(self) -> Value {
         match self {
-            Self::Object { kind, entry, .. } => crate::object::parse(&kind, &entry.value),
+            Self::Object { kind, entry, .. } => crate::context::object::parse(&kind, &entry.value),
             Self::Value { value, .. } => value,
             Self::Status(status) => status.to_json(),
             Self::List(listed) => listed.into_value(),
@@ -173,7 +214,7 @@ impl Answer {
 pub(crate) async fn get(ctx: &Ctx<'_>) -> Result<Answer, Status> {
     let rv = &ctx.params.resource_version;
     if rv.is_empty() {
-        ctx.server.store().barrier().await.map_err(|e| ctx.store_error(&e, "get"))?;
+        ctx.store().barrier().await.map_err(|e| ctx.store_error(&e, "get"))?;
     } else {
         list::reach(ctx, list::revision(rv).map_err(|why| Status::untyped(why.to_string()))?).await?;
     }

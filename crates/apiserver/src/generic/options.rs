@@ -9,7 +9,7 @@ use kinds::{ErrorList, Path};
 use serde_json::{Value, json};
 
 use crate::admission::Operation;
-use crate::request::{FieldValidation, Params};
+use crate::context::request::{FieldValidation, Params};
 
 /// Whose options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

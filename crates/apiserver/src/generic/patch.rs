@@ -9,9 +9,9 @@ use kinds::patch::{self as patches, PatchError, Patched};
 use kinds::{ErrorList, Path};
 use serde_json::Value;
 
+use crate::context::request::FieldValidation;
+use crate::context::{form, object};
 use crate::generic::{Answer, Ctx, apply, body, update};
-use crate::request::FieldValidation;
-use crate::{form, object};
 
 /// Applies a patch to the stored object.
 pub(crate) async fn patch(ctx: &Ctx<'_>, kind: PatchType, text: Bytes) -> Result<Answer, Status> {

@@ -11,7 +11,7 @@ use client::Status;
 use kinds::Kind;
 use store::Entry;
 
-use crate::object;
+use crate::context::object;
 
 /// Both selectors of a request; fields are named as the stored form's kind names them.
 #[derive(Debug, Clone)]

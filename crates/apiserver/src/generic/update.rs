@@ -12,10 +12,10 @@ use serde_json::Value;
 use store::{Entry, Expect, Op, StoreError, Write};
 
 use crate::admission::Review;
+use crate::context::object;
 use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, create, list};
-use crate::object;
 
 /// What an update comes to.
 enum Outcome {
@@ -33,7 +33,7 @@ pub(crate) async fn update(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> 
     body::locate(ctx, &mut new)?;
     let conditional = !object::meta(&new, "resourceVersion").is_empty();
     loop {
-        let Some(current) = ctx.server.store().get(&ctx.key()) else {
+        let Some(current) = ctx.store().get(&ctx.key()) else {
             return create_instead(ctx, new).await;
         };
         unique(ctx, &new, &object::parse(ctx.kind, &current.value))?;
@@ -55,7 +55,7 @@ async fn create_instead(ctx: &Ctx<'_>, mut new: Value) -> Result<Answer, Status>
     if !ctx.kind.create_on_update || ctx.endpoint() != Endpoint::Main {
         return Err(ctx.not_found());
     }
-    ctx.server.authorize_verb(ctx, "create")?;
+    ctx.authorize_verb("create")?;
     if !object::meta(&new, "uid").is_empty() {
         let why = precondition(ctx, object::meta(&new, "uid"), "");
         return Err(Status::conflict(&ctx.kind.group, &ctx.kind.plural, &ctx.name, &why));
@@ -94,7 +94,7 @@ async fn commit(
     if matches!(outcome, Outcome::Unchanged) {
         return Ok(Some(Answer::Object { code: 200, kind: ctx.kind.clone(), entry: current.clone() }));
     }
-    let reserved = ctx.server.admission().reserve(&mut review).await?;
+    let reserved = ctx.admission().reserve(&mut review).await?;
     let new = review.object;
     if ctx.params.dry_run {
         reserved.give_back().await;
@@ -105,7 +105,7 @@ async fn commit(
         _ => (object::put(ctx.kind, &new, object::stored(ctx.kind, &new)), None),
     };
     let write = Write { key: current.key.clone(), expect: Expect::Revision(current.revision), op };
-    match reserved.commit(ctx.server.store(), write).await {
+    match reserved.commit(ctx.store(), write).await {
         Ok(entry) => Ok(Some(match removed {
             Some(value) => Answer::Value { code: 200, value },
             None => Answer::Object { code: 200, kind: ctx.kind.clone(), entry },
@@ -137,7 +137,7 @@ async fn evaluate<'a>(
         apply::track(ctx, Some(old), &mut new)?;
     }
     let mut review = ctx.review(new, Some(old));
-    ctx.server.admission().mutate(&mut review).await?;
+    ctx.admission().mutate(&mut review).await?;
     let new = &mut review.object;
     kinds::meta::keep_system_fields(new, old);
     kind.prepare_update(new, old, ctx.endpoint());
@@ -147,7 +147,7 @@ async fn evaluate<'a>(
         return Err(ctx.invalid(&ctx.name, &errors));
     }
     kind.strategy.warnings(new, Some(old)).into_iter().for_each(|w| ctx.warn(w));
-    ctx.server.admission().validate(&review).await?;
+    ctx.admission().validate(&review).await?;
     Ok(review)
 }
 

@@ -12,9 +12,9 @@ use client::{Change, Status};
 use kinds::{ErrorList, Kind, Path};
 use store::{Entry, Event, Interest, RangeQuery, Scope, StoreError, Watcher};
 
+use crate::context::object;
 use crate::generic::select::Selection;
 use crate::generic::{Ctx, list, options};
-use crate::object;
 
 /// How many initial objects one step hands out.
 const BATCH: usize = 200;
@@ -56,7 +56,7 @@ impl Stream {
             Scope::Key(key) => key.clone(),
             _ => object::prefix(ctx.kind, &ctx.namespace),
         };
-        let store = ctx.server.store();
+        let store = ctx.store();
         let from_now = matches!(p.resource_version.as_str(), "" | "0");
         let mut stream = Self {
             kind: ctx.kind.clone(),

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
 use super::{Reply, respond};
-use crate::discovery::{self, Aggregated};
-use crate::request::Params;
+use crate::catalogue::discovery::{self, Aggregated};
+use crate::context::request::Params;
 
 /// What clients ask for, in an older and a newer spelling, and what they get.
 const V2_PROTO: [&str; 2] = ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", V2_PROTO_ANSWER];

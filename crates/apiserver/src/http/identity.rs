@@ -9,19 +9,19 @@ use std::sync::Arc;
 use client::{Identity, Status};
 use http::HeaderMap;
 
-use crate::audit::Trail;
-use crate::authn;
-use crate::authz::Attributes;
-use crate::server::Server;
+use super::Site;
+use crate::context::audit::Trail;
+use crate::context::authn;
+use crate::context::authz::Attributes;
 
 /// The caller, or whom the caller may act as.
 pub(super) fn identify(
-    server: &Arc<Server>,
+    site: &Arc<Site>,
     headers: &HeaderMap,
     connection: Option<&Identity>,
     trail: &Trail,
 ) -> Result<Identity, Status> {
-    let who = authn::request(server, headers, connection)?;
+    let who = authn::request(&site.core.services, headers, connection)?;
     trail.received(&who);
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let (user, uid) = (text("impersonate-user"), text("impersonate-uid"));
@@ -44,7 +44,7 @@ pub(super) fn identify(
         }
         return Ok(who);
     }
-    may_impersonate(server, &who, &user, &groups, &uid, &extra)?;
+    may_impersonate(site, &who, &user, &groups, &uid, &extra)?;
     let mut target = Identity { name: user, uid, groups, extra };
     if let Some(account) = target.name.strip_prefix("system:serviceaccount:")
         && target.groups.is_empty()
@@ -61,7 +61,7 @@ pub(super) fn identify(
 }
 
 fn may_impersonate(
-    server: &Arc<Server>,
+    site: &Arc<Site>,
     who: &Identity,
     user: &str,
     groups: &[String],
@@ -80,7 +80,7 @@ fn may_impersonate(
             ..Attributes::default()
         };
         let refused = |why: String| Status::forbidden(group, resource, name, &why);
-        server.authorizer().check(who, &asked).map_err(refused)
+        site.core.services.authorizer.check(who, &asked).map_err(refused)
     };
     match user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
         Some((namespace, name)) => check("", "serviceaccounts", "", namespace, name)?,

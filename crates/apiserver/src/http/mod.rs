@@ -8,6 +8,7 @@ mod identity;
 mod node;
 mod respond;
 mod route;
+mod site;
 mod table;
 mod unversioned;
 mod watch;
@@ -25,9 +26,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::net::TcpListener;
 use tokio::sync::watch as signal;
 
-pub(crate) use route::{attributes, find};
-
-use crate::server::Server;
+pub(crate) use site::Site;
 
 /// A response body: whole, or a stream.
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -41,18 +40,19 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 
 /// Serves one listener until told to stop, then drains.
 pub(crate) async fn listen(
-    server: Arc<Server>,
+    site: Arc<Site>,
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     mut stop: signal::Receiver<bool>,
 ) {
     let greet = |peer: Peer| {
-        let identity = peer.certificate.and_then(|c| crate::authn::from_certificate(&c)).map(Arc::new);
+        let identity =
+            peer.certificate.and_then(|c| crate::context::authn::from_certificate(&c)).map(Arc::new);
         (peer.address, identity)
     };
-    let gate = server.gate().clone();
+    let gate = site.gate.clone();
     let handle = move |(address, identity): (SocketAddr, Option<Arc<Identity>>), request| {
-        route::serve(server.clone(), identity, address, request)
+        route::serve(site.clone(), identity, address, request)
     };
     let stopped = async move {
         // The server's end is a stop too.

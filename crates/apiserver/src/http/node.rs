@@ -21,19 +21,20 @@ use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use super::Site;
 use super::respond::{self, Form};
 use super::{Reply, full};
 use crate::admission::Operation;
-use crate::audit::Trail;
+use crate::context::audit::Trail;
+use crate::context::object;
+use crate::context::request::{Info, Params};
 use crate::generic::Ctx;
-use crate::object;
-use crate::request::{Info, Params};
-use crate::server::Server;
 /// A node that does not answer by then is down.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Answers one request by asking the node.
 pub(crate) async fn serve(
+    site: &Arc<Site>,
     ctx: &Ctx<'_>,
     info: &Info,
     form: &Form,
@@ -42,9 +43,9 @@ pub(crate) async fn serve(
     trail: &Arc<Trail>,
 ) -> Reply {
     let result = match what {
-        "log" => log(ctx.server, info, &ctx.params).await,
+        "log" => log(site, info, &ctx.params).await,
         _ => match admit(ctx, what).await {
-            Ok(()) => stream((ctx.server, info, &ctx.params), what, request, trail).await,
+            Ok(()) => stream((site, info, &ctx.params), what, request, trail).await,
             Err(status) => Err(status),
         },
     };
@@ -55,8 +56,8 @@ pub(crate) async fn serve(
 async fn admit(ctx: &Ctx<'_>, what: &str) -> Result<(), Status> {
     let subject = (connect_options(&ctx.params, what), None);
     let mut review = ctx.review_of(Operation::Connect, ctx.name.clone(), subject, Value::Null);
-    ctx.server.admission().mutate(&mut review).await?;
-    ctx.server.admission().validate(&review).await
+    ctx.admission().mutate(&mut review).await?;
+    ctx.admission().validate(&review).await
 }
 
 /// What is asked for, as `PodExecOptions`, `PodAttachOptions` or `PodPortForwardOptions`.
@@ -85,18 +86,21 @@ fn connect_options(params: &Params, what: &str) -> Value {
     options
 }
 
-fn pod(server: &Arc<Server>, info: &Info) -> Result<Value, Status> {
+fn pod(site: &Arc<Site>, info: &Info) -> Result<Value, Status> {
     let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let key = object::key(kind, &info.namespace, &info.name);
-    let entry = server.store().get(&key).ok_or_else(|| Status::not_found("", "pods", &info.name))?;
+    let entry =
+        site.core.services.store.get(&key).ok_or_else(|| Status::not_found("", "pods", &info.name))?;
     Ok(object::parse(kind, &entry.value))
 }
 
 /// Where a node listens: an address and a port, both of its own status.
-fn address(server: &Arc<Server>, node: &str) -> Result<(IpAddr, u16), Status> {
+fn address(site: &Arc<Site>, node: &str) -> Result<(IpAddr, u16), Status> {
     let kind = kinds::built_in().by_resource("", "v1", "nodes").ok_or_else(Status::no_such_resource)?;
-    let entry = server
-        .store()
+    let entry = site
+        .core
+        .services
+        .store
         .get(&object::key(kind, "", node))
         .ok_or_else(|| Status::not_found("", "nodes", node))?;
     let obj = object::parse(kind, &entry.value);
@@ -159,8 +163,8 @@ fn container(pod: &Value, asked: &str, default_annotation: bool) -> Result<Strin
 const LOG_PARAMS: &[&str] =
     &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"];
 
-async fn log(server: &Arc<Server>, info: &Info, params: &Params) -> Result<Reply, Status> {
-    let pod = pod(server, info)?;
+async fn log(site: &Arc<Site>, info: &Info, params: &Params) -> Result<Reply, Status> {
+    let pod = pod(site, info)?;
     check_log(&info.name, params)?;
     let container = container(&pod, params.get("container").unwrap_or_default(), false)?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
@@ -175,7 +179,7 @@ async fn log(server: &Arc<Server>, info: &Info, params: &Params) -> Result<Reply
         .header(header::HOST, node)
         .body(Empty::<Bytes>::new())
         .map_err(Status::internal)?;
-    let response = send(server, node, request).await?;
+    let response = send(site, node, request).await?;
     let (parts, body) = response.into_parts();
     if parts.status != StatusCode::OK {
         return Err(node_error(parts.status, body).await);
@@ -216,12 +220,12 @@ fn check_log(pod: &str, params: &Params) -> Result<(), Status> {
 
 /// exec, attach, portforward: the handshake is the node's, the bytes after it are nobody's business here.
 async fn stream(
-    (server, info, params): (&Arc<Server>, &Info, &Params),
+    (site, info, params): (&Arc<Site>, &Info, &Params),
     what: &str,
     request: Request<Incoming>,
     trail: &Arc<Trail>,
 ) -> Result<Reply, Status> {
-    let pod = pod(server, info)?;
+    let pod = pod(site, info)?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     let (namespace, name) = (&info.namespace, &info.name);
     let (path, query) = if what == "portforward" {
@@ -245,7 +249,7 @@ async fn stream(
         headers.insert(header::HOST, HeaderValue::from_str(node).map_err(Status::internal)?);
     }
     let onward = onward.body(Empty::<Bytes>::new()).map_err(Status::internal)?;
-    let mut response = send(server, node, onward).await?;
+    let mut response = send(site, node, onward).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.map_err(Status::internal)?.to_bytes();
@@ -262,7 +266,7 @@ async fn stream(
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     reply.headers_mut().extend(response.headers().clone());
     // The request is complete when the stream is.
-    let (closing, trail) = (server.closing(), trail.clone());
+    let (closing, trail) = (site.closing(), trail.clone());
     let (client_side, node_side) = (hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
     tokio::spawn(async move {
         if let Err(e) = tunnel(client_side, node_side, closing).await {
@@ -327,7 +331,7 @@ fn check_streams(params: &Params, what: &str) -> Result<(), Status> {
 
 /// Whether a stream is wanted; `stdout` and `stderr` are off unless asked for, as upstream's decoder leaves them.
 fn flag(params: &Params, key: &str) -> bool {
-    params.get(key).is_some_and(crate::request::boolean)
+    params.get(key).is_some_and(crate::context::request::boolean)
 }
 
 /// The node's names of the parameters of exec and attach.
@@ -356,17 +360,17 @@ fn target(path: &str, query: &[(String, String)]) -> String {
 
 /// One request on a connection of its own.
 async fn send(
-    server: &Arc<Server>,
+    site: &Arc<Site>,
     node: &str,
     request: Request<Empty<Bytes>>,
 ) -> Result<http::Response<Incoming>, Status> {
-    let (ip, port) = address(server, node)?;
+    let (ip, port) = address(site, node)?;
     let failed =
         |e: &dyn std::fmt::Display| Status::untyped(format!("error dialing backend: dial {ip}:{port}: {e}"));
     let connect = async {
         let tcp = TcpStream::connect((ip, port)).await?;
         tcp.set_nodelay(true)?;
-        let config = server.node_tls().map_err(std::io::Error::other)?;
+        let config = site.node_tls().map_err(std::io::Error::other)?;
         tokio_rustls::TlsConnector::from(config).connect(ServerName::IpAddress(ip.into()), tcp).await
     };
     let tls = match tokio::time::timeout(CONNECT, connect).await {

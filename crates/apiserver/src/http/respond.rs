@@ -12,9 +12,9 @@ use kinds::{Kind, protobuf, schema};
 use serde_json::{Value, json};
 
 use super::{Body, Reply, full, table};
+use crate::context::negotiate::{Accepted, Format, Transform};
+use crate::context::object;
 use crate::generic::{Answer, list::Listed};
-use crate::negotiate::{Accepted, Format, Transform};
-use crate::object;
 
 /// Bodies beyond this are compressed if the client can read that.
 const COMPRESS_BEYOND: usize = 128 * 1024;

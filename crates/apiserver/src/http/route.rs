@@ -13,22 +13,22 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use kinds::{Catalogue, Kind, Role, Subresource};
+use kinds::{Kind, Role};
 
+use super::Site;
 use super::identity::identify;
 use super::respond::{self, Form};
 use super::websocket::{Content, Upgrade};
 use super::{Reply, node, table, unversioned, watch};
-use crate::audit::Trail;
-use crate::authz::Attributes;
+use crate::catalogue::lookup::{attributes, find};
+use crate::context::audit::Trail;
+use crate::context::negotiate::{self, Accepted, Format, Transform};
+use crate::context::remarks::Remarks;
+use crate::context::request::{Info, Params};
 use crate::generic::body::Body;
+use crate::generic::sub::{self, Action};
 use crate::generic::watch::Stream;
 use crate::generic::{Ctx, apply};
-use crate::negotiate::{self, Accepted, Format, Transform};
-use crate::remarks::Remarks;
-use crate::request::{Info, Params};
-use crate::server::Server;
-use crate::sub::{self, Action};
 
 /// Largest body.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -37,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers one request, whatever happens.
 pub(crate) async fn serve(
-    server: Arc<Server>,
+    site: Arc<Site>,
     connection: Option<Arc<Identity>>,
     peer: SocketAddr,
     request: Request<Incoming>,
@@ -46,8 +46,8 @@ pub(crate) async fn serve(
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let params = Params::parse(uri.query().unwrap_or_default());
     let info = Info::parse(&method, uri.path(), &params);
-    let trail = Trail::new(server.auditor(), &info);
-    let handling = handle(&server, connection.as_deref(), (info, params), request, &trail);
+    let trail = Trail::new(site.core.services.audit.clone(), &info);
+    let handling = handle(&site, connection.as_deref(), (info, params), request, &trail);
     let reply = match AssertUnwindSafe(handling).catch_unwind().await {
         Ok(reply) => {
             trail.answered(reply.status().as_u16());
@@ -85,7 +85,7 @@ fn plain_form() -> Form {
 }
 
 async fn handle(
-    server: &Arc<Server>,
+    site: &Arc<Site>,
     connection: Option<&Identity>,
     (info, params): (Info, Params),
     request: Request<Incoming>,
@@ -97,85 +97,38 @@ async fn handle(
         gzip: header(headers, &header::ACCEPT_ENCODING).contains("gzip"),
         ..plain_form()
     };
-    let who = match identify(server, headers, connection, trail) {
+    let who = match identify(site, headers, connection, trail) {
         Ok(who) => who,
         Err(status) => return respond::error(&form, &status),
     };
-    let catalogue = server.catalogue();
+    let catalogue = site.core.services.catalogue();
     let asked = attributes(&catalogue, &info, &params);
-    if let Err(why) = server.authorizer().check(&who, &asked) {
+    if let Err(why) = site.core.services.authorizer.check(&who, &asked) {
         let resource = if info.is_resource { info.resource.as_str() } else { "" };
         return respond::error(&form, &Status::forbidden(&info.group, resource, &info.name, &why));
     }
     if info.is_resource {
-        return resource(server, who, (info, params), form, request, trail).await;
+        return resource(site, who, (info, params), form, request, trail).await;
     }
     if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
         return respond::error(&form, &Status::method_not_supported());
     }
-    if let Some(reply) = unversioned::health(server, &info.path, &params).await {
+    if let Some(reply) = unversioned::health(site, &info.path, &params).await {
         return reply;
     }
-    unversioned::serve(server, &info.path, &params, request.method(), headers, form)
+    unversioned::serve(site, &info.path, &params, request.method(), headers, form)
         .unwrap_or_else(|| respond::text(StatusCode::NOT_FOUND, "404 page not found\n"))
 }
 
-pub(crate) fn attributes<'a>(catalogue: &Catalogue, info: &'a Info, params: &'a Params) -> Attributes<'a> {
-    // Since 1.35 the streaming subresources need `create` even over GET.
-    let kind = catalogue.by_resource(&info.group, &info.version, &info.resource);
-    let streaming =
-        kind.and_then(|k| k.subresource(&info.subresource)).is_some_and(|s| s.role == Role::Connect);
-    Attributes {
-        verb: if streaming && info.verb == "get" { "create" } else { info.verb },
-        is_resource: info.is_resource,
-        group: &info.group,
-        resource: &info.resource,
-        subresource: &info.subresource,
-        namespace: &info.namespace,
-        name: &info.name,
-        path: &info.path,
-        field_selector: &params.field_selector,
-    }
-}
-
-/// The row of the table, and of its subresource.
-pub(crate) fn find<'c>(
-    catalogue: &'c Catalogue,
-    info: &Info,
-) -> Result<(&'c Arc<Kind>, Option<&'c Subresource>), Status> {
-    let kind = catalogue
-        .by_resource(&info.group, &info.version, &info.resource)
-        .ok_or_else(Status::no_such_resource)?;
-    let sub = match info.subresource.as_str() {
-        "" => None,
-        name => Some(kind.subresource(name).ok_or_else(Status::no_such_resource)?),
-    };
-    if !kind.namespaced && !info.namespace.is_empty() && !kind.is(&kinds::namespace::KIND) {
-        return Err(Status::no_such_resource());
-    }
-    let verbs = sub.map_or(kind.verbs, |s| s.verbs);
-    let everywhere = matches!(info.verb, "list" | "watch");
-    if !verbs.contains(&info.verb) || (kind.namespaced && info.namespace.is_empty() && !everywhere) {
-        return Err(Status::method_not_supported());
-    }
-    let named = !info.name.is_empty();
-    if (info.verb == "create" && sub.is_none() && named)
-        || (matches!(info.verb, "update" | "patch") && !named)
-    {
-        return Err(Status::method_not_supported());
-    }
-    Ok((kind, sub))
-}
-
 async fn resource(
-    server: &Arc<Server>,
+    site: &Arc<Site>,
     who: Identity,
     (info, mut params): (Info, Params),
     mut form: Form,
     mut request: Request<Incoming>,
     trail: &Arc<Trail>,
 ) -> Reply {
-    let catalogue = server.catalogue();
+    let catalogue = site.core.services.catalogue();
     if !catalogue.serves(&info.group, &info.version) {
         return respond::text(StatusCode::NOT_FOUND, "404 page not found\n");
     }
@@ -207,7 +160,7 @@ async fn resource(
         named => named.to_owned(),
     };
     let ctx = Ctx {
-        server,
+        core: &site.core,
         who: &who,
         kind,
         sub,
@@ -220,10 +173,10 @@ async fn resource(
     let mut reply = match (info.verb, streaming) {
         (_, Some(streaming)) => {
             let socket = if streaming.role == Role::Text { Upgrade::of(&mut request) } else { None };
-            let reply = node::serve(&ctx, &info, &form, streaming.name, request, trail).await;
-            carried(&ctx, held(reply, trail), socket, Content::Bytes)
+            let reply = node::serve(site, &ctx, &info, &form, streaming.name, request, trail).await;
+            carried(site, held(reply, trail), socket, Content::Bytes)
         }
-        ("watch", None) => begin_watch(&ctx, form, &mut request, trail).await,
+        ("watch", None) => begin_watch(site, &ctx, form, &mut request, trail).await,
         _ => match tokio::time::timeout(TIMEOUT, perform(&ctx, &info, request)).await {
             Ok(Ok(answer)) => respond::answer(&form, answer, kind),
             Ok(Err(status)) => respond::error(&form, &status),
@@ -248,9 +201,9 @@ fn held(reply: Reply, trail: &Arc<Trail>) -> Reply {
 }
 
 /// A reply through the WebSocket that the client asked for, if it did.
-fn carried(ctx: &Ctx<'_>, reply: Reply, socket: Option<Upgrade>, content: Content) -> Reply {
+fn carried(site: &Site, reply: Reply, socket: Option<Upgrade>, content: Content) -> Reply {
     match socket {
-        Some(socket) => socket.carry(reply, content, ctx.server.closing()),
+        Some(socket) => socket.carry(reply, content, site.closing()),
         None => reply,
     }
 }
@@ -300,6 +253,7 @@ fn agree(
 }
 
 async fn begin_watch(
+    site: &Arc<Site>,
     ctx: &Ctx<'_>,
     form: Form,
     request: &mut Request<Incoming>,
@@ -310,9 +264,8 @@ async fn begin_watch(
         Err(status) => return respond::error(&form, &status),
     };
     let content = if form.accepted.format == Format::Protobuf { Content::Frames } else { Content::Lines };
-    let reply =
-        watch::reply(ctx.server, stream, form, ctx.params.allow_bookmarks, ctx.params.timeout_seconds);
-    carried(ctx, held(reply, trail), Upgrade::of(request), content)
+    let reply = watch::reply(site, stream, form, ctx.params.allow_bookmarks, ctx.params.timeout_seconds);
+    carried(site, held(reply, trail), Upgrade::of(request), content)
 }
 
 async fn perform(

@@ -11,14 +11,14 @@ use http::{HeaderMap, Method, StatusCode};
 use kinds::Catalogue;
 use serde_json::{Value, json};
 
+use super::Site;
 use super::documents::Documents;
 use super::respond::{self, Form};
 use super::{Reply, full};
-use crate::discovery::{self, Aggregated};
-use crate::negotiate::{self, Format, Transform};
-use crate::request::Params;
-use crate::server::Server;
-use crate::token::ISSUER;
+use crate::catalogue::discovery::{self, Aggregated};
+use crate::context::negotiate::{self, Format, Transform};
+use crate::context::request::Params;
+use crate::context::token::ISSUER;
 
 /// What `/version` says.
 pub(crate) const GIT_VERSION: &str = concat!("v1.36.2+minke.", env!("CARGO_PKG_VERSION"));
@@ -27,7 +27,7 @@ const DISCOVERY_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=API
 
 /// Answers one path; `None`: no such path.
 pub(crate) fn serve(
-    server: &Arc<Server>,
+    site: &Arc<Site>,
     path: &str,
     params: &Params,
     method: &Method,
@@ -42,12 +42,17 @@ pub(crate) fn serve(
     // Everything but discovery is JSON or text whatever the client accepts.
     let body = match parts.as_slice() {
         ["version"] => version(),
-        ["api" | "apis", ..] => return discovery_of(&server.documents(), &parts, headers, form),
-        ["openapi", "v2"] => return Some(server.documents().openapi_v2(headers)),
-        ["openapi", "v3"] => server.documents().openapi_v3_index(),
-        ["openapi", "v3", rest @ ..] => return server.documents().openapi_v3(rest, params, headers),
+        ["api" | "apis", ..] => return discovery_of(&site.documents(), &parts, headers, form),
+        ["openapi", "v2"] => return Some(site.documents().openapi_v2(headers)),
+        ["openapi", "v3"] => site.documents().openapi_v3_index(),
+        ["openapi", "v3", rest @ ..] => return site.documents().openapi_v3(rest, params, headers),
         ["openid", "v1", "jwks"] => {
-            return Some(published(&form, headers, "application/jwk-set+json", &server.tokens().jwks()));
+            return Some(published(
+                &form,
+                headers,
+                "application/jwk-set+json",
+                &site.core.services.tokens.jwks(),
+            ));
         }
         [".well-known", "openid-configuration"] => {
             let document = json!({
@@ -56,7 +61,7 @@ pub(crate) fn serve(
             });
             return Some(published(&form, headers, "application/json", &document));
         }
-        [] => json!({"paths": paths(&server.catalogue())}),
+        [] => json!({"paths": paths(&site.core.services.catalogue())}),
         _ => return None,
     };
     Some(respond::object(&form, 200, &body))
@@ -144,24 +149,24 @@ type Check = (&'static str, Result<(), String>);
 
 /// The checks behind `/healthz` and its kin. Only readiness asks whether writes work: a full disk is no reason to end a
 /// process that still serves reads and deletions.
-async fn checks(server: &Arc<Server>, which: &str) -> Vec<Check> {
+async fn checks(site: &Arc<Site>, which: &str) -> Vec<Check> {
     let withheld = |well: bool| if well { Ok(()) } else { Err("reason withheld".to_owned()) };
     let ready = which == "readyz";
-    let store = if ready { server.store_writes().await } else { withheld(server.store_is_well()) };
+    let store = if ready { site.store_writes().await } else { withheld(site.store_is_well()) };
     let mut checks = vec![("ping", Ok(())), ("log", Ok(())), ("store", store)];
     if ready {
-        checks.push(("poststarthook/bootstrap", withheld(server.is_bootstrapped())));
-        checks.push(("shutdown", withheld(!*server.closing().borrow())));
+        checks.push(("poststarthook/bootstrap", withheld(site.is_bootstrapped())));
+        checks.push(("shutdown", withheld(!*site.closing().borrow())));
     }
     checks
 }
 
 /// Answers `/healthz` and its kin, whole or one check of them; `None`: the path is none of these.
-pub(crate) async fn health(server: &Arc<Server>, path: &str, params: &Params) -> Option<Reply> {
+pub(crate) async fn health(site: &Arc<Site>, path: &str, params: &Params) -> Option<Reply> {
     let mut parts = path.split('/').filter(|p| !p.is_empty());
     let which = parts.next().filter(|which| matches!(*which, "healthz" | "livez" | "readyz"))?;
     let one = parts.collect::<Vec<_>>().join("/");
-    let mut checks = checks(server, which).await;
+    let mut checks = checks(site, which).await;
     if !one.is_empty() {
         checks.retain(|(name, _)| *name == one);
         if checks.is_empty() {

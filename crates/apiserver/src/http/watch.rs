@@ -17,12 +17,12 @@ use rand::Rng as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::Site;
 use super::respond::{self, Form};
 use super::{Reply, table};
+use crate::context::negotiate::{Format, Transform};
+use crate::context::object;
 use crate::generic::watch::{Frame, Stream};
-use crate::negotiate::{Format, Transform};
-use crate::object;
-use crate::server::Server;
 
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// The last bookmark comes this long before the deadline.
@@ -31,7 +31,7 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// The response that streams a watch.
 pub(crate) fn reply(
-    server: &Arc<Server>,
+    site: &Arc<Site>,
     watch: Stream,
     form: Form,
     bookmarks: bool,
@@ -46,7 +46,7 @@ pub(crate) fn reply(
         bookmarks,
         deadline,
         next_bookmark: next_bookmark(deadline),
-        closing: server.closing(),
+        closing: site.closing(),
         told_columns: false,
         ended: false,
     };

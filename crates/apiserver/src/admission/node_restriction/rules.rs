@@ -6,8 +6,8 @@ use kinds::pod::references;
 use serde_json::Value;
 
 use super::super::MIRROR;
-use crate::authz::node::LEASES;
-use crate::object;
+use crate::context::authz::node::LEASES;
+use crate::context::object;
 
 type Verdict = Result<(), String>;
 

@@ -14,7 +14,7 @@ use store::{Interest, Store, Watcher};
 use super::call::Client;
 use super::rules::Rule;
 use super::verdict::Version;
-use crate::object;
+use crate::context::object;
 
 /// One webhook.
 pub(super) struct Hook {

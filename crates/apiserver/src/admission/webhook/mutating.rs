@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::rules::{self, Matched, converted};
 use super::{Configurations, Hook, Refusal, ask, failed, hooks, verdict};
 use crate::admission::{EVERY, Mutate, Operation, Pass, Review, Row, Want};
-use crate::form::Form;
+use crate::context::form::Form;
 
 const MUTATION: &str = "mutation.webhook.admission.k8s.io";
 const PATCH: &str = "patch.webhook.admission.k8s.io";

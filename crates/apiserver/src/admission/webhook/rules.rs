@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::configurations::Hook;
 use crate::admission::{Operation, Review};
-use crate::object;
+use crate::context::object;
 
 /// What a webhook wants to be asked about.
 pub(super) struct Rule {

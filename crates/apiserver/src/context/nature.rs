@@ -5,7 +5,7 @@
 
 use base::Timestamp;
 
-use crate::object;
+use crate::context::object;
 
 /// Time and chance.
 pub trait Nature: Send + Sync + 'static {

@@ -15,7 +15,7 @@ use client::Identity;
 use serde_json::{Value, json};
 use store::Store;
 
-use crate::authn::{AUTHENTICATED, UNAUTHENTICATED};
+use crate::context::authn::{AUTHENTICATED, UNAUTHENTICATED};
 
 /// What is asked of the authorizer.
 #[derive(Debug, Clone, Copy, Default)]

@@ -15,8 +15,8 @@ use kinds::{Kind, with_custom};
 use serde_json::Value;
 use store::{Entry, Interest, RangeQuery};
 
-use crate::object;
-use crate::server::Server;
+use super::server::Server;
+use crate::context::object;
 
 /// How soon it is looked again whether deleted objects, which may have finalizers, are gone.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -85,7 +85,7 @@ impl Definitions {
             entries.iter().map(|e| object::parse(&definition::KIND, &e.value)).collect();
         // Who has its names keeps them.
         all.sort_by_key(|crd| !definition::is_established(crd));
-        let now = self.server.now().rfc3339();
+        let now = self.server.services().now().rfc3339();
         let (mut served, mut told) = (Vec::new(), Vec::new());
         for crd in &mut all {
             let others = with_custom(0, served.iter().cloned());
@@ -99,7 +99,7 @@ impl Definitions {
             }
         }
         self.made.retain(|name, _| all.iter().any(|crd| object::meta(crd, "name") == name));
-        self.server.serve_custom(served);
+        self.server.services().serve_custom(served);
         for crd in told {
             self.tell(crd).await;
         }

@@ -9,9 +9,9 @@ use kinds::rules::conditions;
 use serde_json::{Value, json};
 use store::{Expect, Op, StoreError, Write};
 
+use crate::context::object;
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx};
-use crate::object;
 
 /// Binds the Pod named in the path or, for POST `/bindings`, in the body.
 pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
@@ -27,26 +27,26 @@ pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         )));
     }
     let mut review = ctx.review(binding, None);
-    ctx.server.admission().mutate(&mut review).await?;
+    ctx.admission().mutate(&mut review).await?;
     let errors = kinds::binding::KIND.strategy.validate(&review.object);
     if !errors.is_empty() {
         return Err(Status::invalid("", "Binding", &name, &errors));
     }
-    ctx.server.admission().validate(&review).await?;
+    ctx.admission().validate(&review).await?;
     let binding = review.object;
     let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
     let key = object::key(kind, &ctx.namespace, &name);
     loop {
-        let current = ctx.server.store().get(&key).ok_or_else(|| Status::not_found("", "pods", &name))?;
+        let current = ctx.store().get(&key).ok_or_else(|| Status::not_found("", "pods", &name))?;
         let mut pod = object::parse(kind, &current.value);
         check(&pod, &binding, &name)?;
-        apply(&mut pod, &binding, ctx.server.now());
+        apply(&mut pod, &binding, ctx.now());
         if ctx.params.dry_run {
             break;
         }
         let op = Op::Put(object::stored(kind, &pod));
         let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
-        match ctx.server.store().commit(write).await {
+        match ctx.store().commit(write).await {
             Ok(_) => break,
             Err(StoreError::Conflict { .. }) => {}
             Err(e) => return Err(ctx.store_error(&e, "create")),
@@ -101,7 +101,7 @@ pub(super) async fn amend(
     change: impl Fn(&mut Value),
 ) -> Result<(), Status> {
     loop {
-        let Some(current) = ctx.server.store().get(key) else { return Err(ctx.not_found()) };
+        let Some(current) = ctx.store().get(key) else { return Err(ctx.not_found()) };
         let mut obj = object::parse(kind, &current.value);
         change(&mut obj);
         let bytes = object::stored(kind, &obj);
@@ -110,7 +110,7 @@ pub(super) async fn amend(
         }
         let op = object::put(kind, &obj, bytes);
         let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
-        match ctx.server.store().commit(write).await {
+        match ctx.store().commit(write).await {
             Ok(_) => return Ok(()),
             Err(StoreError::Conflict { .. }) => {}
             Err(e) => return Err(ctx.store_error(&e, "update")),

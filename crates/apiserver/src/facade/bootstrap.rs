@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use kinds::priorityclass::SYSTEM;
 use serde_json::{Value, json};
 
-use crate::server::Server;
+use super::server::Server;
 
 /// Resource, namespace, object.
 type Row = (Gvr, &'static str, Value);

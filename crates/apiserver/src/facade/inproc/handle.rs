@@ -9,27 +9,26 @@ use client::{Call, Identity, Object, Objects, Options, Status, Target, Verb, Wat
 use kinds::{Catalogue, Kind};
 use serde_json::Value;
 
-use crate::audit::Trail;
+use crate::catalogue::lookup::{attributes, find};
+use crate::context::audit::Trail;
+use crate::context::object;
+use crate::context::remarks::Remarks;
+use crate::context::request::{FieldValidation, Info, Params};
 use crate::generic::body::Body;
+use crate::generic::sub::{self, Action};
 use crate::generic::watch::{Frame, Stream};
-use crate::generic::{Answer, Ctx};
-use crate::http::{attributes, find};
-use crate::object;
-use crate::remarks::Remarks;
-use crate::request::{FieldValidation, Info, Params};
-use crate::server::Server;
-use crate::sub::{self, Action};
+use crate::generic::{Answer, Core, Ctx};
 
 /// One identity's way in.
 pub(crate) struct Handle {
-    server: Arc<Server>,
+    core: Arc<Core>,
     identity: Identity,
     manager: String,
 }
 
 impl Handle {
-    pub(crate) fn new(server: Arc<Server>, identity: Identity, manager: &str) -> Self {
-        Self { server, identity, manager: manager.to_owned() }
+    pub(crate) fn new(core: Arc<Core>, identity: Identity, manager: &str) -> Self {
+        Self { core, identity, manager: manager.to_owned() }
     }
 
     /// The call as a request, authorized, and its way past the auditor.
@@ -64,7 +63,7 @@ impl Handle {
         if info.name.is_empty() && matches!(verb, "list" | "watch") {
             info.name = params.single_name().unwrap_or_default();
         }
-        let trail = Trail::new(self.server.auditor(), &info);
+        let trail = Trail::new(self.core.services.audit.clone(), &info);
         trail.received(&self.identity);
         let told = |status: Status| {
             trail.answered(status.code);
@@ -72,10 +71,10 @@ impl Handle {
         };
         let asked = attributes(catalogue, &info, &params);
         let refused = |why: String| Status::forbidden(&info.group, &info.resource, &info.name, &why);
-        self.server.authorizer().check(&self.identity, &asked).map_err(refused).map_err(told)?;
+        self.core.services.authorizer.check(&self.identity, &asked).map_err(refused).map_err(told)?;
         let (kind, sub) = find(catalogue, &info).map_err(told)?;
         let ctx = Ctx {
-            server: &self.server,
+            core: &self.core,
             who: &self.identity,
             kind,
             sub,
@@ -124,7 +123,7 @@ impl Objects for Handle {
                 ("deletecollection", Action::DeleteCollection(options.map(Body::Value)))
             }
         };
-        let catalogue = self.server.catalogue();
+        let catalogue = self.core.services.catalogue();
         let (ctx, trail) = self.admit(&catalogue, &target, &options, name)?;
         let answer = sub::execute(&ctx, action).await;
         trail.noted(ctx.remarks.notes());
@@ -136,7 +135,7 @@ impl Objects for Handle {
     }
 
     async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status> {
-        let catalogue = self.server.catalogue();
+        let catalogue = self.core.services.catalogue();
         let (ctx, trail) = self.admit(&catalogue, &target, &options, "watch")?;
         let stream = Stream::open(&ctx).await;
         trail.answered(stream.as_ref().map_or_else(|status| status.code, |_| 200));

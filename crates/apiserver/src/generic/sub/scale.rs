@@ -9,9 +9,9 @@ use kinds::{ErrorList, Path, decode, patch};
 use serde_json::{Value, json};
 
 use super::Action;
+use crate::context::{form, object};
 use crate::generic::apply::Owners;
 use crate::generic::{Answer, Ctx, body, update};
-use crate::{form, object};
 
 const SCALE: (&str, &str, &str) = ("autoscaling", "v1", "Scale");
 

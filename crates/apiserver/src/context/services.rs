@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use base::Timestamp;
 use client::Status;
-use kinds::Catalogue;
+use kinds::{Catalogue, Kind};
 use serde_json::Value;
 use store::{RangeQuery, Store};
 use tokio::sync::watch;
 
-use crate::authz::Authorizer;
-use crate::nature::Nature;
-use crate::object;
-use crate::token::Tokens;
+use crate::context::audit::Audit;
+use crate::context::authz::Authorizer;
+use crate::context::nature::Nature;
+use crate::context::object;
+use crate::context::token::Tokens;
+
+/// What a full disk asks of people.
+pub(crate) const FREE_SPACE: &str = "free space on the disk that holds the data directory";
 
 /// See the head of the file.
 pub(crate) struct Services {
@@ -24,6 +28,8 @@ pub(crate) struct Services {
     pub(crate) authorizer: Authorizer,
     pub(crate) tokens: Tokens,
     pub(crate) catalogue: watch::Sender<Arc<Catalogue>>,
+    /// Who sees every request, if anybody.
+    pub(crate) audit: Option<Arc<dyn Audit>>,
 }
 
 impl Services {
@@ -35,6 +41,23 @@ impl Services {
     /// Chance for UIDs and names.
     pub(crate) fn random(&self) -> [u8; 16] {
         self.nature.random()
+    }
+
+    /// The kinds that are served now.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.borrow().clone()
+    }
+
+    /// Serves these kinds beside the built-in ones.
+    pub(crate) fn serve_custom(&self, custom: Vec<Arc<Kind>>) {
+        self.catalogue.send_if_modified(|current| {
+            let same = current.iter().skip(kinds::built_in().iter().count()).map(Arc::as_ptr);
+            if same.eq(custom.iter().map(Arc::as_ptr)) {
+                return false;
+            }
+            *current = kinds::with_custom(current.generation() + 1, custom);
+            true
+        });
     }
 
     /// The parsed object of a built-in resource, named by group, version and plural.

@@ -62,7 +62,7 @@ impl Bench {
 #[tokio::test]
 async fn rules() {
     let bench = Bench::new();
-    let anonymous = crate::authn::anonymous();
+    let anonymous = crate::context::authn::anonymous();
     let user = who("jane", &[AUTHENTICATED]);
     let job = who("system:serviceaccount:kube-system:job-controller", &[AUTHENTICATED]);
     for (who, question, want) in [

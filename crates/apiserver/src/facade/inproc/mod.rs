@@ -15,7 +15,7 @@ use client::Object;
 use kinds::Kind;
 use store::Entry;
 
-use crate::object;
+use crate::context::object;
 
 /// A stored version as readers in the process see it.
 fn as_object(kind: &Kind, entry: &Entry) -> Object {

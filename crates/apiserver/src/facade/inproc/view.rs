@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::as_object;
 use super::deltas::Feed;
-use crate::object;
+use crate::context::object;
 
 /// Reads of the whole store.
 pub(crate) struct View {

@@ -13,7 +13,7 @@ use kinds::workload::index;
 use serde_json::Value;
 use store::ReadFacts;
 
-use crate::object;
+use crate::context::object;
 
 /// What a store of this API server's objects is opened with.
 #[must_use]

@@ -8,17 +8,17 @@ use client::{Identity, Status};
 use kinds::review::{About, access_errors};
 use serde_json::{Value, json};
 
-use crate::authz::{self, Attributes};
+use crate::context::authz::{self, Attributes};
+use crate::context::{authn, object};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, apply};
-use crate::{authn, object};
 
 async fn decode(ctx: &Ctx<'_>, body: Body) -> Result<Value, Status> {
     let mut asked = body::object(ctx, body)?;
     apply::track(ctx, None, &mut asked)?;
     let mut review = ctx.review(asked, None);
-    ctx.server.admission().mutate(&mut review).await?;
-    ctx.server.admission().validate(&review).await?;
+    ctx.admission().mutate(&mut review).await?;
+    ctx.admission().validate(&review).await?;
     Ok(review.object)
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn token(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     }
     let asked = texts(&review["spec"]["audiences"]);
     let audiences = if asked.is_empty() { authn::own_audiences() } else { asked };
-    let status = match authn::from_token(ctx.server, token, &audiences) {
+    let status = match authn::from_token(&ctx.core.services, token, &audiences) {
         Ok((identity, audiences)) => {
             json!({"authenticated": true, "user": user(&identity), "audiences": audiences})
         }
@@ -135,7 +135,7 @@ fn access(ctx: &Ctx<'_>, review: Value, who: &Identity) -> Answer {
     } else {
         Attributes { verb: &path_verb, path: &path_text, ..Attributes::default() }
     };
-    let decision = ctx.server.authorizer().decide(who, &asked);
+    let decision = ctx.core.services.authorizer.decide(who, &asked);
     let mut status = json!({"allowed": decision.allowed});
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();

@@ -4,14 +4,13 @@
 //! webhooks, request-header proxies.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use client::{Identity, Status};
 use sha2::{Digest as _, Sha256};
 
-use crate::object;
-use crate::server::Server;
-use crate::token::{Claims, ISSUER, Reference};
+use crate::context::object;
+use crate::context::services::Services;
+use crate::context::token::{Claims, ISSUER, Reference};
 
 /// Every identity that proved itself is in this group.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
@@ -46,12 +45,12 @@ pub(crate) fn from_certificate(der: &[u8]) -> Option<Identity> {
 
 /// The identity of a bearer token for one of `audiences`. The error is the reason, empty for what is no token of ours.
 pub(crate) fn from_token(
-    server: &Arc<Server>,
+    services: &Services,
     token: &str,
     audiences: &[String],
 ) -> Result<(Identity, Vec<String>), String> {
     let now = object::now().seconds;
-    let claims = server.tokens().verify(token, now).map_err(|why| why.reason().to_owned())?;
+    let claims = services.tokens.verify(token, now).map_err(|why| why.reason().to_owned())?;
     let granted: Vec<String> = claims.aud.iter().filter(|a| audiences.contains(a)).cloned().collect();
     if granted.is_empty() {
         return Err(format!(
@@ -59,7 +58,7 @@ pub(crate) fn from_token(
             claims.aud
         ));
     }
-    check_bound(server, &claims, now)?;
+    check_bound(services, &claims, now)?;
     Ok((identity(&claims), granted))
 }
 
@@ -89,24 +88,24 @@ fn identity(claims: &Claims) -> Identity {
 }
 
 /// Everything the token is bound to still exists.
-fn check_bound(server: &Arc<Server>, claims: &Claims, now: i64) -> Result<(), String> {
+fn check_bound(services: &Services, claims: &Claims, now: i64) -> Result<(), String> {
     let private = &claims.private;
-    exists(server, "serviceaccounts", &private.namespace, &private.serviceaccount, now)?;
+    exists(services, "serviceaccounts", &private.namespace, &private.serviceaccount, now)?;
     if let Some(pod) = &private.pod {
-        exists(server, "pods", &private.namespace, pod, now)?;
+        exists(services, "pods", &private.namespace, pod, now)?;
     }
     if let Some(secret) = &private.secret {
-        exists(server, "secrets", &private.namespace, secret, now)?;
+        exists(services, "secrets", &private.namespace, secret, now)?;
     }
     // A node beside a pod is information; alone it is a binding.
     if let (Some(node), None) = (&private.node, &private.pod) {
-        exists(server, "nodes", "", node, now)?;
+        exists(services, "nodes", "", node, now)?;
     }
     Ok(())
 }
 
 fn exists(
-    server: &Arc<Server>,
+    services: &Services,
     plural: &str,
     namespace: &str,
     reference: &Reference,
@@ -114,7 +113,7 @@ fn exists(
 ) -> Result<(), String> {
     let gone = || "service account token has been invalidated".to_owned();
     let kind = kinds::built_in().by_resource("", "v1", plural).ok_or_else(gone)?;
-    let entry = server.store().get(&object::key(kind, namespace, &reference.name)).ok_or_else(gone)?;
+    let entry = services.store.get(&object::key(kind, namespace, &reference.name)).ok_or_else(gone)?;
     let obj = object::parse(kind, &entry.value);
     if object::meta(&obj, "uid") != reference.uid {
         return Err(gone());
@@ -127,7 +126,7 @@ fn exists(
 
 /// The identity of a request: the bearer token if there is one, else the connection's certificate, else nobody.
 pub(crate) fn request(
-    server: &Arc<Server>,
+    services: &Services,
     headers: &http::HeaderMap,
     connection: Option<&Identity>,
 ) -> Result<Identity, Status> {
@@ -146,7 +145,7 @@ pub(crate) fn request(
     if token.is_empty() {
         return Ok(anonymous());
     }
-    from_token(server, token, &own_audiences()).map(|(identity, _)| identity).map_err(|why| {
+    from_token(services, token, &own_audiences()).map(|(identity, _)| identity).map_err(|why| {
         tracing::debug!(why, "bearer token refused");
         Status::unauthorized()
     })

@@ -9,8 +9,8 @@ use base::Timestamp;
 use serde_json::Value;
 use store::{Expect, Op, Write};
 
-use crate::object;
-use crate::server::Server;
+use super::server::Server;
+use crate::context::object;
 
 const TTL: i64 = 3600;
 const EVERY: Duration = Duration::from_secs(600);

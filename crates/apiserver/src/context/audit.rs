@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use client::Identity;
 
-use crate::request::Info;
+use crate::context::request::Info;
 
 /// When a record is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use kinds::rules::conditions;
 use serde_json::json;
 
 use super::binding::amend;
+use crate::context::object;
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, delete};
-use crate::object;
 
 /// Evicts the Pod named in the path.
 pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
@@ -17,9 +17,9 @@ pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let mut review = ctx.review(eviction, None);
-    ctx.server.admission().mutate(&mut review).await?;
+    ctx.admission().mutate(&mut review).await?;
     let current = ctx.current()?;
-    ctx.server.admission().validate(&review).await?;
+    ctx.admission().validate(&review).await?;
     let eviction = review.object;
     let pod = object::parse(ctx.kind, &current.value);
     let dry = eviction["deleteOptions"]["dryRun"].as_array().is_some_and(|d| !d.is_empty());
@@ -29,7 +29,7 @@ pub(super) async fn evict(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
                 pod,
                 json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
                     "message": "Eviction API: evicting"}),
-                ctx.server.now(),
+                ctx.now(),
             );
         })
         .await?;

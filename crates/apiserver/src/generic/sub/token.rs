@@ -4,10 +4,10 @@ use client::Status;
 use kinds::{ErrorList, Path};
 use serde_json::{Value, json};
 
+use crate::context::token::{Claims, ISSUER, Private, Reference};
+use crate::context::{authn, object};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, apply};
-use crate::token::{Claims, ISSUER, Private, Reference};
-use crate::{authn, object};
 
 const REQUEST: (&str, &str, &str) = ("authentication.k8s.io", "v1", "TokenRequest");
 const MINIMUM: i64 = 600;
@@ -23,7 +23,7 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
     request["spec"]["expirationSeconds"] = wanted.into();
     apply::track_new(ctx, REQUEST, &mut request)?;
     let mut review = ctx.review(request, None);
-    ctx.server.admission().mutate(&mut review).await?;
+    ctx.admission().mutate(&mut review).await?;
     let account = object::parse(ctx.kind, &ctx.current()?.value);
     let request = &review.object;
     let said = object::meta(request, "name");
@@ -35,7 +35,7 @@ pub(super) async fn request(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status>
     }
     let wanted = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT);
     validate(wanted)?;
-    ctx.server.admission().validate(&review).await?;
+    ctx.admission().validate(&review).await?;
     issue(ctx, review.object, &account, wanted)
 }
 
@@ -65,7 +65,7 @@ fn issue(ctx: &Ctx<'_>, mut request: Value, account: &Value, wanted: i64) -> Res
         claims.private.warnafter = Some(now + BOUND_POD);
         claims.exp = now + YEAR;
     }
-    let token = ctx.server.tokens().sign(&claims).map_err(|_| Status::internal("signing failed"))?;
+    let token = ctx.core.services.tokens.sign(&claims).map_err(|_| Status::internal("signing failed"))?;
     let expiration = base::Timestamp::from_seconds(now + wanted).rfc3339();
     let meta = object::meta_mut(&mut request);
     meta.insert("name".into(), ctx.name.as_str().into());
@@ -125,7 +125,7 @@ fn bind(ctx: &Ctx<'_>, wanted: &Value, private: &mut Private) -> Result<(), Stat
     let row = kinds::built_in().by_resource("", "v1", plural).ok_or_else(Status::no_such_resource)?;
     let not_found = || Status::not_found("", plural, name);
     let find = |row, namespace: &str, name: &str| {
-        let entry = ctx.server.store().get(&object::key(row, namespace, name))?;
+        let entry = ctx.store().get(&object::key(row, namespace, name))?;
         Some(object::parse(row, &entry.value))
     };
     let obj = find(row, namespace, name).ok_or_else(not_found)?;

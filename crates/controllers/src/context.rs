@@ -104,6 +104,9 @@ impl Context {
                 self.event(about, notice);
             }
         }
+        for (about, notice) in plan.others {
+            self.event(&about, notice);
+        }
         Ok(plan.wake_at)
     }
 

@@ -11,6 +11,7 @@
 mod accounts;
 mod context;
 mod deployment;
+mod disruption;
 mod driver;
 mod gc;
 mod graph;
@@ -86,6 +87,7 @@ pub struct Config {
 fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
     vec![
         Arc::new(Driven(deployment::Deployments)),
+        Arc::new(Driven(disruption::Disruptions)),
         Arc::new(gc::GarbageCollector::default()),
         Arc::new(job::Jobs),
         Arc::new(namespace::Namespaces::default()),

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use base::Timestamp;
 use base::facts::owner_key;
@@ -102,6 +104,21 @@ impl Reads<'_> {
     /// The objects that the kind's index has under any of these keys, each once, all of one revision.
     pub(crate) fn indexed(self, kind: &Kind, keys: &[&str]) -> Vec<Object> {
         self.0.snapshots.indexed(&gvr(kind), keys)
+    }
+
+    /// One object, unparsed.
+    pub(crate) fn object(self, kind: &Kind, namespace: &str, name: &str) -> Option<Object> {
+        self.0.get(kind, namespace, name)
+    }
+
+    /// The objects of a namespace, or of all, unparsed.
+    pub(crate) fn objects(self, kind: &Kind, namespace: &str) -> Vec<Object> {
+        self.0.list(kind, namespace)
+    }
+
+    /// The kinds that are served now.
+    pub(crate) fn catalogue(self) -> Arc<Catalogue> {
+        self.0.snapshots.catalogue()
     }
 
     /// The objects in a namespace that have this controller.

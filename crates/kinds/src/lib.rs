@@ -6,6 +6,7 @@
 
 pub mod binding;
 pub mod catalogue;
+mod condition;
 pub mod configmap;
 pub mod customresourcedefinition;
 pub mod deployment;
@@ -23,6 +24,7 @@ pub mod openapi;
 pub mod plan;
 pub mod pod;
 pub mod pod_security;
+pub mod poddisruptionbudget;
 pub mod podtemplate;
 pub mod priorityclass;
 pub mod replicaset;
@@ -77,6 +79,7 @@ static TABLE: &[&Row] = &[
     &horizontalpodautoscaler::V1_KIND,
     &job::KIND,
     &mutatingwebhookconfiguration::KIND,
+    &poddisruptionbudget::KIND,
     &validatingwebhookconfiguration::KIND,
     &customresourcedefinition::KIND,
     &priorityclass::KIND,

@@ -20,6 +20,8 @@ pub struct Plan {
     pub stages: Vec<Vec<Write>>,
     /// Posted after all stages.
     pub events: Vec<Notice>,
+    /// Likewise, about other objects.
+    pub others: Vec<(Reference, Notice)>,
     /// Look again then even if nothing wakes.
     pub wake_at: Option<Timestamp>,
 }
@@ -46,7 +48,7 @@ impl Plan {
     /// Whether there is nothing to write and nothing to say.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.stages.is_empty() && self.events.is_empty()
+        self.stages.is_empty() && self.events.is_empty() && self.others.is_empty()
     }
 }
 

@@ -43,6 +43,10 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
             right(&["create", "delete", "patch", "update"], "apps", &["replicasets"]),
         ],
     ),
+    (
+        "disruption-controller",
+        &[right(CHANGE, "policy", &["poddisruptionbudgets/status"]), right(CHANGE, "", &["pods/status"])],
+    ),
     ("generic-garbage-collector", &[right(REMOVE, "*", ALL)]),
     (
         "job-controller",

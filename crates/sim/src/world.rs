@@ -158,14 +158,20 @@ impl World {
             self.make_job().await;
         }
         match self.dice.within(0..=3) {
-            0 | 1 => self.make_deployment().await,
+            0 => self.make_deployment().await,
+            1 => {
+                self.make_deployment().await;
+                self.make_budget().await;
+            }
             2 => self.make_controller().await,
             _ => {}
         }
         for _ in 0..self.dice.within(8..=24) {
             tokio::time::sleep(self.dice.millis(10..=3000)).await;
             match self.dice.within(0..=9) {
-                0 | 1 => self.delete_pod().await,
+                0 => self.delete_pod().await,
+                1 if self.dice.chance(500) => self.delete_pod().await,
+                1 => self.evict_pod().await,
                 2 => self.delete_job().await,
                 3 => self.make_job().await,
                 4 if self.dice.chance(500) => {
@@ -222,7 +228,18 @@ impl World {
             status["observedGeneration"] == d["metadata"]["generation"]
                 && all.iter().all(|field| status[*field] == spec["replicas"])
         };
+        // What is not evicted after all is found out after two minutes.
+        let is_told = |budget: &Value| {
+            let well = |p: &&Value| {
+                let ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
+                p["metadata"]["labels"]["app"] == "d"
+                    && p["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(ready))
+            };
+            budget["status"]["disruptedPods"].is_null()
+                && budget["status"]["currentHealthy"] == pods.iter().filter(well).count()
+        };
         hosts_clean
+            && self.all("poddisruptionbudgets.policy/").iter().all(is_told)
             && self.all("deployments.apps/").iter().all(rolled_out)
             && ["replicasets.apps/", "replicationcontrollers/"].iter().all(|b| self.all(b).iter().all(is_full))
             && !pods.iter().chain(&jobs).any(deleting)
@@ -291,6 +308,14 @@ impl World {
         drop(call(&self.admin, &Gvr::new("", "v1", "replicationcontrollers"), &name, "scale", patch).await);
     }
 
+    /// For the Deployment's Pods.
+    async fn make_budget(&mut self) {
+        let least = self.dice.within(0..=2);
+        let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
+            "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": "d"}}}});
+        self.make("policy", "poddisruptionbudgets", budget).await;
+    }
+
     /// Another template, perhaps one that was there before.
     async fn roll_out(&mut self) {
         let Some((name, _)) = self.pick("deployments.apps/") else { return };
@@ -325,6 +350,16 @@ impl World {
         self.deleted.insert(uid);
         // It may have gone meanwhile.
         drop(call(&self.admin, &Gvr::of::<Pod>(), &name, "", Verb::Delete(None)).await);
+    }
+
+    async fn evict_pod(&mut self) {
+        let Some((name, uid)) = self.pick("pods/") else { return };
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        let evicted = call(&self.admin, &Gvr::of::<Pod>(), &name, "eviction", Verb::Create(eviction)).await;
+        // It may have gone meanwhile, or its budget may allow no disruption.
+        if evicted.is_ok() {
+            self.deleted.insert(uid);
+        }
     }
 
     async fn delete_job(&mut self) {

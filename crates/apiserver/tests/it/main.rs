@@ -6,6 +6,7 @@ mod audit;
 mod connections;
 mod custom;
 mod deletion;
+mod evictions;
 mod forms;
 mod harness;
 mod identity;

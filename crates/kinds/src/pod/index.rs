@@ -7,13 +7,17 @@ use serde_json::Value;
 
 use super::references;
 use super::validate::MIRROR;
-use crate::value::{is_set, text};
+use crate::rules::phase;
+use crate::value::{is_set, items, text};
 
 /// The key under which a Pod bound to the node is that names the object; `plural` is of the core group.
 #[must_use]
 pub fn use_key(plural: &str, namespace: &str, name: &str, node: &str) -> String {
     format!("{plural}={namespace}/{name}/{node}")
 }
+
+/// The key of a bound Pod that is told to be disrupted and goes on.
+pub const DISRUPTED_KEY: &str = "disrupted";
 
 /// The keys of a Pod; it has none before it is bound.
 pub(super) fn keys(namespace: &str, name: &str, pod: &Value) -> Vec<String> {
@@ -26,7 +30,15 @@ pub(super) fn keys(namespace: &str, name: &str, pod: &Value) -> Vec<String> {
     let named = named.iter().map(|object| use_key(object.plural, namespace, object.name, node));
     let claims = references::ephemeral_claims(name, spec);
     let claims = claims.iter().map(|claim| use_key("persistentvolumeclaims", namespace, claim, node));
-    named.chain(claims).collect()
+    named.chain(claims).chain(is_disrupted(pod).then(|| DISRUPTED_KEY.to_owned())).collect()
+}
+
+fn is_disrupted(pod: &Value) -> bool {
+    let status = &pod["status"];
+    let announced = |c: &Value| c["type"] == "DisruptionTarget" && c["status"] == "True";
+    let goes_on =
+        !is_set(&pod["metadata"]["deletionTimestamp"]) && !phase::is_finished(text(&status["phase"]));
+    goes_on && items(&status["conditions"]).iter().any(announced)
 }
 
 #[cfg(test)]
@@ -45,6 +57,9 @@ mod tests {
         let all = ["serviceaccounts=n/a/n1", "secrets=n/s/n1", "persistentvolumeclaims=n/p-e/n1"];
         assert_eq!(keys("n", "p", &pod("n1", json!({}))), all);
         assert_eq!(keys("n", "p", &pod("", json!({}))), [""; 0]);
+        let mut announced = pod("n1", json!({}));
+        announced["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True"}]);
+        assert_eq!(keys("n", "p", &announced)[all.len()..], [DISRUPTED_KEY]);
         assert_eq!(keys("n", "p", &pod("n1", json!({MIRROR: "h"}))), [""; 0]);
     }
 }

@@ -21,8 +21,10 @@ pub fn resolve(surge: &Value, unavailable: &Value, wanted: i32) -> Bounds {
     if bounds == (Bounds { surge: 0, unavailable: 0 }) { Bounds { unavailable: 1, ..bounds } } else { bounds }
 }
 
-/// A number, or a percentage of `total` (`intstr.GetScaledValueFromIntOrPercent`); 0 if it is neither.
-fn scaled(value: &Value, total: i32, up: bool) -> i32 {
+/// A number, or a percentage of `total` (`intstr.GetScaledValueFromIntOrPercent`); 0 if it is neither. It is
+/// rounded up, or down.
+#[must_use]
+pub fn scaled(value: &Value, total: i32, up: bool) -> i32 {
     if let Some(number) = value.as_i64() {
         return i32::try_from(number.max(0)).unwrap_or(i32::MAX);
     }

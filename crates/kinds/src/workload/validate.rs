@@ -123,7 +123,7 @@ pub(crate) fn counts(errors: &mut ErrorList, status: &Value, fields: &[&str], pa
 }
 
 /// A selector as Go writes it.
-fn shown(selector: &Value) -> String {
+pub(crate) fn shown(selector: &Value) -> String {
     let order = ["matchLabels", "matchExpressions", "key", "operator", "values"];
     in_order(selector, &order)
 }

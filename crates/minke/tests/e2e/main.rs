@@ -10,6 +10,7 @@ mod commands;
 mod custom;
 mod data_dir;
 mod deployments;
+mod drains;
 mod examples;
 mod instances;
 mod isolate;

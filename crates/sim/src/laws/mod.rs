@@ -3,6 +3,7 @@
 //! Invariant: a law reads versions in order and no clock. A new kind's law is a file here and a line in [`all`].
 
 mod deployment;
+mod poddisruptionbudget;
 mod replicaset;
 
 use serde_json::Value;
@@ -31,11 +32,16 @@ pub trait Law {
 /// Every law.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Law>> {
-    vec![Box::new(deployment::Deployments::default()), Box::new(replicaset::ReplicaSets::default())]
+    vec![
+        Box::new(deployment::Deployments::default()),
+        Box::new(poddisruptionbudget::Budgets::default()),
+        Box::new(replicaset::ReplicaSets::default()),
+    ]
 }
 
 /// The buckets whose objects laws want to see.
-pub const BUCKETS: [&str; 4] = ["pods", "replicasets.apps", "deployments.apps", "replicationcontrollers"];
+pub const BUCKETS: [&str; 5] =
+    ["pods", "replicasets.apps", "deployments.apps", "replicationcontrollers", "poddisruptionbudgets.policy"];
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

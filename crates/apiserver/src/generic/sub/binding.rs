@@ -4,7 +4,6 @@
 
 use base::Timestamp;
 use client::Status;
-use kinds::Kind;
 use kinds::rules::conditions;
 use serde_json::{Value, json};
 use store::{Expect, Op, StoreError, Write};
@@ -91,29 +90,4 @@ fn apply(pod: &mut Value, binding: &Value, now: Timestamp) {
         }
     }
     conditions::set_in_pod(pod, json!({"type": "PodScheduled", "status": "True"}), now);
-}
-
-/// Changes a stored object by `change` until the write succeeds.
-pub(super) async fn amend(
-    ctx: &Ctx<'_>,
-    kind: &Kind,
-    key: &std::sync::Arc<str>,
-    change: impl Fn(&mut Value),
-) -> Result<(), Status> {
-    loop {
-        let Some(current) = ctx.store().get(key) else { return Err(ctx.not_found()) };
-        let mut obj = object::parse(kind, &current.value);
-        change(&mut obj);
-        let bytes = object::stored(kind, &obj);
-        if bytes == object::without_revision(&current) {
-            return Ok(());
-        }
-        let op = object::put(kind, &obj, bytes);
-        let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
-        match ctx.store().commit(write).await {
-            Ok(_) => return Ok(()),
-            Err(StoreError::Conflict { .. }) => {}
-            Err(e) => return Err(ctx.store_error(&e, "update")),
-        }
-    }
 }

@@ -1,13 +1,13 @@
 //! The disruption controller: keeps budgets' status, and takes back disruptions of Pods that never came; what it decides
 //! is `kinds::poddisruptionbudget::reconcile`.
 //!
-//! Invariant: a change of a Pod wakes the budgets of its namespace.
+//! Invariant: a change of a Pod wakes the budgets that select it, and those that did.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::Timestamp;
-use client::{Gvr, Object, Wake};
+use client::{Delta, Gvr, Object};
 use kinds::plan::Plan;
 use kinds::pod::KIND as PODS;
 use kinds::pod::index::DISRUPTED_KEY;
@@ -40,16 +40,19 @@ impl Reconcile for Disruptions {
         resources(&[&BUDGETS, &PODS])
     }
 
-    fn routes(&self, reads: Reads<'_>, wake: &Wake) -> Vec<Key> {
-        if wake.gvr.resource == BUDGETS.plural {
-            return vec![Key::of(wake)];
+    fn routes(&self, reads: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        if delta.gvr.resource == BUDGETS.plural {
+            return vec![Key::of(delta)];
         }
-        let budgets = reads.objects(&BUDGETS, &wake.namespace);
-        let mut keys: Vec<Key> =
-            budgets.iter().map(|b| Key { name: b.name.clone(), ..Key::of(wake) }).collect();
-        let announced = |pod: Object| pod.facts.has_key(DISRUPTED_KEY);
-        if keys.len() > 1 || reads.object(&PODS, &wake.namespace, &wake.name).is_some_and(announced) {
-            keys.push(Key { bucket: PODS.bucket.clone(), ..Key::of(wake) });
+        let mut keys = delta.after.as_ref().map_or_else(Vec::new, |pod| reads.selecting(&BUDGETS, pod));
+        let several = keys.len() > 1;
+        if let Some(before) = &delta.before
+            && delta.after.as_ref().is_none_or(|after| after.facts.labels != before.facts.labels)
+        {
+            keys.extend(reads.selecting(&BUDGETS, before));
+        }
+        if several || delta.after.as_ref().is_some_and(|pod| pod.facts.has_key(DISRUPTED_KEY)) {
+            keys.push(Key { bucket: PODS.bucket.clone(), ..Key::of(delta) });
         }
         keys
     }
@@ -62,12 +65,7 @@ impl Reconcile for Disruptions {
         let Some(budget) = budget else { return Ok(None) };
         let view = BudgetView::deserialize(&budget)?;
         let Ok(selector) = view.selector() else { return Ok(None) };
-        let mut pods: Vec<PodView> = Vec::new();
-        for object in reads.objects(&PODS, &key.namespace) {
-            if selector.matches_with(|label| object.facts.label(label)) {
-                pods.push(object.parse()?);
-            }
-        }
+        let pods: Vec<PodView> = reads.matching(&PODS, &key.namespace, &selector)?;
         let scales = if needs_scales(&view) { scales(reads, &pods)? } else { BTreeMap::new() };
         Ok(Some(Seen::Budget(Box::new(Observed { budget, pods, scales }))))
     }
@@ -82,12 +80,7 @@ impl Reconcile for Disruptions {
 
 fn observe_pod(reads: Reads<'_>, key: &Key) -> Result<Option<Seen>, Failure> {
     let Some(object) = reads.object(&PODS, &key.namespace, &key.name) else { return Ok(None) };
-    let mut budgets = Vec::new();
-    for budget in reads.all::<BudgetView>(&BUDGETS, &key.namespace)? {
-        if budget.selector().is_ok_and(|s| s.matches_with(|label| object.facts.label(label))) {
-            budgets.push(budget.metadata.name);
-        }
-    }
+    let budgets = reads.selecting(&BUDGETS, &object).iter().map(|key| key.name.to_string()).collect();
     Ok(Some(Seen::Pod(Box::new(Disrupted { pod: object.parse()?, budgets }))))
 }
 

@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use base::Timestamp;
 use base::facts::owner_key;
@@ -106,14 +104,16 @@ impl Reads<'_> {
         self.0.snapshots.indexed(&gvr(kind), keys)
     }
 
-    /// One object, unparsed.
-    pub(crate) fn object(self, kind: &Kind, namespace: &str, name: &str) -> Option<Object> {
-        self.0.get(kind, namespace, name)
-    }
-
-    /// The objects of a namespace, or of all, unparsed.
-    pub(crate) fn objects(self, kind: &Kind, namespace: &str) -> Vec<Object> {
-        self.0.list(kind, namespace)
+    /// The objects of a namespace that a selector selects, whoever controls them.
+    pub(crate) fn matching<T: DeserializeOwned>(
+        self,
+        kind: &Kind,
+        namespace: &str,
+        selector: &Selector,
+    ) -> Result<Vec<T>, Failure> {
+        let mut found = self.0.list(kind, namespace);
+        found.retain(|object| index::selects(selector, &object.facts));
+        parsed(&found)
     }
 
     /// The kinds that are served now.

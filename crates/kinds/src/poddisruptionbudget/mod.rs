@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::ErrorList;
-use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
+use crate::kind::{Column, Endpoint, Kind, ReadSelector, Row, Strategy};
 use crate::value::{int, is_set, text};
+use crate::workload::index;
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
@@ -39,6 +40,9 @@ impl Strategy for PodDisruptionBudget {
     }
     fn validate_update(&self, new: &Value, _: &Value, endpoint: Endpoint<'_>) -> ErrorList {
         validate::update(new, endpoint)
+    }
+    fn selector(&self) -> Option<ReadSelector> {
+        Some(index::label_selector)
     }
     fn columns(&self) -> &'static [Column] {
         const {

@@ -241,7 +241,9 @@ impl World {
         hosts_clean
             && self.all("poddisruptionbudgets.policy/").iter().all(is_told)
             && self.all("deployments.apps/").iter().all(rolled_out)
-            && ["replicasets.apps/", "replicationcontrollers/"].iter().all(|b| self.all(b).iter().all(is_full))
+            && ["replicasets.apps/", "replicationcontrollers/"]
+                .iter()
+                .all(|b| self.all(b).iter().all(is_full))
             && !pods.iter().chain(&jobs).any(deleting)
             && jobs.iter().all(ended)
     }

@@ -49,7 +49,7 @@ impl Eviction<'_> {
         let current = ctx.current()?;
         let pod = object::parse(ctx.kind, &current.value);
         let (group, plural) = (&*BUDGETS.group, &*BUDGETS.plural);
-        let budgets = ctx.services().all((group, "v1", plural), &ctx.namespace, None)?;
+        let budgets = ctx.core.services.all((group, "v1", plural), &ctx.namespace, None)?;
         let permit = judge(&pod, &budgets, now)?;
         if let Some(budget) = permit.spend.as_ref().filter(|_| !self.dry_run)
             && !self.spend(budget).await?

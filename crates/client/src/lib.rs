@@ -6,6 +6,7 @@
 pub mod api;
 pub mod events;
 pub mod https;
+pub mod post;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -81,6 +81,8 @@ pub struct Config {
     pub scheduler: bool,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
+    /// Makes what the scheduler begins with each time that it leads.
+    pub scheduling: Arc<dyn Fn() -> ::scheduler::Settings + Send + Sync>,
 }
 
 /// Every controller, in alphabetical order.
@@ -133,7 +135,8 @@ fn start_controllers(config: &Config, token: &CancellationToken) -> JoinSet<()> 
 fn start_scheduler(config: &Config, token: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let context = Context::new(config, "system:kube-scheduler", "default-scheduler", &mut tasks);
-    tasks.spawn(scheduling::run(context, seed(&config.holder), token.clone()));
+    let settings = (config.scheduling)();
+    tasks.spawn(scheduling::run(context, settings, seed(&config.holder), token.clone()));
     tasks
 }
 

@@ -1,5 +1,6 @@
 //! The configuration: defaults, overridden by `--config FILE` (YAML, `minke.dev/v1alpha1`), overridden by flags.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// File with the name servers of Pods; by default the host's own, or what a local stub behind it asks.
     pub resolv_conf: Option<PathBuf>,
+    /// File with the scheduler's configuration, in the form `kubescheduler.config.k8s.io/v1`.
+    pub scheduler_config: Option<PathBuf>,
     /// Whether containers without a seccomp profile get RuntimeDefault.
     pub seccomp_default: bool,
     /// Most Pods on the node; 110 by default.
@@ -92,8 +95,12 @@ impl Config {
         for name in &config.tls_sans {
             tls_san(name).context("tlsSans")?;
         }
-        if let Some(file) = &config.resolv_conf {
-            ensure!(file.is_absolute(), "resolvConf: {file:?} is not an absolute path");
+        for (field, file) in
+            [("resolvConf", &config.resolv_conf), ("schedulerConfig", &config.scheduler_config)]
+        {
+            if let Some(file) = file {
+                ensure!(file.is_absolute(), "{field}: {file:?} is not an absolute path");
+            }
         }
         Ok(config)
     }
@@ -125,6 +132,47 @@ impl Config {
     #[must_use]
     pub fn runs(&self, part: Part) -> bool {
         !self.disable.contains(&part)
+    }
+}
+
+/// A scheduler's configuration, with the files that it names, as they were when it was read.
+#[derive(Debug)]
+pub struct SchedulerFile {
+    value: serde_json::Value,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl SchedulerFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is wrong; the message names the fields.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is not a scheduler's configuration", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let value: serde_json::Value = serde_saphyr::from_str(text)?;
+        let files = RefCell::new(BTreeMap::new());
+        let load = |path: &str| {
+            let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+            files.borrow_mut().insert(path.to_owned(), bytes.clone());
+            Ok(bytes)
+        };
+        scheduler::config::read(&value, &load).map_err(|errors| anyhow::anyhow!("{errors}"))?;
+        Ok(Self { value, files: files.into_inner() })
+    }
+
+    /// What it says.
+    ///
+    /// # Panics
+    /// Never: it says what it said when it was read.
+    #[must_use]
+    pub fn settings(&self) -> scheduler::Settings {
+        let file = |path: &str| self.files.get(path).cloned().ok_or_else(|| "not read".to_owned());
+        scheduler::config::read(&self.value, &file).expect("it was read before")
     }
 }
 
@@ -179,6 +227,16 @@ mod tests {
             let error = format!("{:#}", Config::parse(&text).unwrap_err());
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn schedulers() {
+        let head = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+        let profiles = "profiles: [{schedulerName: a}, {schedulerName: b, percentageOfNodesToScore: 7}]\n";
+        let settings = SchedulerFile::parse(&format!("{head}{profiles}")).unwrap().settings();
+        assert_eq!(settings.profiles.iter().map(|p| &*p.name).collect::<Vec<_>>(), ["a", "b"]);
+        let error = SchedulerFile::parse(&format!("{head}profiles: [{{color: red}}]")).unwrap_err();
+        assert_eq!(error.to_string(), "profiles[0].color: Forbidden: unknown field");
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub struct Args {
     /// A manifest to apply at the start; may be repeated.
     #[arg(long)]
     apply: Vec<PathBuf>,
+    /// The scheduler's configuration, in the form kubescheduler.config.k8s.io/v1.
+    #[arg(long, value_name = "FILE")]
+    scheduler_config: Option<PathBuf>,
     /// Parts not to run.
     #[arg(long, value_enum, value_delimiter = ',')]
     disable: Vec<Part>,
@@ -161,6 +164,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     host::set_daemon();
     let mut config = args.shared.config()?;
     config.listen = args.listen.or(config.listen);
+    if let Some(file) = &args.scheduler_config {
+        config.scheduler_config = Some(absolute(file)?);
+    }
     config.tls_sans.extend_from_slice(&args.tls_san);
     config.disable.extend(&args.disable);
     // What cannot be read is said before anything is started.

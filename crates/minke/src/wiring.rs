@@ -15,7 +15,7 @@ use runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Part};
+use crate::config::{Config, Part, SchedulerFile};
 use crate::instance::Instance;
 use crate::up::Stages;
 
@@ -91,6 +91,7 @@ impl Cluster {
             true => Some(instance.node_name(config.node_name.as_deref())?),
             false => None,
         };
+        let scheduling = scheduling(config)?;
         let images = images(instance, config).await?;
         let ground = match config.runs(Part::Node) {
             true => Some(ground(instance, config).await?),
@@ -115,7 +116,7 @@ impl Cluster {
         if let Some(api) = &api
             && (config.runs(Part::Controllers) || config.runs(Part::Scheduler))
         {
-            tasks.push(start_controllers(api, config, &instance.hex(), &stop));
+            tasks.push(start_controllers(api, config, scheduling, &instance.hex(), &stop));
             stages.done("controllers", "");
         }
         let mut node = None;
@@ -408,7 +409,13 @@ fn endpoint(instance: &Instance) -> Result<std::net::TcpListener> {
 }
 
 /// The controllers and the scheduler, each under its own identity.
-fn start_controllers(api: &Api, config: &Config, id: &str, stop: &CancellationToken) -> JoinHandle<()> {
+fn start_controllers(
+    api: &Api,
+    config: &Config,
+    scheduling: Scheduling,
+    id: &str,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
     let server = api.server.clone();
     let settings = controllers::Config {
         snapshots: api.server.snapshots(),
@@ -418,8 +425,19 @@ fn start_controllers(api: &Api, config: &Config, id: &str, stop: &CancellationTo
         controllers: config.runs(Part::Controllers),
         scheduler: config.runs(Part::Scheduler),
         clock: Arc::new(controllers::SystemClock),
+        scheduling,
     };
     tokio::spawn(controllers::run(settings, stop.clone()))
+}
+
+/// Makes the scheduler's settings each time that it begins to lead.
+type Scheduling = Arc<dyn Fn() -> scheduler::Settings + Send + Sync>;
+
+/// From the file that the configuration names, if it names one.
+fn scheduling(config: &Config) -> Result<Scheduling> {
+    let Some(path) = &config.scheduler_config else { return Ok(Arc::new(scheduler::Settings::default)) };
+    let file = SchedulerFile::read(path)?;
+    Ok(Arc::new(move || file.settings()))
 }
 
 /// A part of the control plane, with the groups that upstream gives it.

@@ -238,6 +238,7 @@ impl Cache {
 
     /// Brings a snapshot up to date.
     pub fn refresh(&self, snapshot: &mut Snapshot) {
+        snapshot.surround(&self.surroundings);
         if snapshot.arrangement == self.arrangement {
             for name in self.changed.range(snapshot.generation + 1..).map(|(_, name)| name) {
                 if let Some(slot) = self.slots.get(name).filter(|s| s.present) {
@@ -249,9 +250,6 @@ impl Cache {
             snapshot.arrangement = self.arrangement;
         }
         snapshot.generation = self.generation;
-        if !Arc::ptr_eq(&snapshot.surroundings, &self.surroundings) {
-            snapshot.surroundings = self.surroundings.clone();
-        }
     }
 
     /// The nodes, one of each zone in turn.

@@ -97,10 +97,6 @@ pub struct NodeInfo {
     pub nonzero: NonZero,
     /// Host ports its Pods hold.
     pub ports: Vec<HostPort>,
-    /// How many of its Pods have any inter-Pod affinity.
-    pub with_affinity: usize,
-    /// How many of its Pods have required anti-affinity.
-    pub with_anti_affinity: usize,
 }
 
 impl Deref for NodeInfo {
@@ -124,8 +120,6 @@ impl NodeInfo {
         self.nonzero.milli_cpu += pod.nonzero.milli_cpu;
         self.nonzero.memory += pod.nonzero.memory;
         self.ports.extend(pod.ports.iter().cloned());
-        self.with_affinity += usize::from(pod.has_affinity());
-        self.with_anti_affinity += usize::from(pod.has_required_anti_affinity());
         self.pods.push(pod);
     }
 
@@ -141,8 +135,6 @@ impl NodeInfo {
                 self.ports.swap_remove(held);
             }
         }
-        self.with_affinity -= usize::from(pod.has_affinity());
-        self.with_anti_affinity -= usize::from(pod.has_required_anti_affinity());
         Some(pod)
     }
 

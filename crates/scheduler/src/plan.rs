@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::pod::{PodInfo, PodState};
 use crate::profile::Profile;
-use crate::scheduler::NAME;
 
 /// An event about a Pod.
 pub(crate) fn about(pod: &PodInfo, notice: Notice) -> Plan {
@@ -22,28 +21,26 @@ pub(crate) fn assigned(pod: &PodInfo, node: &str) -> String {
     format!("Successfully assigned {}/{} to {node}", pod.namespace, pod.name)
 }
 
-/// What must be done first, then the binding.
+/// The binding.
 pub(crate) fn bind(profile: &Profile, pod: &PodInfo, node: &str) -> Plan {
     let mut plan = Plan::about(reference(pod));
-    for plugin in profile.plugins() {
-        plan.stage(plugin.pre_bind(pod, node));
-    }
-    plan.stage(profile.plugins().find_map(|plugin| plugin.bind(pod, node)).into_iter().collect());
+    plan.stage(profile.binders().find_map(|plugin| plugin.bind(pod, node)).into_iter().collect());
     plan
 }
 
-/// The event, the condition if its message is new, and the node where room is kept if that is new.
+/// The event, the condition if its reason or message is new, and the node where room is kept if that is new.
 pub(crate) fn refuse(
     pod: &PodInfo,
     known: Option<&PodState>,
+    reason: &str,
     message: String,
     nominated: Option<&str>,
     clock: Timestamp,
 ) -> Plan {
     let mut status = json!({});
     let said = known.and_then(|k| k.refused.as_ref());
-    if said.is_none_or(|(reason, text)| reason != "Unschedulable" || *text != message) {
-        let mut condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+    if said.is_none_or(|(known, text)| known != reason || *text != message) {
+        let mut condition = json!({"type": "PodScheduled", "status": "False", "reason": reason,
             "message": message, "observedGeneration": known.map_or(0, |k| k.generation), "lastProbeTime": null});
         if said.is_none() {
             condition["lastTransitionTime"] = json!(clock.rfc3339());
@@ -63,7 +60,7 @@ pub(crate) fn refuse(
 /// Makes a Pod go for another.
 pub(crate) fn preempt(pod: &PodInfo, victim: &PodInfo, node: &str, clock: Timestamp) -> Plan {
     let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-        "message": format!("{NAME}: preempting to accommodate a higher priority pod"),
+        "message": format!("{}: preempting to accommodate a higher priority pod", pod.scheduler_name),
         "lastProbeTime": null, "lastTransitionTime": clock.rfc3339()});
     let message = format!("Preempted by pod {} on node {node}", pod.uid);
     let mut plan = about(victim, Notice::normal("Preempted", message));

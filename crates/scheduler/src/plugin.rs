@@ -2,14 +2,14 @@
 //!
 //! Invariants: a plugin is a value without memory; what it prepares for one Pod lives as long as that decision. What it
 //! remembers between decisions stands in the cache. Upstream: `framework.Plugin` and its extension points of the same
-//! names; pre-bind and bind return the writes that the shell performs.
+//! names; bind returns the write that the shell performs. Absent: reserve, permit and pre-bind, which volumes will need.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::ops::BitOr;
 
 use kinds::plan::Write;
 
-use crate::cache::Cache;
 use crate::change::{Change, Kinds};
 use crate::cycle::Cycle;
 use crate::dice::Dice;
@@ -31,6 +31,20 @@ pub trait Plugin: Debug + Send + Sync {
     /// Upstream's name.
     fn name(&self) -> &'static str;
 
+    /// Where it takes part.
+    fn points(&self) -> Points;
+
+    /// These extended resources are an extender's business, not the plugin's.
+    fn leave_to_extenders(&mut self, resources: &BTreeSet<String>) {
+        let _ = resources;
+    }
+
+    /// Whether the Pod may be decided at all yet.
+    fn pre_enqueue(&self, pod: &PodInfo) -> bool {
+        let _ = pod;
+        true
+    }
+
     /// The sorts of change that can lift a refusal of this plugin.
     fn wakes(&self) -> Kinds {
         Kinds::NONE
@@ -51,7 +65,7 @@ pub trait Plugin: Debug + Send + Sync {
     /// What to do once no node fits.
     fn post_filter(&self, attempt: &Attempt<'_, '_>, dice: &mut Dice) -> PostFilter {
         let _ = (attempt, dice);
-        PostFilter::Silent
+        PostFilter::Said(String::new())
     }
 
     /// Prepares the scores of one Pod on the nodes that fit; `None` if they are all the same.
@@ -65,39 +79,46 @@ pub trait Plugin: Debug + Send + Sync {
         None
     }
 
-    /// Takes what the Pod needs on its node, after the Pod is assumed there.
-    ///
-    /// # Errors
-    /// If it is not to be had; then what others took is given back.
-    fn reserve(&self, pod: &PodInfo, node: &str, cache: &mut Cache) -> Verdict {
-        let _ = (pod, node, cache);
-        Ok(())
-    }
-
-    /// Gives back what was taken, if it was; the binding failed.
-    fn unreserve(&self, pod: &PodInfo, node: &str, cache: &mut Cache) {
-        let _ = (pod, node, cache);
-    }
-
-    /// The last word before the binding.
-    ///
-    /// # Errors
-    /// If the Pod may not be bound now.
-    fn permit(&self, pod: &PodInfo, node: &str, cache: &Cache) -> Verdict {
-        let _ = (pod, node, cache);
-        Ok(())
-    }
-
-    /// Writes that must have been done before the binding.
-    fn pre_bind(&self, pod: &PodInfo, node: &str) -> Vec<Write> {
-        let _ = (pod, node);
-        Vec::new()
-    }
-
     /// The binding; the first plugin that has one makes it.
     fn bind(&self, pod: &PodInfo, node: &str) -> Option<Write> {
         let _ = (pod, node);
         None
+    }
+}
+
+/// Extension points, as a set; a filter and its preparation are one, and so are a score and its preparation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Points(u8);
+
+impl Points {
+    /// `preEnqueue`.
+    pub const ENQUEUE: Self = Self(1);
+    /// `preFilter` and `filter`.
+    pub const FILTER: Self = Self(1 << 1);
+    /// `postFilter`.
+    pub const POST_FILTER: Self = Self(1 << 2);
+    /// `preScore` and `score`.
+    pub const SCORE: Self = Self(1 << 3);
+    /// `bind`.
+    pub const BIND: Self = Self(1 << 4);
+
+    /// As a number.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether all of the other's are in.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Points {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
@@ -180,14 +201,12 @@ pub struct Attempt<'a, 'c> {
 /// What a post-filter did.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PostFilter {
-    /// Nothing to say.
-    Silent,
     /// Nothing was done, and why.
     Said(String),
     /// Nothing can be done, and why; room that was kept for the Pod is kept no longer.
     GaveUp(String),
-    /// The Pod will fit on this node once these are gone.
-    Nominate(Nomination),
+    /// The Pod will fit on one of these nodes once its victims are gone.
+    Nominate(Vec<Nomination>),
 }
 
 /// Room to be made for a Pod.
@@ -195,15 +214,25 @@ pub enum PostFilter {
 pub struct Nomination {
     /// Where.
     pub node: std::sync::Arc<str>,
-    /// Who must go.
+    /// Who must go, the most important first.
     pub victims: Vec<std::sync::Arc<PodInfo>>,
+    /// How many of them a disruption budget protects.
+    pub violations: usize,
 }
 
 /// Plugins by their place in the profile's table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PluginSet(u32);
 
 impl PluginSet {
+    /// Of an extender, which says nothing about what could lift its refusal.
+    pub const EXTENDER: Self = Self(1 << 31);
+
+    /// Adds all of another.
+    pub fn extend(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
     /// Adds one.
     pub fn insert(&mut self, plugin: usize) {
         self.0 |= 1 << plugin;
@@ -213,6 +242,12 @@ impl PluginSet {
     #[must_use]
     pub fn contains(self, plugin: usize) -> bool {
         self.0 & (1 << plugin) != 0
+    }
+
+    /// Whether both have a plugin in common.
+    #[must_use]
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Whether none is in.

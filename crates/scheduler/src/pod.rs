@@ -15,6 +15,7 @@ use crate::resources::{NonZero, Resources, nonzero_requests, requests};
 mod affinity;
 mod spread;
 
+pub(crate) use affinity::compile;
 pub use affinity::{PodAffinity, PodTerm, Weighted};
 pub use spread::{Constraint, Inclusion};
 
@@ -131,18 +132,6 @@ impl PodInfo {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.node_name.is_empty() && !self.finished && !self.deleting
-    }
-
-    /// Whether it has inter-Pod affinity of any sort.
-    #[must_use]
-    pub fn has_affinity(&self) -> bool {
-        self.pod_affinity.is_some()
-    }
-
-    /// Whether it has required anti-affinity.
-    #[must_use]
-    pub fn has_required_anti_affinity(&self) -> bool {
-        self.pod_affinity.as_ref().is_some_and(|a| !a.anti.is_empty())
     }
 }
 

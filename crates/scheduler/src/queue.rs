@@ -16,10 +16,8 @@ use crate::Map;
 use crate::change::Change;
 use crate::plugin::PluginSet;
 use crate::pod::PodInfo;
-use crate::profile::Profile;
+use crate::profile::Profiles;
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// What nothing has woken is tried again after so long.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
@@ -27,16 +25,35 @@ type Uid = Arc<str>;
 /// What ready Pods are ordered by: priority, time, age, and then the order in which they came.
 type Rank = (Reverse<i32>, Instant, i128, u64);
 
+/// Pods that the same changes can wake: those of one profile that the same plugins have refused.
+type Group = (usize, PluginSet);
+
+/// How long a refused Pod waits before it is tried again: at first, doubled with every attempt, and at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// `podInitialBackoffSeconds`.
+    pub first: Duration,
+    /// `podMaxBackoffSeconds`.
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(10) }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Queue {
+    backoff: Backoff,
     entries: Map<Uid, Entry>,
     ready: BTreeMap<Rank, Uid>,
     /// By the end of their back-off: refused ones, and ones whose attempt failed otherwise.
     backing_off: BTreeMap<(Instant, u64), Uid>,
     failed: BTreeMap<(Instant, u64), Uid>,
-    /// By the time since when nothing has changed for them.
-    waiting: BTreeMap<(Instant, u64), Uid>,
+    /// By what can wake them, and the time since when nothing has changed for them.
+    waiting: BTreeMap<Group, BTreeMap<(Instant, u64), Uid>>,
     /// Changes since the first of the Pods that are being decided was taken.
     changes: VecDeque<Change>,
     /// Number of the first of them.
@@ -49,6 +66,7 @@ pub struct Queue {
 #[derive(Debug)]
 struct Entry {
     pod: Arc<PodInfo>,
+    profile: usize,
     /// The order in which it came.
     order: u64,
     /// Of its coming, or of its last refusal.
@@ -75,45 +93,53 @@ impl Entry {
         (Reverse(self.pod.priority), self.since, self.pod.created, self.order)
     }
 
-    /// When its back-off ends: 1 s, doubled with every attempt up to 10 s.
-    fn backoff_until(&self) -> Instant {
-        let doubled = FIRST_BACKOFF * 2_u32.pow(self.attempts.saturating_sub(1).min(8));
-        self.since + doubled.min(MAX_BACKOFF)
+    fn group(&self) -> Group {
+        (self.profile, self.refused_by)
+    }
+
+    /// When its back-off ends.
+    fn backoff_until(&self, backoff: Backoff) -> Instant {
+        let doubled = backoff.first.saturating_mul(2_u32.pow(self.attempts.saturating_sub(1).min(30)));
+        self.since + doubled.min(backoff.longest)
     }
 }
 
 impl Queue {
-    /// A Pod came or changed. One that was refused before is ready again: it is not the Pod that was refused.
-    pub fn put(&mut self, now: Instant, pod: Arc<PodInfo>) {
+    /// An empty one.
+    #[must_use]
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, ..Self::default() }
+    }
+
+    /// A Pod of a profile came or changed. One that was refused before is ready again: it is not the Pod that was refused.
+    pub fn put(&mut self, now: Instant, pod: Arc<PodInfo>, profile: usize, profiles: &Profiles) {
         let uid = pod.uid.clone();
+        let admitted = profiles.get(profile).admits(&pod);
         match self.entries.get_mut(&uid) {
             Some(entry) if entry.pod == pod => {}
-            Some(Entry { place: Place::Taken(_), .. }) => {
+            Some(entry) if matches!(entry.place, Place::Taken(_)) => {
                 // Its refusal will be about what it was.
-                if let Some(entry) = self.entries.get_mut(&uid) {
-                    entry.pod = pod;
-                    entry.renewed = true;
-                }
+                entry.pod = pod;
+                entry.renewed = true;
             }
             Some(_) => {
                 self.leave(&uid);
                 let Some(entry) = self.entries.get_mut(&uid) else { return };
-                entry.pod = pod;
-                let place = match entry.pod.gated {
-                    true => Place::Gated,
-                    false if entry.backoff_until() > now && entry.attempts > 0 => {
-                        Place::BackingOff(entry.backoff_until())
-                    }
-                    false => Place::Ready,
+                (entry.pod, entry.profile) = (pod, profile);
+                let until = entry.backoff_until(self.backoff);
+                let place = match admitted {
+                    false => Place::Gated,
+                    true if until > now && entry.attempts > 0 => Place::BackingOff(until),
+                    true => Place::Ready,
                 };
                 self.enter(&uid, place);
             }
             None => {
                 self.count += 1;
-                let place = if pod.gated { Place::Gated } else { Place::Ready };
-                let refused_by = PluginSet::default();
-                let order = self.count;
-                let entry = Entry { pod, order, since: now, attempts: 0, refused_by, renewed: false, place };
+                let place = if admitted { Place::Ready } else { Place::Gated };
+                let (refused_by, order) = (PluginSet::default(), self.count);
+                let (since, attempts, renewed) = (now, 0, false);
+                let entry = Entry { pod, profile, order, since, attempts, refused_by, renewed, place };
                 self.entries.insert(uid.clone(), entry);
                 self.enter(&uid, place);
             }
@@ -128,7 +154,7 @@ impl Queue {
     }
 
     /// The next Pod to decide; until [`Self::refused`], [`Self::failed`] or [`Self::remove`] it is being decided.
-    pub fn take(&mut self, now: Instant) -> Option<Arc<PodInfo>> {
+    pub fn take(&mut self, now: Instant) -> Option<(Arc<PodInfo>, usize)> {
         self.release(now);
         let early = || self.backing_off.values().next().cloned();
         let uid = self.ready.values().next().cloned().or_else(early)?;
@@ -137,20 +163,20 @@ impl Queue {
         self.enter(&uid, Place::Taken(number));
         let entry = self.entries.get_mut(&uid)?;
         entry.attempts += 1;
-        Some(entry.pod.clone())
+        Some((entry.pod.clone(), entry.profile))
     }
 
     /// No node took the Pod; these plugins said so.
-    pub fn refused(&mut self, now: Instant, uid: &str, by: PluginSet, profile: &Profile) {
+    pub fn refused(&mut self, now: Instant, uid: &str, by: PluginSet, profiles: &Profiles) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         let Place::Taken(since) = entry.place else { return };
         entry.since = now;
         entry.refused_by = by;
         let missed = usize::try_from(since.saturating_sub(self.first_change)).unwrap_or(usize::MAX);
-        let pod = entry.pod.clone();
+        let (pod, profile) = (entry.pod.clone(), profiles.get(entry.profile));
         let renewed = std::mem::take(&mut entry.renewed);
         let woken = renewed || self.changes.iter().skip(missed).any(|c| profile.lifts(&pod, by, c));
-        let until = entry.backoff_until();
+        let until = entry.backoff_until(self.backoff);
         self.leave(uid);
         self.enter(uid, if woken { Place::BackingOff(until) } else { Place::Waiting });
         self.forget_changes();
@@ -162,24 +188,31 @@ impl Queue {
             return;
         };
         entry.since = now;
-        let until = entry.backoff_until();
+        let until = entry.backoff_until(self.backoff);
         self.leave(uid);
         self.enter(uid, Place::Failed(until));
         self.forget_changes();
     }
 
-    /// The world changed.
-    pub fn changed(&mut self, now: Instant, change: &Change, profile: &Profile) {
-        if change.kinds().is_empty() {
+    /// The world changed. Only Pods are looked at whose refusal such a change may lift.
+    pub fn changed(&mut self, now: Instant, change: &Change, profiles: &Profiles) {
+        let kinds = change.kinds();
+        if kinds.is_empty() {
             return;
         }
         if !self.taken.is_empty() {
             self.changes.push_back(change.clone());
         }
-        let lifted = |uid: &&Uid| {
-            self.entries.get(&***uid).is_some_and(|e| profile.lifts(&e.pod, e.refused_by, change))
-        };
-        let woken: Vec<Uid> = self.waiting.values().filter(lifted).cloned().collect();
+        let mut woken: Vec<Uid> = Vec::new();
+        for ((profile, by), pods) in &self.waiting {
+            let profile = profiles.get(*profile);
+            if profile.may_lift(*by, kinds) {
+                let lifted = |uid: &&Uid| {
+                    self.entries.get(&***uid).is_some_and(|e| profile.lifts(&e.pod, *by, change))
+                };
+                woken.extend(pods.values().filter(lifted).cloned());
+            }
+        }
         for uid in woken {
             self.wake(now, &uid);
         }
@@ -188,7 +221,7 @@ impl Queue {
     /// A waiting Pod is tried again, after its back-off.
     pub fn wake(&mut self, now: Instant, uid: &str) {
         let Some(entry) = self.entries.get(uid).filter(|e| e.place == Place::Waiting) else { return };
-        let until = entry.backoff_until();
+        let until = entry.backoff_until(self.backoff);
         self.leave(uid);
         self.enter(uid, if until > now { Place::BackingOff(until) } else { Place::Ready });
     }
@@ -200,7 +233,8 @@ impl Queue {
             return Some(now);
         }
         let failed = self.failed.keys().next().map(|(at, _)| *at);
-        let waiting = self.waiting.keys().next().map(|(since, _)| *since + MAX_WAIT);
+        let eldest = self.waiting.values().filter_map(|pods| pods.keys().next());
+        let waiting = eldest.map(|(since, _)| *since + MAX_WAIT).min();
         failed.into_iter().chain(waiting).min()
     }
 
@@ -222,8 +256,10 @@ impl Queue {
         for list in [&self.backing_off, &self.failed] {
             due.extend(list.iter().take_while(|((until, _), _)| *until <= now).map(|(_, uid)| uid.clone()));
         }
-        let old = self.waiting.iter().take_while(|((since, _), _)| *since + MAX_WAIT <= now);
-        due.extend(old.map(|(_, uid)| uid.clone()));
+        for pods in self.waiting.values() {
+            let old = pods.iter().take_while(|((since, _), _)| *since + MAX_WAIT <= now);
+            due.extend(old.map(|(_, uid)| uid.clone()));
+        }
         for uid in due {
             self.leave(&uid);
             self.enter(&uid, Place::Ready);
@@ -240,7 +276,10 @@ impl Queue {
             Place::Ready => drop(self.ready.insert(entry.rank(), uid)),
             Place::BackingOff(until) => drop(self.backing_off.insert((until, entry.order), uid)),
             Place::Failed(until) => drop(self.failed.insert((until, entry.order), uid)),
-            Place::Waiting => drop(self.waiting.insert((entry.since, entry.order), uid)),
+            Place::Waiting => {
+                let group = self.waiting.entry(entry.group()).or_default();
+                group.insert((entry.since, entry.order), uid);
+            }
             Place::Taken(number) => drop(self.taken.insert((number, uid))),
         }
     }
@@ -253,7 +292,14 @@ impl Queue {
             Place::Ready => drop(self.ready.remove(&entry.rank())),
             Place::BackingOff(until) => drop(self.backing_off.remove(&(until, entry.order))),
             Place::Failed(until) => drop(self.failed.remove(&(until, entry.order))),
-            Place::Waiting => drop(self.waiting.remove(&(entry.since, entry.order))),
+            Place::Waiting => {
+                if let Some(group) = self.waiting.get_mut(&entry.group()) {
+                    group.remove(&(entry.since, entry.order));
+                    if group.is_empty() {
+                        self.waiting.remove(&entry.group());
+                    }
+                }
+            }
             Place::Taken(number) => drop(self.taken.remove(&(number, uid.clone()))),
         }
     }

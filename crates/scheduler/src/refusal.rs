@@ -4,7 +4,6 @@
 //! form is upstream's v1.36 (`framework.FitError`): `0/N nodes are available: COUNT REASON, …. WHAT POST-FILTERS SAY`, the
 //! parts sorted as texts.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,33 +67,33 @@ impl Refusal {
     }
 }
 
-/// Sets of nodes by reason: positions in the snapshot.
+/// How many nodes each reason was given for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reasons {
-    groups: Vec<(Reason, Vec<usize>)>,
+    groups: Vec<(Reason, usize)>,
 }
 
 impl Reasons {
-    /// Adds a node to a reason's set.
-    pub fn add(&mut self, reason: &Reason, node: usize) {
-        // There are few reasons, and neighbours often share theirs.
-        match self.groups.iter_mut().find(|(known, _)| known == reason) {
-            Some((_, nodes)) => nodes.push(node),
-            None => self.groups.push((reason.clone(), vec![node])),
-        }
+    /// Counts a node.
+    pub fn add(&mut self, reason: &Reason) {
+        self.add_many(reason, 1);
     }
 
-    /// The nodes that were refused for a reason.
-    #[must_use]
-    pub fn nodes(&self, reason: &Reason) -> &[usize] {
-        self.groups.iter().find(|(known, _)| known == reason).map_or(&[], |(_, nodes)| nodes)
+    /// Counts so many nodes.
+    pub fn add_many(&mut self, reason: &Reason, nodes: usize) {
+        // There are few reasons, and neighbours often share theirs.
+        match self.groups.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, count)) => *count += nodes,
+            None if nodes > 0 => self.groups.push((reason.clone(), nodes)),
+            None => {}
+        }
     }
 
     /// `0/N nodes are available: COUNT REASON, ….`
     #[must_use]
     pub fn sentence(&self, total: usize) -> String {
         let mut parts: Vec<String> =
-            self.groups.iter().map(|(reason, nodes)| format!("{} {reason}", nodes.len())).collect();
+            self.groups.iter().map(|(reason, nodes)| format!("{nodes} {reason}")).collect();
         parts.sort();
         match parts.is_empty() {
             true => format!("{}:", head(total)),
@@ -115,7 +114,7 @@ pub struct Diagnosis {
     /// Why each was refused.
     pub reasons: Reasons,
     /// Nodes from which Pods could be removed with profit, by position.
-    pub resolvable: BTreeMap<usize, Refusal>,
+    pub resolvable: Vec<usize>,
     /// Who refused.
     pub plugins: PluginSet,
     /// The Pod itself was refused, whatever the node.
@@ -124,13 +123,16 @@ pub struct Diagnosis {
 
 impl Diagnosis {
     /// A plugin refused a node.
-    pub fn refuse(&mut self, plugin: usize, node: usize, refusal: Refusal) {
+    pub fn refuse(&mut self, plugin: usize, node: usize, refusal: &Refusal) {
         self.plugins.insert(plugin);
-        for reason in refusal.reasons() {
-            self.reasons.add(reason, node);
-        }
+        self.say(node, refusal);
+    }
+
+    /// Somebody refused a node.
+    pub fn say(&mut self, node: usize, refusal: &Refusal) {
+        refusal.reasons().for_each(|reason| self.reasons.add(reason));
         if refusal.resolvable {
-            self.resolvable.insert(node, refusal);
+            self.resolvable.push(node);
         }
     }
 

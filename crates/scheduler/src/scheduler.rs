@@ -1,7 +1,8 @@
 //! The scheduler as a whole: changes go in, decisions come out as plans of writes.
 //!
 //! Invariants: it decides one Pod at a time and counts it on its node from then on; every decision is answered by
-//! [`Scheduler::done`]; the same calls with the same seed give the same decisions. Absent: clocks, writing.
+//! [`Scheduler::done`], every question to an extender by [`Scheduler::answer`] before anything else; the same calls with
+//! the same seed give the same decisions. Absent: clocks, writing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,16 +15,36 @@ use crate::cache::{Cache, Key};
 use crate::change::Change;
 use crate::cycle::{Memory, Outcome, Room, decide};
 use crate::dice::Dice;
+use crate::extender::{Ask, Extender};
 use crate::node::NodeFacts;
 use crate::plan;
-use crate::plugin::Nomination;
+use crate::plugin::{Nomination, PluginSet};
 use crate::pod::{PodInfo, PodState};
-use crate::profile::Profile;
-use crate::queue::Queue;
+use crate::profile::{Profile, Profiles};
+use crate::queue::{Backoff, Queue};
 use crate::snapshot::{Budget, Snapshot};
 
-/// Its own name in Pods' `spec.schedulerName`.
-pub const NAME: &str = "default-scheduler";
+mod staged;
+
+use staged::Staged;
+
+/// How it schedules.
+#[derive(Debug)]
+pub struct Settings {
+    /// At least one.
+    pub profiles: Vec<Profile>,
+    /// How long refused Pods wait.
+    pub backoff: Backoff,
+    /// Whom it asks besides.
+    pub extenders: Vec<Extender>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (profiles, backoff, extenders) = (vec![Profile::default()], Backoff::default(), Vec::new());
+        Self { profiles, backoff, extenders }
+    }
+}
 
 /// What to do about one Pod.
 #[derive(Debug)]
@@ -34,6 +55,30 @@ pub struct Decision {
     pub node: Option<Arc<str>>,
     /// To be executed one after the other; each is about the object that its events are about.
     pub plans: Vec<Plan>,
+    /// The extender that binds it, by its place in the configuration, instead of a plan.
+    pub binder: Option<usize>,
+    /// Room is being made: until that is done it is not decided again. These plugins refused it.
+    making_room: Option<PluginSet>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Step {
+    /// A decision.
+    Decided(Decision),
+    /// An extender must be asked first.
+    Ask(Ask),
+}
+
+impl Step {
+    /// The decision, if it is one.
+    #[must_use]
+    pub fn decided(self) -> Option<Decision> {
+        match self {
+            Self::Decided(decision) => Some(decision),
+            Self::Ask(_) => None,
+        }
+    }
 }
 
 /// How the plans of a decision ended.
@@ -50,28 +95,39 @@ pub enum Binding {
 /// See the module.
 #[derive(Debug)]
 pub struct Scheduler {
-    profile: Profile,
+    profiles: Profiles,
+    extenders: Vec<Extender>,
     cache: Cache,
     queue: Queue,
     snapshot: Snapshot,
     memory: Memory,
     /// Until then nothing is decided unless there is a node that is ready.
     patience: Option<Instant>,
+    /// The Pod about which an extender is asked.
+    staged: Option<Staged>,
 }
 
 impl Scheduler {
     /// An empty world. Until `patience` Pods wait silently for a first node that is not marked as not ready: a fresh
     /// cluster would else begin by saying that it has none.
     #[must_use]
-    pub fn new(profile: Profile, seed: u64, patience: Instant) -> Self {
+    pub fn new(settings: Settings, seed: u64, patience: Instant) -> Self {
         Self {
-            profile,
+            profiles: Profiles(settings.profiles),
+            extenders: settings.extenders,
             cache: Cache::default(),
-            queue: Queue::default(),
+            queue: Queue::new(settings.backoff),
             snapshot: Snapshot::default(),
             memory: Memory { dice: Dice::new(seed), next: 0 },
             patience: Some(patience),
+            staged: None,
         }
+    }
+
+    /// The extenders, in their order.
+    #[must_use]
+    pub fn extenders(&self) -> &[Extender] {
+        &self.extenders
     }
 
     /// A node came, changed or (`None`) went.
@@ -87,13 +143,18 @@ impl Scheduler {
     pub fn set_pod(&mut self, now: Instant, key: &Key, after: Option<(PodInfo, PodState)>) {
         let change = self.cache.set_pod(key, after);
         if let Change::Pod { before, after } = &change {
-            let ours = |pod: &Arc<PodInfo>| pod.is_open() && *pod.scheduler_name == *NAME;
-            let now_ours = after.as_ref().filter(|p| ours(p));
-            if let Some(gone) = before.as_ref().filter(|b| now_ours.is_none_or(|p| p.uid != b.uid)) {
+            let ours = |pod: &Arc<PodInfo>| match pod.is_open() {
+                true => self.profiles.named(&pod.scheduler_name),
+                false => None,
+            };
+            let now_ours = after.as_ref().and_then(|pod| Some((pod, ours(pod)?)));
+            if let Some(gone) = before.as_ref().filter(|b| now_ours.is_none_or(|(p, _)| p.uid != b.uid)) {
                 self.queue.remove(&gone.uid);
             }
-            if let Some(pod) = now_ours.filter(|p| before.as_ref().is_none_or(|b| !Arc::ptr_eq(b, p))) {
-                self.queue.put(now, pod.clone());
+            if let Some((pod, profile)) = now_ours
+                && before.as_ref().is_none_or(|b| !Arc::ptr_eq(b, pod))
+            {
+                self.queue.put(now, pod.clone(), profile, &self.profiles);
             }
         }
         self.tell(now, Some(&change));
@@ -118,7 +179,7 @@ impl Scheduler {
     }
 
     /// Decides about the next Pod, if one is ready; `clock` is for what is written.
-    pub fn next(&mut self, now: Instant, clock: Timestamp) -> Option<Decision> {
+    pub fn next(&mut self, now: Instant, clock: Timestamp) -> Option<Step> {
         if self.patience.is_some_and(|until| now < until) {
             return None;
         }
@@ -126,26 +187,52 @@ impl Scheduler {
         for uid in self.cache.overdue(now) {
             self.give_up(now, &uid);
         }
-        let pod = self.queue.take(now)?;
+        let (pod, profile) = self.queue.take(now)?;
         self.cache.refresh(&mut self.snapshot);
         let nominated = self.cache.nominated(&pod.uid).cloned();
-        let outcome = decide(&self.profile, &pod, nominated.as_deref(), &self.snapshot, &mut self.memory);
-        Some(match outcome {
+        if self.extenders.iter().any(|e| e.is_interested(&pod)) {
+            return Some(self.begin(now, clock, pod, profile, nominated));
+        }
+        let profile = self.profiles.get(profile);
+        let outcome = decide(profile, &pod, nominated.as_deref(), &self.snapshot, &mut self.memory);
+        Some(Step::Decided(self.settle(now, clock, pod, outcome, PluginSet::default())))
+    }
+
+    /// Makes a decision of an outcome; `others` are who refused the Pod besides the plugins.
+    fn settle(
+        &mut self,
+        now: Instant,
+        clock: Timestamp,
+        pod: Arc<PodInfo>,
+        outcome: Outcome,
+        others: PluginSet,
+    ) -> Decision {
+        match outcome {
             Outcome::Place(position) => {
                 let node = self.snapshot.nodes()[position].name.clone();
-                self.place(now, clock, pod, &node)
+                self.place(pod, node)
             }
             Outcome::Refuse { diagnosis, post, room } => {
-                self.queue.refused(now, &pod.uid, diagnosis.plugins, &self.profile);
-                self.refuse(now, clock, pod, diagnosis.message(&post), room)
+                let mut by = diagnosis.plugins;
+                by.extend(others);
+                let making_room = matches!(room, Room::At(_)).then_some(by);
+                if making_room.is_none() {
+                    self.queue.refused(now, &pod.uid, by, &self.profiles);
+                }
+                let decision =
+                    self.refuse(now, clock, pod, ("Unschedulable", diagnosis.message(&post)), room);
+                Decision { making_room, ..decision }
             }
-        })
+        }
     }
 
     /// How the plans of a decision ended; the answer is what is to be said.
     pub fn done(&mut self, now: Instant, decision: &Decision, binding: &Binding) -> Plan {
         let pod = &decision.pod;
         let Some(node) = &decision.node else {
+            if let Some(by) = decision.making_room {
+                self.queue.refused(now, &pod.uid, by, &self.profiles);
+            }
             // Room was not made, or nobody was told: it is tried again.
             if *binding != Binding::Done {
                 self.queue.wake(now, &pod.uid);
@@ -158,14 +245,15 @@ impl Scheduler {
                 plan::about(pod, Notice::normal("Scheduled", plan::assigned(pod, node)))
             }
             Binding::Gone => {
-                self.unreserve(pod, node);
                 self.give_up(now, &pod.uid);
                 Plan::default()
             }
             Binding::Failed(error) => {
-                self.unreserve(pod, node);
                 self.give_up(now, &pod.uid);
-                let message = format!("running Bind plugin \"DefaultBinder\": {error}");
+                let message = match decision.binder {
+                    Some(_) => error.clone(),
+                    None => format!("running Bind plugin \"DefaultBinder\": {error}"),
+                };
                 plan::about(pod, Notice::warning("FailedScheduling", message))
             }
         }
@@ -192,7 +280,7 @@ impl Scheduler {
 
     fn tell(&mut self, now: Instant, change: Option<&Change>) {
         if let Some(change) = change {
-            self.queue.changed(now, change, &self.profile);
+            self.queue.changed(now, change, &self.profiles);
         }
     }
 
@@ -203,32 +291,16 @@ impl Scheduler {
         self.queue.failed(now, uid);
     }
 
-    fn unreserve(&mut self, pod: &PodInfo, node: &str) {
-        for plugin in self.profile.plugins().rev() {
-            plugin.unreserve(pod, node, &mut self.cache);
-        }
-    }
-
-    fn place(&mut self, now: Instant, clock: Timestamp, pod: Arc<PodInfo>, node: &Arc<str>) -> Decision {
-        self.cache.assume(&pod, node);
-        let reserved = self.profile.plugins().enumerate().find_map(|(index, plugin)| {
-            let verdict = plugin.reserve(&pod, node, &mut self.cache);
-            verdict
-                .and_then(|()| plugin.permit(&pod, node, &self.cache))
-                .err()
-                .map(|refusal| (index, refusal))
-        });
-        if let Some((plugin, refusal)) = reserved {
-            self.unreserve(&pod, node);
-            let change = self.cache.unassume(&pod.uid);
-            self.tell(now, change.as_ref());
-            let mut plugins = crate::plugin::PluginSet::default();
-            plugins.insert(plugin);
-            self.queue.refused(now, &pod.uid, plugins, &self.profile);
-            return self.refuse(now, clock, pod, refusal.reason.to_string(), Room::AsItWas);
-        }
-        let plans = vec![plan::bind(&self.profile, &pod, node)];
-        Decision { pod, node: Some(node.clone()), plans }
+    /// Counts a Pod on its node and has it bound there.
+    fn place(&mut self, pod: Arc<PodInfo>, node: Arc<str>) -> Decision {
+        self.cache.assume(&pod, &node);
+        let binder = self.extenders.iter().position(|e| !e.bind.is_empty() && e.is_interested(&pod));
+        let profile = self.profiles.named(&pod.scheduler_name).map(|place| self.profiles.get(place));
+        let plans = match (binder, profile) {
+            (None, Some(profile)) => vec![plan::bind(profile, &pod, &node)],
+            _ => Vec::new(),
+        };
+        Decision { pod, node: Some(node), plans, binder, making_room: None }
     }
 
     fn refuse(
@@ -236,7 +308,7 @@ impl Scheduler {
         now: Instant,
         clock: Timestamp,
         pod: Arc<PodInfo>,
-        message: String,
+        (reason, message): (&str, String),
         room: Room,
     ) -> Decision {
         let mut plans = Vec::new();
@@ -246,7 +318,7 @@ impl Scheduler {
                 self.cache.nominate(&pod.uid, None);
                 Some(Arc::from(""))
             }
-            Room::At(Nomination { node, victims }) => {
+            Room::At(Nomination { node, victims, .. }) => {
                 for victim in victims.iter().filter(|v| !v.deleting) {
                     plans.push(plan::preempt(&pod, victim, &node, clock));
                 }
@@ -256,8 +328,8 @@ impl Scheduler {
             }
         };
         let known = self.cache.pod(&pod.uid).map(|k| &k.state);
-        plans.push(plan::refuse(&pod, known, message, nominated.as_deref(), clock));
-        Decision { pod, node: None, plans }
+        plans.push(plan::refuse(&pod, known, reason, message, nominated.as_deref(), clock));
+        Decision { pod, node: None, plans, binder: None, making_room: None }
     }
 
     /// Pods of lower priority for which room is kept on the node have it no longer and may look elsewhere.

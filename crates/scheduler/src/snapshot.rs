@@ -3,14 +3,18 @@
 //! Invariants: it changes only when [`crate::Cache::refresh`] brings it up to date, which costs what changed since the
 //! last time; nodes come zone by zone in turn, so that looking at some of them looks at all zones (upstream: `nodeTree`).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base::labels::Selector;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use crate::Map;
 use crate::node::NodeInfo;
-use crate::pod::PodInfo;
+use crate::pod::{PodInfo, PodTerm, compile};
+use crate::standing::Standing;
+use crate::tally::{Question, Tallies, Tally};
 
 type Labels = BTreeMap<String, String>;
 
@@ -32,6 +36,22 @@ pub struct Budget {
     pub disrupted: BTreeSet<String>,
 }
 
+impl Budget {
+    /// What scheduling needs of a PodDisruptionBudget.
+    #[must_use]
+    pub fn new(key: &(Arc<str>, Arc<str>), api: &PodDisruptionBudget) -> Self {
+        let status = api.status.as_ref();
+        let disrupted = status.and_then(|s| s.disrupted_pods.as_ref());
+        Self {
+            namespace: key.0.clone(),
+            name: key.1.clone(),
+            selector: compile(api.spec.as_ref().and_then(|s| s.selector.as_ref())),
+            allowed: status.and_then(|s| s.disruptions_allowed).map_or(0, i64::from),
+            disrupted: disrupted.into_iter().flatten().map(|(name, _)| name.clone()).collect(),
+        }
+    }
+}
+
 /// What is known beside nodes and Pods; changes seldom.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Surroundings {
@@ -43,13 +63,22 @@ pub struct Surroundings {
     pub budgets: BTreeMap<(Arc<str>, Arc<str>), Arc<Budget>>,
 }
 
+impl Surroundings {
+    /// Whether a term means a Pod, by the labels of the Pod's namespace if it asks them.
+    #[must_use]
+    pub fn means(&self, term: &PodTerm, pod: &PodInfo) -> bool {
+        let labels = term.asks_namespaces().then(|| self.namespaces.get(&pod.namespace)).flatten();
+        term.matches(pod, labels.map(|l| &**l))
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     nodes: Vec<Arc<NodeInfo>>,
     positions: Map<Arc<str>, usize>,
-    with_affinity: BTreeSet<usize>,
-    with_anti_affinity: BTreeSet<usize>,
+    standing: Standing,
+    tallies: RefCell<Tallies>,
     /// How many nodes have an image.
     images: Map<Arc<str>, usize>,
     pub(crate) surroundings: Arc<Surroundings>,
@@ -73,26 +102,27 @@ impl Snapshot {
         Some((position, &self.nodes[position]))
     }
 
-    /// The nodes that have Pods with inter-Pod affinity.
-    pub fn with_affinity(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.with_affinity.iter().map(|i| &*self.nodes[*i])
+    /// What the Pods that are there ask of others.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
-    /// The nodes that have Pods with required anti-affinity.
-    pub fn with_anti_affinity(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.with_anti_affinity.iter().map(|i| &*self.nodes[*i])
+    /// The answer to a question, which is remembered and kept up to date.
+    #[must_use]
+    pub fn tally(&self, question: Question) -> Arc<Tally> {
+        self.tallies.borrow_mut().ask(question, &self.nodes, &self.surroundings)
+    }
+
+    /// Whether a term means a Pod.
+    #[must_use]
+    pub fn means(&self, term: &PodTerm, pod: &PodInfo) -> bool {
+        self.surroundings.means(term, pod)
     }
 
     /// How many nodes have an image.
     #[must_use]
     pub fn nodes_with_image(&self, name: &str) -> usize {
         self.images.get(name).copied().unwrap_or_default()
-    }
-
-    /// The labels of a namespace, if it is known.
-    #[must_use]
-    pub fn namespace(&self, name: &str) -> Option<&Labels> {
-        self.surroundings.namespaces.get(name).map(|l| &**l)
     }
 
     /// What selects Pods in a namespace.
@@ -110,52 +140,48 @@ impl Snapshot {
             .filter(|b| !b.selector.requirements.is_empty() && b.selector.matches(&pod.labels))
     }
 
+    /// Takes what is known beside nodes and Pods.
+    pub(crate) fn surround(&mut self, surroundings: &Arc<Surroundings>) {
+        if Arc::ptr_eq(&self.surroundings, surroundings) {
+            return;
+        }
+        if self.surroundings.namespaces != surroundings.namespaces {
+            self.tallies.get_mut().forget();
+        }
+        self.surroundings = surroundings.clone();
+    }
+
     /// Puts a newer state in a node's place.
     pub(crate) fn replace(&mut self, node: &Arc<NodeInfo>) {
         let Some(&position) = self.positions.get(&node.name) else { return };
         let old = std::mem::replace(&mut self.nodes[position], node.clone());
-        if !Arc::ptr_eq(&old.facts, &node.facts) {
-            self.count_images(&node.clone(), 1);
-            self.count_images(&old, -1);
-        }
-        self.mark(position);
+        self.moved(Some(&old), Some(node));
     }
 
     /// Takes the nodes of a new arrangement.
     pub(crate) fn arrange(&mut self, nodes: Vec<Arc<NodeInfo>>) {
         let old = std::mem::replace(&mut self.nodes, nodes);
-        let former: Map<Arc<str>, Arc<NodeInfo>> = old.into_iter().map(|n| (n.name.clone(), n)).collect();
+        let mut former: Map<Arc<str>, Arc<NodeInfo>> = old.into_iter().map(|n| (n.name.clone(), n)).collect();
         self.positions = self.nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), i)).collect();
-        self.with_affinity.clear();
-        self.with_anti_affinity.clear();
         for position in 0..self.nodes.len() {
             let node = self.nodes[position].clone();
-            match former.get(&node.name) {
-                Some(old) if Arc::ptr_eq(&old.facts, &node.facts) => {}
-                _ => self.count_images(&node, 1),
-            }
-            self.mark(position);
+            let before = former.remove(&node.name);
+            self.moved(before.as_deref(), Some(&node));
         }
-        for (name, old) in &former {
-            let same = self.node(name).is_some_and(|(_, now)| Arc::ptr_eq(&now.facts, &old.facts));
-            if !same {
-                self.count_images(old, -1);
-            }
+        for gone in former.values() {
+            self.moved(Some(gone), None);
         }
     }
 
-    fn mark(&mut self, position: usize) {
-        let node = &self.nodes[position];
-        for (set, has) in [
-            (&mut self.with_affinity, node.with_affinity > 0),
-            (&mut self.with_anti_affinity, node.with_anti_affinity > 0),
-        ] {
-            if has {
-                set.insert(position);
-            } else {
-                set.remove(&position);
-            }
+    /// Keeps what is counted over nodes.
+    fn moved(&mut self, old: Option<&NodeInfo>, new: Option<&NodeInfo>) {
+        let facts = |node: Option<&NodeInfo>| node.map(|n| Arc::as_ptr(&n.facts));
+        if facts(old) != facts(new) {
+            new.into_iter().for_each(|node| self.count_images(node, 1));
+            old.into_iter().for_each(|node| self.count_images(node, -1));
         }
+        self.standing.moved(old, new);
+        self.tallies.get_mut().moved(old, new, &self.surroundings);
     }
 
     fn count_images(&mut self, node: &NodeInfo, by: isize) {

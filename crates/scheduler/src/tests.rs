@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::*;
 
 mod affinity;
+mod configuration;
+mod extenders;
+mod scores;
 mod whole;
 
 fn node(name: &str, change: impl FnOnce(&mut Value)) -> NodeInfo {

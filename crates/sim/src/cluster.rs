@@ -103,6 +103,7 @@ impl Cluster {
             controllers: true,
             scheduler: true,
             clock: Arc::new(self.clock),
+            scheduling: Arc::new(scheduler::Settings::default),
         }
     }
 }

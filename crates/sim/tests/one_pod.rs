@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::{Instant, Timestamp};
 use client::{Change, Gvr, Options, Verb};
 use k8s_openapi::api::core::v1::{Node as ApiNode, Pod};
-use scheduler::{NodeFacts, PodInfo, PodState, Profile, Scheduler};
+use scheduler::{NodeFacts, PodInfo, PodState, Scheduler, Settings, Step};
 use serde_json::{Value, json};
 use sim::by_hand::ByHand;
 use sim::cluster::{Cluster, Running};
@@ -76,12 +76,12 @@ async fn one_pod() {
     assert_eq!((change, seen.revision), (Change::Added, entry.revision));
 
     // 5. The scheduler: changes of nodes and Pods go in, a decision comes out. Time is an argument.
-    let mut scheduler = Scheduler::new(Profile::default(), 0, Instant(0));
+    let mut scheduler = Scheduler::new(Settings::default(), 0, Instant(0));
     let api_node: ApiNode = serde_json::from_value(api_node).unwrap();
     scheduler.set_node(Instant(0), &"n1".into(), Some(NodeFacts::new(&api_node)));
     let (key, pod) = ((seen.namespace.clone(), seen.name.clone()), seen.parse::<Pod>().unwrap());
     scheduler.set_pod(Instant(0), &key, Some((PodInfo::new(&pod), PodState::new(&pod))));
-    let decision = scheduler.next(Instant(0), Timestamp::default()).unwrap();
+    let decision = scheduler.next(Instant(0), Timestamp::default()).and_then(Step::decided).unwrap();
     assert_eq!(decision.node.as_deref(), Some("n1"));
 
     // 6. The binding: the decision becomes a write like any other, once; a second one is refused.

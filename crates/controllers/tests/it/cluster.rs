@@ -93,6 +93,7 @@ impl Cluster {
             controllers: true,
             scheduler: true,
             clock: Arc::new(SystemClock),
+            scheduling: Arc::new(Default::default),
         };
         (token.clone(), tokio::spawn(controllers::run(config, token)))
     }

@@ -13,6 +13,7 @@ pub(crate) mod warnings;
 
 pub(crate) use disabled::{drop_disabled, drop_disabled_of_template};
 
+pub use self::validate::node_affinity as node_affinity_errors;
 pub use crate::rules::qos::Qos;
 use serde_json::Value;
 

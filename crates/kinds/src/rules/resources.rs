@@ -72,6 +72,20 @@ pub fn is_pod_level(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 
+/// Whether the name belongs to Kubernetes.
+#[must_use]
+pub fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Whether it is a resource that somebody else's plugin or extender brings.
+#[must_use]
+pub fn is_extended(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && base::labels::qualified_name_errors(&format!("requests.{name}")).is_empty()
+}
+
 /// What containers need together at their worst moment: the sum of app containers and sidecars, or an init container with
 /// the sidecars started before it, if that is more. Of `inits` it is told which are sidecars.
 pub fn together(

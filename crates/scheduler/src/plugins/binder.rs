@@ -3,7 +3,7 @@
 use kinds::plan::{Action, Write};
 use serde_json::json;
 
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Points};
 use crate::pod::PodInfo;
 
 /// See the module.
@@ -13,6 +13,10 @@ pub(crate) struct DefaultBinder;
 impl Plugin for DefaultBinder {
     fn name(&self) -> &'static str {
         "DefaultBinder"
+    }
+
+    fn points(&self) -> Points {
+        Points::BIND
     }
 
     fn bind(&self, pod: &PodInfo, node: &str) -> Option<Write> {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::node::NodeInfo;
-use crate::plugin::{MAX_SCORE, Plugin, Score};
+use crate::plugin::{MAX_SCORE, Plugin, Points, Score};
 use crate::pod::PodInfo;
 use crate::snapshot::Snapshot;
 
@@ -26,6 +26,10 @@ struct Images<'a> {
 impl Plugin for ImageLocality {
     fn name(&self) -> &'static str {
         "ImageLocality"
+    }
+
+    fn points(&self) -> Points {
+        Points::SCORE
     }
 
     fn pre_score<'a>(

@@ -1,19 +1,21 @@
 //! `InterPodAffinity`: Pods near each other or apart, required and preferred, also as the Pods that are there already
 //! ask it of the new one.
 //!
-//! Invariants: a first Pod that asks for its like is let in where it matches itself; without terms of its own only the
-//! nodes whose Pods have terms are looked at. `matchLabelKeys` stand in the selectors ([`crate::PodTerm`]).
+//! Invariants: a first Pod that asks for its like is let in where it matches itself; no Pod is looked at for a decision,
+//! only what is counted of them (`tally`) and what they ask (`standing`). `matchLabelKeys` stand in the selectors
+//! ([`crate::PodTerm`]).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::Map;
 use crate::change::{Change, Kinds};
+use crate::config::Fields;
 use crate::node::{NodeFacts, NodeInfo};
-use crate::plugin::{Filter, MAX_SCORE, Plugin, PreFilter, Score, Verdict};
-use crate::pod::{PodInfo, PodTerm};
+use crate::plugin::{Filter, MAX_SCORE, Plugin, Points, PreFilter, Score, Verdict};
+use crate::pod::{PodInfo, PodTerm, Weighted};
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
+use crate::standing::Domains;
+use crate::tally::{Among, Question, Tally, Who};
 
 const AFFINITY: Refusal = Refusal::final_("node(s) didn't match pod affinity rules");
 const ANTI_AFFINITY: Refusal = Refusal::resolvable("node(s) didn't match pod anti-affinity rules");
@@ -22,79 +24,111 @@ const HARD_POD_AFFINITY_WEIGHT: i64 = 1;
 
 /// See the module.
 #[derive(Debug)]
-pub struct InterPodAffinity {
+pub(crate) struct InterPodAffinity {
     /// How much the required affinity of the Pods that are there counts as a preference.
     hard_weight: i64,
     /// Preferences of the Pods that are there do not count unless the new Pod has some.
     ignore_preferred_of_existing: bool,
 }
 
-impl Default for InterPodAffinity {
-    fn default() -> Self {
-        Self { hard_weight: HARD_POD_AFFINITY_WEIGHT, ignore_preferred_of_existing: false }
-    }
-}
-
 impl InterPodAffinity {
-    /// With the plugin's arguments `hardPodAffinityWeight` and `ignorePreferredTermsOfExistingPods`.
-    #[must_use]
-    pub fn new(hard_weight: i64, ignore_preferred_of_existing: bool) -> Self {
-        Self { hard_weight, ignore_preferred_of_existing }
+    /// With the plugin's arguments.
+    pub(crate) fn new(mut args: Fields<'_>) -> Self {
+        Self {
+            hard_weight: args.within("hardPodAffinityWeight", HARD_POD_AFFINITY_WEIGHT, 0..=100, "[0, 100]"),
+            ignore_preferred_of_existing: args.flag("ignorePreferredTermsOfExistingPods"),
+        }
     }
 }
 
-/// A count for each label and value of nodes.
-#[derive(Debug, Clone, Default)]
-struct Counts(BTreeMap<Arc<str>, Map<Arc<str>, i64>>);
+/// Where Pods are that a term means, by the values of one label.
+#[derive(Clone)]
+struct Near<'a> {
+    topology_key: Arc<str>,
+    there: Vec<There<'a>>,
+    /// What is tried beside it: Pods more or fewer in a domain.
+    tried: Vec<(Arc<str>, i64)>,
+}
 
-impl Counts {
-    fn add(&mut self, key: &Arc<str>, node: &NodeFacts, by: i64) {
-        let Some(value) = node.label(key) else { return };
-        let domains = self.0.entry(key.clone()).or_default();
-        match domains.get_mut(value) {
-            Some(count) => *count += by,
-            None => {
-                domains.insert(value.into(), by);
-            }
+#[derive(Clone)]
+enum There<'a> {
+    Counted(Arc<Tally>),
+    Standing(&'a Domains),
+}
+
+impl There<'_> {
+    fn at(&self, domain: &str) -> i64 {
+        match self {
+            Self::Counted(tally) => tally.at(domain),
+            Self::Standing(domains) => domains.get(domain).copied().unwrap_or_default(),
         }
-        if domains.get(value) == Some(&0) {
-            domains.remove(value);
+    }
+
+    fn knows_any(&self) -> bool {
+        match self {
+            Self::Counted(tally) => tally.pods() > 0,
+            Self::Standing(domains) => !domains.is_empty(),
         }
-        if domains.is_empty() {
-            self.0.remove(key);
+    }
+
+    fn all(&self) -> i64 {
+        match self {
+            Self::Counted(tally) => tally.pods(),
+            Self::Standing(domains) => domains.values().sum(),
         }
     }
+}
 
-    fn at(&self, key: &str, value: &str) -> i64 {
-        self.0.get(key).and_then(|domains| domains.get(value)).copied().unwrap_or_default()
+impl<'a> Near<'a> {
+    fn new(topology_key: &Arc<str>, there: Option<There<'a>>) -> Self {
+        Self { topology_key: topology_key.clone(), there: there.into_iter().collect(), tried: Vec::new() }
     }
 
-    /// Sum over the labels of a node that are counted by.
-    fn on(&self, node: &NodeFacts) -> i64 {
-        let here = self.0.iter().map(|(key, domains)| {
-            node.label(key).and_then(|value| domains.get(value)).copied().unwrap_or_default()
-        });
-        here.sum()
+    /// How many are in the node's domain; `None` if it is in none.
+    fn on(&self, node: &NodeFacts) -> Option<i64> {
+        let domain = node.label(&self.topology_key)?;
+        let tried = self.tried.iter().find(|(name, _)| **name == *domain).map_or(0, |(_, by)| *by);
+        Some(self.there.iter().map(|t| t.at(domain)).sum::<i64>() + tried)
     }
 
-    fn hits(&self, node: &NodeFacts) -> bool {
-        self.0
-            .iter()
-            .any(|(key, domains)| node.label(key).is_some_and(|v| domains.get(v).is_some_and(|c| *c > 0)))
+    fn is_empty(&self) -> bool {
+        self.there.iter().map(There::all).sum::<i64>() + self.tried.iter().map(|(_, by)| by).sum::<i64>() == 0
     }
+
+    fn try_more(&mut self, node: &NodeFacts, by: i64) {
+        let Some(domain) = node.label(&self.topology_key) else { return };
+        match self.tried.iter_mut().find(|(name, _)| **name == *domain) {
+            Some((_, sum)) => *sum += by,
+            None => self.tried.push((domain.into(), by)),
+        }
+    }
+}
+
+/// The one of a label, made if there is none.
+fn by_label<'n, 'a>(near: &'n mut Vec<Near<'a>>, topology_key: &Arc<str>) -> &'n mut Near<'a> {
+    let place = near.iter().position(|n| n.topology_key == *topology_key).unwrap_or_else(|| {
+        near.push(Near::new(topology_key, None));
+        near.len() - 1
+    });
+    &mut near[place]
 }
 
 fn terms(pod: &PodInfo) -> (&[PodTerm], &[PodTerm]) {
     pod.pod_affinity.as_ref().map_or((&[], &[]), |a| (&a.with, &a.anti))
 }
 
-fn matches(term: &PodTerm, pod: &PodInfo, world: &Snapshot) -> bool {
-    let labels = if term.asks_namespaces() { world.namespace(&pod.namespace) } else { None };
-    term.matches(pod, labels)
+fn means_all(terms: &[PodTerm], pod: &PodInfo, world: &Snapshot) -> bool {
+    !terms.is_empty() && terms.iter().all(|t| world.means(t, pod))
 }
 
-fn matches_all(terms: &[PodTerm], pod: &PodInfo, world: &Snapshot) -> bool {
-    !terms.is_empty() && terms.iter().all(|t| matches(t, pod, world))
+/// Where Pods are that all of the terms mean.
+fn counted<'a>(terms: &[PodTerm], topology_key: &Arc<str>, world: &Snapshot) -> Near<'a> {
+    let question = Question {
+        who: Who::Meant(terms.to_vec()),
+        topology_key: topology_key.clone(),
+        among: Among::default(),
+    };
+    Near::new(topology_key, Some(There::Counted(world.tally(question))))
 }
 
 #[derive(Clone)]
@@ -102,53 +136,66 @@ struct Rules<'a> {
     pod: &'a PodInfo,
     world: &'a Snapshot,
     /// Where Pods are that refuse the new one.
-    existing: Counts,
-    /// Where Pods are that match all of its affinity terms.
-    affinity: Counts,
-    /// Where Pods are that match one of its anti-affinity terms.
-    anti: Counts,
+    existing: Vec<Near<'a>>,
+    /// Where Pods are that match all of its affinity terms, by the label of each.
+    with: Vec<Near<'a>>,
+    /// Where Pods are that match each of its anti-affinity terms.
+    anti: Vec<Near<'a>>,
+    /// It is like the Pods that it wants to be near.
+    likes_itself: bool,
 }
 
-impl Rules<'_> {
-    fn count(&mut self, other: &PodInfo, node: &NodeFacts, by: i64) {
-        for term in terms(other).1 {
-            if matches(term, self.pod, self.world) {
-                self.existing.add(&term.topology_key, node, by);
-            }
+impl<'a> Rules<'a> {
+    fn new(pod: &'a PodInfo, world: &'a Snapshot) -> Self {
+        let (with, anti) = terms(pod);
+        let mut existing = Vec::new();
+        for (term, domains) in world.standing().anti.iter().filter(|(term, _)| world.means(term, pod)) {
+            by_label(&mut existing, &term.topology_key).there.push(There::Standing(domains));
         }
-        self.count_own(other, node, by);
+        Self {
+            pod,
+            world,
+            existing,
+            with: with.iter().map(|term| counted(with, &term.topology_key, world)).collect(),
+            anti: anti
+                .iter()
+                .map(|term| counted(std::slice::from_ref(term), &term.topology_key, world))
+                .collect(),
+            likes_itself: means_all(with, pod, world),
+        }
     }
 
-    fn count_own(&mut self, other: &PodInfo, node: &NodeFacts, by: i64) {
+    fn is_empty(&self) -> bool {
+        self.existing.is_empty() && self.with.is_empty() && self.anti.is_empty()
+    }
+
+    /// As if another Pod were on the node, or were not.
+    fn change(&mut self, other: &PodInfo, node: &NodeFacts, by: i64) {
         let (with, anti) = terms(self.pod);
-        if matches_all(with, other, self.world) {
-            for term in with {
-                self.affinity.add(&term.topology_key, node, by);
+        if means_all(with, other, self.world) {
+            self.with.iter_mut().for_each(|near| near.try_more(node, by));
+        }
+        for (term, near) in anti.iter().zip(&mut self.anti) {
+            if self.world.means(term, other) {
+                near.try_more(node, by);
             }
         }
-        for term in anti {
-            if matches(term, other, self.world) {
-                self.anti.add(&term.topology_key, node, by);
-            }
+        for term in terms(other).1.iter().filter(|t| self.world.means(t, self.pod)) {
+            by_label(&mut self.existing, &term.topology_key).try_more(node, by);
         }
     }
 
     fn affinity_satisfied(&self, node: &NodeFacts) -> bool {
-        let with = terms(self.pod).0;
         let mut all_there = true;
-        for term in with {
-            let Some(value) = node.label(&term.topology_key) else { return false };
-            all_there &= self.affinity.at(&term.topology_key, value) > 0;
+        for near in &self.with {
+            let Some(pods) = near.on(node) else { return false };
+            all_there &= pods > 0;
         }
-        all_there || (self.affinity.0.is_empty() && matches_all(with, self.pod, self.world))
+        all_there || (self.likes_itself && self.with.iter().all(Near::is_empty))
     }
 
-    fn anti_affinity_satisfied(&self, node: &NodeFacts) -> bool {
-        let taken = |term: &PodTerm| {
-            let value = node.label(&term.topology_key);
-            value.is_some_and(|value| self.anti.at(&term.topology_key, value) > 0)
-        };
-        !terms(self.pod).1.iter().any(taken)
+    fn hits(near: &[Near<'_>], node: &NodeFacts) -> bool {
+        near.iter().any(|n| n.on(node).is_some_and(|pods| pods > 0))
     }
 }
 
@@ -157,21 +204,21 @@ impl<'a> Filter<'a> for Rules<'a> {
         if !self.affinity_satisfied(node) {
             return Err(AFFINITY);
         }
-        if !self.anti_affinity_satisfied(node) {
+        if Self::hits(&self.anti, node) {
             return Err(ANTI_AFFINITY);
         }
-        if self.existing.hits(node) {
+        if Self::hits(&self.existing, node) {
             return Err(EXISTING);
         }
         Ok(())
     }
 
     fn add_pod(&mut self, pod: &PodInfo, node: &NodeInfo) {
-        self.count(pod, node, 1);
+        self.change(pod, node, 1);
     }
 
     fn remove_pod(&mut self, pod: &PodInfo, node: &NodeInfo) {
-        self.count(pod, node, -1);
+        self.change(pod, node, -1);
     }
 
     fn boxed(&self) -> Box<dyn Filter<'a> + 'a> {
@@ -179,11 +226,12 @@ impl<'a> Filter<'a> for Rules<'a> {
     }
 }
 
-struct Preferences(Counts);
+/// What each Pod in a domain counts.
+struct Preferences<'a>(Vec<(i64, Near<'a>)>);
 
-impl Score for Preferences {
+impl Score for Preferences<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        self.0.on(node)
+        self.0.iter().map(|(weight, near)| weight * near.on(node).unwrap_or_default()).sum()
     }
 
     fn normalise(&self, scores: &mut [i64]) {
@@ -196,35 +244,32 @@ impl Score for Preferences {
 }
 
 impl InterPodAffinity {
-    /// What a Pod that is there and the new one think of each other's nearness.
-    fn count_preferences(
-        &self,
-        counts: &mut Counts,
-        pod: &PodInfo,
-        other: &PodInfo,
-        node: &NodeFacts,
-        world: &Snapshot,
-    ) {
-        for weighted in pod.pod_affinity.iter().flat_map(|a| &a.preferred) {
-            if matches(&weighted.term, other, world) {
-                counts.add(&weighted.term.topology_key, node, weighted.weight);
+    /// What the Pod and those that are there think of each other's nearness.
+    fn preferences<'a>(&self, pod: &PodInfo, world: &'a Snapshot) -> Preferences<'a> {
+        let mut all = Vec::new();
+        for Weighted { weight, term } in pod.pod_affinity.iter().flat_map(|a| &a.preferred) {
+            all.push((*weight, counted(std::slice::from_ref(term), &term.topology_key, world)));
+        }
+        let standing = world.standing();
+        for (weight, terms) in [(self.hard_weight, &standing.with), (1, &standing.preferred)] {
+            let mut near = Vec::new();
+            for (term, domains) in terms.iter().filter(|(term, _)| weight > 0 && world.means(term, pod)) {
+                by_label(&mut near, &term.topology_key).there.push(There::Standing(domains));
             }
+            all.extend(near.into_iter().map(|near| (weight, near)));
         }
-        let Some(theirs) = &other.pod_affinity else { return };
-        if self.hard_weight > 0 {
-            for term in theirs.with.iter().filter(|t| matches(t, pod, world)) {
-                counts.add(&term.topology_key, node, self.hard_weight);
-            }
-        }
-        for weighted in theirs.preferred.iter().filter(|w| matches(&w.term, pod, world)) {
-            counts.add(&weighted.term.topology_key, node, weighted.weight);
-        }
+        all.retain(|(_, near)| near.there.iter().any(There::knows_any));
+        Preferences(all)
     }
 }
 
 impl Plugin for InterPodAffinity {
     fn name(&self) -> &'static str {
         "InterPodAffinity"
+    }
+
+    fn points(&self) -> Points {
+        Points::FILTER | Points::SCORE
     }
 
     fn wakes(&self) -> Kinds {
@@ -257,26 +302,8 @@ impl Plugin for InterPodAffinity {
     }
 
     fn pre_filter<'a>(&'a self, pod: &'a PodInfo, world: &'a Snapshot) -> PreFilter<'a> {
-        let empty = || Counts::default();
-        let mut rules = Rules { pod, world, existing: empty(), affinity: empty(), anti: empty() };
-        for node in world.with_anti_affinity() {
-            for other in node.pods.iter().filter(|p| p.has_required_anti_affinity()) {
-                for term in terms(other).1.iter().filter(|t| matches(t, pod, world)) {
-                    rules.existing.add(&term.topology_key, node, 1);
-                }
-            }
-        }
-        let (with, anti) = terms(pod);
-        if !with.is_empty() || !anti.is_empty() {
-            for node in world.nodes() {
-                for other in &node.pods {
-                    rules.count_own(other, node, 1);
-                }
-            }
-        } else if rules.existing.0.is_empty() {
-            return PreFilter::Skip;
-        }
-        PreFilter::Filter(Box::new(rules))
+        let rules = Rules::new(pod, world);
+        if rules.is_empty() { PreFilter::Skip } else { PreFilter::Filter(Box::new(rules)) }
     }
 
     fn pre_score<'a>(
@@ -289,20 +316,7 @@ impl Plugin for InterPodAffinity {
         if !prefers && self.ignore_preferred_of_existing {
             return None;
         }
-        let mut counts = Counts::default();
-        if prefers {
-            for node in world.nodes() {
-                for other in &node.pods {
-                    self.count_preferences(&mut counts, pod, other, node, world);
-                }
-            }
-        } else {
-            for node in world.with_affinity() {
-                for other in node.pods.iter().filter(|p| p.has_affinity()) {
-                    self.count_preferences(&mut counts, pod, other, node, world);
-                }
-            }
-        }
-        (!counts.0.is_empty()).then(|| Box::new(Preferences(counts)) as Box<dyn Score>)
+        let preferences = self.preferences(pod, world);
+        (!preferences.0.is_empty()).then(|| Box::new(preferences) as Box<dyn Score>)
     }
 }

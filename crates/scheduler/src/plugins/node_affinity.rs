@@ -4,8 +4,9 @@ use k8s_openapi::api::core::v1::NodeAffinity as Api;
 use kinds::rules::node_affinity::{Preferred, Required};
 
 use crate::change::{Change, Kinds};
+use crate::config::Fields;
 use crate::node::{NodeFacts, NodeInfo};
-use crate::plugin::{Plugin, PreFilter, Score, normalise_by_greatest};
+use crate::plugin::{Plugin, Points, PreFilter, Score, normalise_by_greatest};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
@@ -14,8 +15,8 @@ const REFUSAL: Refusal = Refusal::final_("node(s) didn't match Pod's node affini
 const ADDED_REFUSAL: Refusal = Refusal::final_("node(s) didn't match scheduler-enforced node affinity");
 
 /// See the module.
-#[derive(Debug, Default)]
-pub struct NodeAffinity {
+#[derive(Debug)]
+pub(crate) struct NodeAffinity {
     added: Required,
     added_preferred: Preferred,
 }
@@ -26,10 +27,15 @@ struct Weights<'a> {
 }
 
 impl NodeAffinity {
-    /// With `addedAffinity` of the plugin's arguments.
-    #[must_use]
-    pub fn with_added(added: &Api) -> Self {
-        Self { added: Required::of_affinity(added), added_preferred: Preferred::of_affinity(added) }
+    /// With the plugin's argument `addedAffinity`.
+    pub(crate) fn new(mut args: Fields<'_>) -> Self {
+        if let Some(added) = args.raw("addedAffinity") {
+            args.tell("addedAffinity", |errors, path| {
+                errors.extend(kinds::pod::node_affinity_errors(added, path));
+            });
+        }
+        let added: Api = args.decoded("addedAffinity").unwrap_or_default();
+        Self { added: Required::of_affinity(&added), added_preferred: Preferred::of_affinity(&added) }
     }
 
     fn check(&self, pod: &PodInfo, node: &NodeFacts) -> Result<(), Refusal> {
@@ -49,6 +55,10 @@ pub(crate) fn allowed(pod: &PodInfo, node: &NodeFacts) -> bool {
 impl Plugin for NodeAffinity {
     fn name(&self) -> &'static str {
         "NodeAffinity"
+    }
+
+    fn points(&self) -> Points {
+        Points::FILTER | Points::SCORE
     }
 
     fn wakes(&self) -> Kinds {

@@ -1,7 +1,7 @@
 //! `NodeName`: a Pod that names a node goes nowhere else.
 
 use crate::change::Kinds;
-use crate::plugin::{Plugin, PreFilter};
+use crate::plugin::{Plugin, Points, PreFilter};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
@@ -15,6 +15,10 @@ pub(crate) struct NodeName;
 impl Plugin for NodeName {
     fn name(&self) -> &'static str {
         "NodeName"
+    }
+
+    fn points(&self) -> Points {
+        Points::FILTER
     }
 
     fn wakes(&self) -> Kinds {

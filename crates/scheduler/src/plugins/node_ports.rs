@@ -4,7 +4,7 @@ use kinds::rules::ports::HostPort;
 
 use crate::change::{Change, Kinds};
 use crate::node::NodeInfo;
-use crate::plugin::{Plugin, PreFilter, Verdict};
+use crate::plugin::{Plugin, Points, PreFilter, Verdict};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
@@ -22,6 +22,10 @@ fn conflict(pod: &PodInfo, taken: &[HostPort]) -> bool {
 impl Plugin for NodePorts {
     fn name(&self) -> &'static str {
         "NodePorts"
+    }
+
+    fn points(&self) -> Points {
+        Points::FILTER
     }
 
     fn wakes(&self) -> Kinds {

@@ -8,33 +8,51 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use crate::config::Fields;
 use crate::cycle::{Cycle, Prepared};
 use crate::dice::Dice;
 use crate::node::NodeInfo;
-use crate::plugin::{Attempt, Nomination, Plugin, PostFilter};
+use crate::plugin::{Attempt, Nomination, Plugin, Points, PostFilter};
 use crate::pod::PodInfo;
 use crate::refusal::{Diagnosis, Reason, Reasons, Refusal};
 use crate::snapshot::Snapshot;
 
 const NOT_HELPFUL: Reason = Reason::new("Preemption is not helpful for scheduling");
 const NO_VICTIMS: Refusal = Refusal::final_("No preemption victims found for incoming pod");
-const LEAST_CANDIDATES: usize = 100;
-const CANDIDATES_PERCENT: usize = 10;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct DefaultPreemption;
+pub(crate) struct DefaultPreemption {
+    /// How many candidates are enough: so many of a hundred nodes that may be, and at least so many.
+    percentage: usize,
+    least: usize,
+}
 
-/// A node with those who would have to go, the most important first.
-struct Candidate {
-    node: usize,
-    victims: Vec<Arc<PodInfo>>,
-    violations: usize,
+impl DefaultPreemption {
+    /// With the plugin's arguments.
+    pub(crate) fn new(mut args: Fields<'_>) -> Self {
+        let percentage = args.within("minCandidateNodesPercentage", 10, 0..=100, "[0, 100]");
+        let least = args.within("minCandidateNodesAbsolute", 100, 0..=i64::MAX, "[0, inf)");
+        if percentage == 0 && least == 0 {
+            for (this, other) in [
+                ("minCandidateNodesPercentage", "minCandidateNodesAbsolute"),
+                ("minCandidateNodesAbsolute", "minCandidateNodesPercentage"),
+            ] {
+                args.wrong(this, 0, &format!("cannot be zero at the same time as {other}"));
+            }
+        }
+        let count = |n: i64| usize::try_from(n).unwrap_or_default();
+        Self { percentage: count(percentage), least: count(least) }
+    }
 }
 
 impl Plugin for DefaultPreemption {
     fn name(&self) -> &'static str {
         "DefaultPreemption"
+    }
+
+    fn points(&self) -> Points {
+        Points::POST_FILTER
     }
 
     fn post_filter(&self, attempt: &Attempt<'_, '_>, dice: &mut Dice) -> PostFilter {
@@ -43,15 +61,12 @@ impl Plugin for DefaultPreemption {
         }
         let Attempt { cycle, diagnosis, .. } = attempt;
         let mut refused = Reasons::default();
-        let candidates = candidates(cycle, diagnosis, dice, &mut refused);
-        let Some(best) = candidates.into_iter().min_by_key(harm) else {
-            for node in (0..diagnosis.total).filter(|n| !diagnosis.resolvable.contains_key(n)) {
-                refused.add(&NOT_HELPFUL, node);
-            }
+        let candidates = self.candidates(cycle, diagnosis, dice, &mut refused);
+        if candidates.is_empty() {
+            refused.add_many(&NOT_HELPFUL, diagnosis.total - diagnosis.resolvable.len());
             return PostFilter::GaveUp(format!("preemption: {}", refused.sentence(diagnosis.total)));
-        };
-        let node = cycle.world.nodes()[best.node].name.clone();
-        PostFilter::Nominate(Nomination { node, victims: best.victims })
+        }
+        PostFilter::Nominate(candidates)
     }
 }
 
@@ -63,7 +78,7 @@ fn not_eligible(attempt: &Attempt<'_, '_>) -> Option<&'static str> {
     }
     let (position, node) = world.node(attempt.nominated?)?;
     // Where room was made and it does not fit all the same, it may look elsewhere.
-    if !attempt.diagnosis.resolvable.contains_key(&position) {
+    if !attempt.diagnosis.resolvable.contains(&position) {
         return None;
     }
     let making_room = |p: &Arc<PodInfo>| p.priority < pod.priority && p.deleting && p.preempted;
@@ -71,37 +86,50 @@ fn not_eligible(attempt: &Attempt<'_, '_>) -> Option<&'static str> {
     waits.then_some("not eligible due to a terminating pod on the nominated node.")
 }
 
-/// Nodes that would fit without some of their Pods: at least a tenth of those that may, and at least 100.
-fn candidates(
-    cycle: &Cycle<'_>,
-    diagnosis: &Diagnosis,
-    dice: &mut Dice,
-    refused: &mut Reasons,
-) -> Vec<Candidate> {
-    let possible: Vec<usize> = diagnosis.resolvable.keys().copied().collect();
-    let enough = (possible.len() * CANDIDATES_PERCENT / 100).max(LEAST_CANDIDATES);
-    let start = dice.below(possible.len());
-    let mut found: Vec<Candidate> = Vec::new();
-    for node in possible.iter().cycle().skip(start).take(possible.len()).copied() {
-        match victims_on(cycle, node) {
-            Ok(candidate) => found.push(candidate),
-            Err(refusal) => refusal.reasons().for_each(|reason| refused.add(reason, node)),
+impl DefaultPreemption {
+    /// Nodes that would fit without some of their Pods, enough of them.
+    fn candidates(
+        &self,
+        cycle: &Cycle<'_>,
+        diagnosis: &Diagnosis,
+        dice: &mut Dice,
+        refused: &mut Reasons,
+    ) -> Vec<Nomination> {
+        let possible = &diagnosis.resolvable;
+        let enough = (possible.len() * self.percentage / 100).max(self.least);
+        let start = dice.below(possible.len());
+        let mut found: Vec<Nomination> = Vec::new();
+        let mut none_violates = false;
+        for node in possible.iter().cycle().skip(start).take(possible.len()).copied() {
+            match victims_on(cycle, node) {
+                Ok(candidate) => {
+                    none_violates |= candidate.violations == 0;
+                    found.push(candidate);
+                }
+                Err(refusal) => refusal.reasons().for_each(|reason| refused.add(reason)),
+            }
+            if found.len() >= enough && none_violates {
+                break;
+            }
         }
-        if found.len() >= enough && found.iter().any(|c| c.violations == 0) {
-            break;
-        }
+        found
     }
-    found
+}
+
+/// Where it does least harm.
+pub(crate) fn best(candidates: Vec<Nomination>) -> Option<Nomination> {
+    candidates.into_iter().min_by_key(harm)
 }
 
 /// Who would have to go from one node (upstream: `SelectVictimsOnNode`).
-fn victims_on(cycle: &Cycle<'_>, position: usize) -> Result<Candidate, Refusal> {
+fn victims_on(cycle: &Cycle<'_>, position: usize) -> Result<Nomination, Refusal> {
     let node = &cycle.world.nodes()[position];
-    let mut lower: Vec<Arc<PodInfo>> =
-        node.pods.iter().filter(|p| p.priority < cycle.pod.priority).cloned().collect();
-    if lower.is_empty() {
+    // Of most nodes nothing more is asked.
+    if !node.pods.iter().any(|p| p.priority < cycle.pod.priority) {
         return Err(NO_VICTIMS);
     }
+    let mut lower: Vec<Arc<PodInfo>> =
+        node.pods.iter().filter(|p| p.priority < cycle.pod.priority).cloned().collect();
     lower.sort_by_key(importance);
     let mut trial = Trial { cycle, filters: cycle.filters(), node: NodeInfo::clone(node) };
     for pod in &lower {
@@ -109,7 +137,7 @@ fn victims_on(cycle: &Cycle<'_>, position: usize) -> Result<Candidate, Refusal> 
     }
     trial.fits()?;
     let (protected, free) = by_budget(&lower, cycle.world);
-    let mut candidate = Candidate { node: position, victims: Vec::new(), violations: 0 };
+    let mut candidate = Nomination { node: node.name.clone(), victims: Vec::new(), violations: 0 };
     for pod in protected {
         if !trial.spare(&pod) {
             candidate.violations += 1;
@@ -175,7 +203,7 @@ fn by_budget(pods: &[Arc<PodInfo>], world: &Snapshot) -> (Vec<Arc<PodInfo>>, Vec
 }
 
 /// How much harm a candidate's end would do.
-fn harm(candidate: &Candidate) -> (usize, i32, i64, usize, Reverse<i128>) {
+fn harm(candidate: &Nomination) -> (usize, i32, i64, usize, Reverse<i128>) {
     let highest = candidate.victims.first().map_or(i32::MIN, |v| v.priority);
     // Moved up so that many of negative priority are no better than few (upstream).
     let sum = candidate.victims.iter().map(|v| i64::from(v.priority) + i64::from(i32::MAX) + 1).sum();

@@ -5,47 +5,62 @@
 //! the system's (hostname 3, zone 5) are preferences. `matchLabelKeys` stand in the selectors ([`crate::Constraint`]).
 
 use base::labels::Selector;
-use kinds::rules::taints::untolerated;
+use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use kinds::names::check_label_key;
 
 use crate::change::{Change, Kinds};
+use crate::config::Fields;
 use crate::node::{HOSTNAME, NodeFacts, NodeInfo, ZONE};
-use crate::plugin::{Plugin, PreFilter, Score};
+use crate::plugin::{Plugin, Points, PreFilter, Score};
 use crate::pod::{Constraint, Inclusion, PodInfo};
 use crate::snapshot::Snapshot;
-
-use super::node_affinity::allowed;
+use crate::tally::{Among, Question, Who};
 
 mod filter;
 mod score;
 
 /// See the module.
 #[derive(Debug)]
-pub struct PodTopologySpread {
+pub(crate) struct PodTopologySpread {
     /// For Pods that have none; their selectors are made for each Pod.
     defaults: Vec<Constraint>,
     /// The defaults are the system's: then a node that lacks a label is no reason to leave it out.
     by_system: bool,
 }
 
-impl Default for PodTopologySpread {
-    fn default() -> Self {
-        let soft = |topology_key: &str, max_skew| Constraint {
-            max_skew,
-            topology_key: topology_key.into(),
-            required: false,
-            selector: Selector::nothing(),
-            min_domains: 1,
-            inclusion: Inclusion::default(),
-        };
-        Self { defaults: vec![soft(HOSTNAME, 3), soft(ZONE, 5)], by_system: true }
-    }
+/// What the system asks of Pods that ask for nothing.
+fn of_the_system() -> Vec<Constraint> {
+    let soft = |topology_key: &str, max_skew| Constraint {
+        max_skew,
+        topology_key: topology_key.into(),
+        required: false,
+        selector: Selector::nothing(),
+        min_domains: 1,
+        inclusion: Inclusion::default(),
+    };
+    vec![soft(HOSTNAME, 3), soft(ZONE, 5)]
 }
 
 impl PodTopologySpread {
-    /// With `defaultConstraints` of the plugin's arguments (`defaultingType: List`).
-    #[must_use]
-    pub fn with_defaults(defaults: Vec<Constraint>) -> Self {
-        Self { defaults, by_system: false }
+    /// With the plugin's arguments.
+    pub(crate) fn new(mut args: Fields<'_>) -> Self {
+        let given: Vec<TopologySpreadConstraint> = args.decoded("defaultConstraints").unwrap_or_default();
+        let sort = args.text("defaultingType").unwrap_or_else(|| "System".to_owned());
+        match sort.as_str() {
+            "List" => {}
+            "System" if given.is_empty() => {}
+            "System" => args.wrong("defaultingType", "System", "when .defaultConstraints are not empty"),
+            other => args.tell("defaultingType", |errors, path| {
+                errors.not_supported(path, other, &["System", "List"]);
+            }),
+        }
+        for (i, constraint) in given.iter().enumerate() {
+            check_default(&args, i, constraint, &given[..i]);
+        }
+        let by_system = sort != "List";
+        let defaults =
+            if by_system { of_the_system() } else { given.iter().map(Constraint::of_profile).collect() };
+        Self { defaults, by_system }
     }
 
     /// The Pod's constraints of one sort, or the profile's.
@@ -59,6 +74,38 @@ impl PodTopologySpread {
         }
         let with = |c: &Constraint| Constraint { selector: selector.clone(), ..c.clone() };
         self.defaults.iter().filter(|c| c.required == required).map(with).collect()
+    }
+}
+
+/// What is wrong with a constraint that a profile gives.
+fn check_default(
+    args: &Fields<'_>,
+    i: usize,
+    constraint: &TopologySpreadConstraint,
+    before: &[TopologySpreadConstraint],
+) {
+    let at = |name: &str| format!("defaultConstraints[{i}].{name}");
+    let (key, when) = (&constraint.topology_key, &constraint.when_unsatisfiable);
+    if constraint.max_skew <= 0 {
+        args.wrong(&at("maxSkew"), constraint.max_skew, "not in valid range (0, inf)");
+    }
+    args.tell(&at("topologyKey"), |errors, path| match key.is_empty() {
+        true => errors.required(path, "can not be empty"),
+        false => check_label_key(errors, path, key),
+    });
+    args.tell(&at("whenUnsatisfiable"), |errors, path| match when.as_str() {
+        "DoNotSchedule" | "ScheduleAnyway" => {}
+        "" => errors.required(path, "can not be empty"),
+        other => errors.not_supported(path, other, &["DoNotSchedule", "ScheduleAnyway"]),
+    });
+    if constraint.label_selector.is_some() {
+        let why = "constraint must not define a selector, as they deduced for each pod";
+        args.tell(&at("labelSelector"), |errors, path| errors.forbidden(path, why));
+    }
+    if before.iter().any(|c| c.topology_key == *key && c.when_unsatisfiable == *when) {
+        args.tell(&format!("defaultConstraints[{i}]"), |errors, path| {
+            errors.duplicate(path, format!("{{{key}, {when}}}"));
+        });
     }
 }
 
@@ -85,10 +132,18 @@ fn has_all(node: &NodeFacts, constraints: &[Constraint]) -> bool {
     constraints.iter().all(|c| node.label(&c.topology_key).is_some())
 }
 
-fn included(constraint: &Constraint, pod: &PodInfo, node: &NodeFacts) -> bool {
+/// What a constraint asks: which Pods each domain has, among nodes that have the labels of all these constraints.
+fn question(constraint: &Constraint, demanded: &[Constraint], pod: &PodInfo) -> Question {
     let Inclusion { by_affinity, by_taints } = constraint.inclusion;
-    (!by_affinity || allowed(pod, node))
-        && (!by_taints || untolerated(&node.taints, &pod.tolerations).is_none())
+    Question {
+        who: Who::Selected { namespace: pod.namespace.clone(), selector: constraint.selector.clone() },
+        topology_key: constraint.topology_key.clone(),
+        among: Among {
+            labelled: demanded.iter().map(|c| c.topology_key.clone()).collect(),
+            required: (by_affinity && !pod.required.is_empty()).then(|| pod.required.clone()),
+            tolerations: by_taints.then(|| pod.tolerations.clone()),
+        },
+    }
 }
 
 /// Pods on a node that a constraint of a Pod of this namespace counts.
@@ -101,6 +156,10 @@ fn matching(node: &NodeInfo, constraint: &Constraint, namespace: &str) -> i64 {
 impl Plugin for PodTopologySpread {
     fn name(&self) -> &'static str {
         "PodTopologySpread"
+    }
+
+    fn points(&self) -> Points {
+        Points::FILTER | Points::SCORE
     }
 
     fn wakes(&self) -> Kinds {

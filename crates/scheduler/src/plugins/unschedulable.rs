@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Taint;
 use kinds::rules::taints::tolerated;
 
 use crate::change::{Change, Kinds};
-use crate::plugin::{Plugin, PreFilter};
+use crate::plugin::{Plugin, Points, PreFilter};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
@@ -23,6 +23,10 @@ fn tolerates_cordon(pod: &PodInfo) -> bool {
 impl Plugin for NodeUnschedulable {
     fn name(&self) -> &'static str {
         "NodeUnschedulable"
+    }
+
+    fn points(&self) -> Points {
+        Points::FILTER
     }
 
     fn wakes(&self) -> Kinds {

@@ -4,7 +4,7 @@ use kinds::rules::taints::{keeps_away, tolerated, untolerated};
 
 use crate::change::{Change, Kinds};
 use crate::node::NodeInfo;
-use crate::plugin::{Plugin, PreFilter, Score, normalise_by_greatest};
+use crate::plugin::{Plugin, Points, PreFilter, Score, normalise_by_greatest};
 use crate::pod::PodInfo;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
@@ -20,6 +20,10 @@ struct SoftTaints<'a>(&'a PodInfo);
 impl Plugin for TaintToleration {
     fn name(&self) -> &'static str {
         "TaintToleration"
+    }
+
+    fn points(&self) -> Points {
+        Points::FILTER | Points::SCORE
     }
 
     fn wakes(&self) -> Kinds {

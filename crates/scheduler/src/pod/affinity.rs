@@ -35,7 +35,7 @@ pub struct Weighted {
 }
 
 /// Which Pods, and what nearness means.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodTerm {
     /// Two nodes with the same value of this label are near.
     pub topology_key: Arc<str>,
@@ -112,7 +112,7 @@ impl PodTerm {
 }
 
 /// A selector of the API; absent it selects nothing, and so it does if it cannot be read.
-pub(super) fn compile(selector: Option<&LabelSelector>) -> Selector {
+pub(crate) fn compile(selector: Option<&LabelSelector>) -> Selector {
     let json = selector.and_then(|s| serde_json::to_value(s).ok()).unwrap_or_default();
     Selector::from_label_selector(&json).unwrap_or_else(|_| Selector::nothing())
 }

@@ -42,6 +42,13 @@ impl Default for Inclusion {
     }
 }
 
+impl Constraint {
+    /// One that a profile gives; whom it selects depends on the Pod.
+    pub(crate) fn of_profile(api: &TopologySpreadConstraint) -> Self {
+        constraint(api, &BTreeMap::new())
+    }
+}
+
 /// The constraints of a Pod.
 pub(super) fn constraints(spec: &PodSpec, labels: &BTreeMap<String, String>) -> Vec<Constraint> {
     spec.topology_spread_constraints.iter().flatten().map(|c| constraint(c, labels)).collect()

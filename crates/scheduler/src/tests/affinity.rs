@@ -144,6 +144,7 @@ fn room_is_made_where_it_does_least_harm() {
 fn enough_is_upstreams() {
     for (nodes, want) in [(1, 1), (99, 99), (100, 100), (1000, 420), (5000, 500), (6000, 300), (20_000, 1000)]
     {
-        assert_eq!(enough(nodes), want, "{nodes}");
+        assert_eq!(enough(nodes, None), want, "{nodes}");
     }
+    assert_eq!((enough(1000, Some(10)), enough(5000, Some(10)), enough(50, Some(10))), (100, 500, 50));
 }

@@ -18,7 +18,7 @@ fn facts(name: &str, cpu: &str) -> NodeFacts {
 
 fn named(name: &str, cpu: &str) -> PodInfo {
     let asked = requesting(&json!({"cpu": cpu}));
-    PodInfo { name: name.into(), uid: name.into(), scheduler_name: NAME.into(), ..asked }
+    PodInfo { name: name.into(), uid: name.into(), scheduler_name: DEFAULT.into(), ..asked }
 }
 
 fn set(scheduler: &mut Scheduler, now: Instant, pod: &PodInfo) {
@@ -27,13 +27,13 @@ fn set(scheduler: &mut Scheduler, now: Instant, pod: &PodInfo) {
 }
 
 fn next(scheduler: &mut Scheduler, now: Instant) -> Option<(String, String)> {
-    let decision = scheduler.next(now, Timestamp::default())?;
+    let decision = scheduler.next(now, Timestamp::default())?.decided()?;
     let node = decision.node.as_deref().unwrap_or("-").to_owned();
     Some((decision.pod.name.to_string(), node))
 }
 
 fn scheduler() -> Scheduler {
-    Scheduler::new(Profile::default(), 7, at(5))
+    Scheduler::new(Settings::default(), 7, at(5))
 }
 
 fn pair(pod: &str, node: &str) -> Option<(String, String)> {
@@ -61,7 +61,7 @@ fn a_failed_binding_frees_the_room_and_is_tried_again_later() {
     let mut scheduler = scheduler();
     scheduler.set_node(at(0), &"n1".into(), Some(facts("n1", "1")));
     set(&mut scheduler, at(0), &named("a", "1"));
-    let decision = scheduler.next(at(0), Timestamp::default()).unwrap();
+    let decision = scheduler.next(at(0), Timestamp::default()).and_then(crate::Step::decided).unwrap();
     set(&mut scheduler, at(0), &named("b", "1"));
     assert_eq!(next(&mut scheduler, at(0)), pair("b", "-"));
     scheduler.done(at(1), &decision, &Binding::Failed("no".into()));
@@ -148,7 +148,7 @@ proptest! {
                 }
                 Step::NodeGone(node) => scheduler.set_node(at(now), &format!("n{node}").as_str().into(), None),
                 Step::Decide => {
-                    if let Some(decision) = scheduler.next(at(now), Timestamp::default())
+                    if let Some(decision) = scheduler.next(at(now), Timestamp::default()).and_then(crate::Step::decided)
                         && decision.node.is_some()
                     {
                         bound.push(decision);
@@ -166,7 +166,7 @@ proptest! {
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..400 {
             now += 1;
-            while let Some(decision) = scheduler.next(at(now), Timestamp::default()) {
+            while let Some(decision) = scheduler.next(at(now), Timestamp::default()).and_then(crate::Step::decided) {
                 seen.insert(decision.pod.uid.clone());
                 if decision.node.is_none() {
                     break;
@@ -177,4 +177,119 @@ proptest! {
             prop_assert!(seen.contains(&uid), "{uid} was forgotten");
         }
     }
+}
+
+#[test]
+fn pods_of_a_service_are_spread_by_the_system() {
+    let labelled = |name: &str, node: &str, cpu: &str, app: &str| {
+        let labels = [("app".to_owned(), app.to_owned())].into();
+        PodInfo { labels, node_name: node.into(), ..named(name, cpu) }
+    };
+    let decided = |service: bool| {
+        let mut scheduler = scheduler();
+        for name in ["a", "b"] {
+            scheduler.set_node(at(0), &name.into(), Some(facts(name, "4")));
+        }
+        // A little on one node, much of something else on the other.
+        set(&mut scheduler, at(0), &labelled("w0", "a", "100m", "web"));
+        set(&mut scheduler, at(0), &labelled("x0", "b", "1", "other"));
+        if service {
+            let selector = base::labels::Selector::from_map([("app", "web")]);
+            scheduler.set_group(at(0), &("d".into(), "s".into()), &"Service".into(), Some(selector));
+        }
+        set(&mut scheduler, at(0), &labelled("w1", "", "100m", "web"));
+        next(&mut scheduler, at(0))
+    };
+    assert_eq!(decided(false), pair("w1", "a"));
+    assert_eq!(decided(true), pair("w1", "b"));
+}
+
+#[test]
+fn each_profile_takes_its_own_pods() {
+    let value = json!({"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration", "profiles": [
+        {"schedulerName": "default-scheduler"},
+        {"schedulerName": "packer", "pluginConfig": [{"name": "NodeResourcesFit", "args":
+            {"scoringStrategy": {"type": "MostAllocated"}}}],
+         "plugins": {"score": {"disabled": [{"name": "NodeResourcesBalancedAllocation"}]}}}]});
+    let settings = config::read(&value, &|_| Err("no files".into())).unwrap();
+    let mut scheduler = Scheduler::new(settings, 7, at(5));
+    for name in ["a", "b"] {
+        scheduler.set_node(at(0), &name.into(), Some(facts(name, "4")));
+    }
+    set(&mut scheduler, at(0), &PodInfo { node_name: "a".into(), ..named("there", "1") });
+    let of = |scheduler: &str, name: &str| PodInfo { scheduler_name: scheduler.into(), ..named(name, "1") };
+    set(&mut scheduler, at(0), &of("packer", "packed"));
+    set(&mut scheduler, at(0), &of("nobody", "waiting"));
+    assert_eq!(next(&mut scheduler, at(0)), pair("packed", "a"));
+    set(&mut scheduler, at(0), &of(DEFAULT, "spread"));
+    assert_eq!(next(&mut scheduler, at(0)), pair("spread", "b"));
+    assert_eq!(next(&mut scheduler, at(400)), None);
+}
+
+/// A node full of a lower Pod, and one that makes it go.
+fn preempting(scheduler: &mut Scheduler, nodes: &[&str]) -> Decision {
+    for name in nodes {
+        scheduler.set_node(at(0), &(*name).into(), Some(facts(name, "1")));
+        let there = format!("on-{name}");
+        let labels = [("on".to_owned(), (*name).to_owned())].into();
+        set(scheduler, at(0), &PodInfo { node_name: (*name).into(), labels, ..named(&there, "1") });
+    }
+    set(scheduler, at(0), &PodInfo { priority: 5, ..named("high", "1") });
+    scheduler.next(at(0), Timestamp::default()).and_then(crate::Step::decided).unwrap()
+}
+
+fn says(decision: &Decision) -> Vec<&str> {
+    decision.plans.iter().flat_map(|p| &p.events).map(|e| e.message.as_str()).collect()
+}
+
+#[test]
+fn who_makes_room_waits_until_it_is_made() {
+    let mut scheduler = scheduler();
+    let decision = preempting(&mut scheduler, &["a"]);
+    assert_eq!(
+        says(&decision),
+        ["Preempted by pod high on node a", "0/1 nodes are available: 1 Insufficient cpu."]
+    );
+    // Something happens that would wake it, and it is not asked again before its victims are told to go.
+    scheduler.set_node(at(1), &"b".into(), Some(facts("b", "1")));
+    assert_eq!(next(&mut scheduler, at(1)), None);
+    scheduler.done(at(2), &decision, &Binding::Done);
+    assert_eq!(next(&mut scheduler, at(2)), pair("high", "b"));
+}
+
+#[test]
+fn room_is_kept_for_whom_it_was_made() {
+    let mut scheduler = scheduler();
+    let decision = preempting(&mut scheduler, &["a"]);
+    scheduler.done(at(0), &decision, &Binding::Done);
+    scheduler.set_pod(at(0), &("d".into(), "on-a".into()), None);
+    // It still backs off, so another is decided before.
+    set(&mut scheduler, at(0), &named("low", "1"));
+    assert_eq!(next(&mut scheduler, at(0)), pair("low", "-"));
+    assert_eq!(next(&mut scheduler, at(0)), pair("high", "a"));
+}
+
+#[test]
+fn budgets_are_spared() {
+    let mut scheduler = scheduler();
+    let budget = |allowed: i64| Budget {
+        namespace: "d".into(),
+        name: "b".into(),
+        selector: base::labels::Selector::from_map([("on", "a")]),
+        allowed,
+        disrupted: std::collections::BTreeSet::new(),
+    };
+    scheduler.set_budget(at(0), &("d".into(), "b".into()), Some(budget(0)));
+    let decision = preempting(&mut scheduler, &["a", "b"]);
+    assert_eq!(says(&decision)[0], "Preempted by pod high on node b");
+}
+
+#[test]
+fn what_nothing_wakes_is_tried_again_after_five_minutes() {
+    let mut scheduler = scheduler();
+    scheduler.set_node(at(0), &"n1".into(), Some(facts("n1", "1")));
+    set(&mut scheduler, at(0), &named("big", "3"));
+    assert_eq!(next(&mut scheduler, at(0)), pair("big", "-"));
+    assert_eq!((next(&mut scheduler, at(299)), scheduler.wake_at(at(299))), (None, Some(at(300))));
+    assert_eq!(next(&mut scheduler, at(300)), pair("big", "-"));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::{Instant, Timestamp};
-use scheduler::{NodeFacts, PodInfo, PodState, Profile, Resources, Scheduler};
+use scheduler::{NodeFacts, PodInfo, PodState, Resources, Scheduler, Settings, Step};
 
 /// How many nodes there are.
 pub const NODES: usize = 1000;
@@ -12,7 +12,7 @@ pub const NOW: Instant = Instant(0);
 
 /// A scheduler that knows the nodes and `others` bound Pods `p0`, `p1`, …, and has decided one Pod.
 pub fn with(others: usize) -> Scheduler {
-    let mut scheduler = Scheduler::new(Profile::default(), 1, NOW);
+    let mut scheduler = Scheduler::new(Settings::default(), 1, NOW);
     for index in 0..NODES {
         let name: Arc<str> = format!("n{index}").into();
         scheduler.set_node(NOW, &name, Some(node(&name)));
@@ -36,7 +36,7 @@ pub fn pod(name: &str, node: &str) -> PodInfo {
         name: name.into(),
         uid: name.into(),
         node_name: node.into(),
-        scheduler_name: scheduler::NAME.into(),
+        scheduler_name: scheduler::DEFAULT.into(),
         requests: Resources { milli_cpu: 10, memory: 1 << 20, ..Resources::default() },
         ..PodInfo::default()
     }
@@ -51,6 +51,6 @@ pub fn set(scheduler: &mut Scheduler, pod: PodInfo, generation: i64) {
 /// A new Pod comes and gets a node.
 pub fn decide(scheduler: &mut Scheduler, name: &str) {
     set(scheduler, pod(name, ""), 1);
-    let decision = scheduler.next(NOW, Timestamp::default());
+    let decision = scheduler.next(NOW, Timestamp::default()).and_then(Step::decided);
     assert!(decision.is_some_and(|decision| decision.node.is_some()), "{name} got no node");
 }

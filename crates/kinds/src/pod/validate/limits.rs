@@ -10,6 +10,7 @@ use super::spec::SPEC_TYPE;
 use crate::field::{ErrorList, ErrorType, FieldError, Path};
 use crate::names;
 use crate::pod::resources::{is_pod_level, of_containers, quantity};
+use crate::rules::resources::{is_extended, is_native};
 use crate::value::{entries, items, text};
 
 /// Names without a domain that something in a cluster counts; of these only the first three fit a container.
@@ -38,17 +39,6 @@ const STANDARD: &[&str] = &[
 
 fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
-}
-
-/// Whether the name belongs to Kubernetes.
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-fn is_extended(name: &str) -> bool {
-    !is_native(name)
-        && !name.starts_with("requests.")
-        && base::labels::qualified_name_errors(&format!("requests.{name}")).is_empty()
 }
 
 /// Whether more may be promised than there is; else request and limit must be equal.

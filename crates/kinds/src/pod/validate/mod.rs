@@ -57,6 +57,12 @@ schema::rules! {
     ];
 }
 
+/// What is wrong with a node affinity, wherever one is given.
+#[must_use]
+pub fn node_affinity(affinity: &Value, path: &Path<'_>) -> ErrorList {
+    scheduling::NODE_AFFINITY.validate_at(*path, affinity, None)
+}
+
 /// A new Pod.
 pub(super) fn create(pod: &Value) -> ErrorList {
     NEW.validate(pod, None)

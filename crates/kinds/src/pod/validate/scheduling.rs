@@ -17,7 +17,7 @@ schema::rules! {
         set("podAffinity").inner(&POD_AFFINITY),
         set("podAntiAffinity").inner(&POD_ANTI_AFFINITY),
     ];
-    NODE_AFFINITY: "io.k8s.api.core.v1.NodeAffinity" = [
+    pub(super) NODE_AFFINITY: "io.k8s.api.core.v1.NodeAffinity" = [
         set("requiredDuringSchedulingIgnoredDuringExecution").inner(&NODE_SELECTOR),
         field("preferredDuringSchedulingIgnoredDuringExecution").each(&PREFERRED_NODE),
     ];

@@ -1,14 +1,16 @@
 //! Preferred constraints: the fewer Pods a node's domains have, the better; a constraint with many domains counts for more.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
-use crate::Map;
 use crate::node::{HOSTNAME, NodeInfo};
 use crate::plugin::{IGNORED, MAX_SCORE, Score};
 use crate::pod::{Constraint, PodInfo};
 use crate::snapshot::Snapshot;
+use crate::tally::Tally;
 
-use super::{has_all, included, matching};
+use super::{has_all, matching, question};
 
 /// One Pod's preferred constraints.
 pub(super) struct Spread<'a> {
@@ -19,8 +21,8 @@ pub(super) struct Spread<'a> {
 }
 
 struct Domains {
-    /// By domain; each node is one of its own for hostnames, and counted when it is asked.
-    counts: Map<Arc<str>, i64>,
+    /// `None` for hostnames: each node is a domain of its own, and counted when it is asked.
+    tally: Option<Arc<Tally>>,
     weight: f64,
 }
 
@@ -32,19 +34,16 @@ impl<'a> Spread<'a> {
         constraints: Vec<Constraint>,
         demand_all: bool,
     ) -> Self {
-        let eligible: Vec<_> =
-            fitting.iter().filter(|n| !demand_all || has_all(n, &constraints)).copied().collect();
-        let mut all: Vec<Domains> = constraints.iter().map(|c| Domains::among(&eligible, c)).collect();
-        for node in world.nodes().iter().filter(|n| !demand_all || has_all(n, &constraints)) {
-            for (constraint, domains) in constraints.iter().zip(&mut all) {
-                if let Some(count) =
-                    node.label(&constraint.topology_key).and_then(|d| domains.counts.get_mut(d))
-                    && included(constraint, pod, node)
-                {
-                    *count += matching(node, constraint, &pod.namespace);
-                }
-            }
-        }
+        let demanded = if demand_all { &constraints[..] } else { &[] };
+        let eligible: Vec<_> = fitting.iter().filter(|n| has_all(n, demanded)).copied().collect();
+        let domains = |constraint: &Constraint| {
+            let by_host = *constraint.topology_key == *HOSTNAME;
+            let tally = (!by_host).then(|| world.tally(question(constraint, demanded, pod)));
+            let size = if by_host { eligible.len() } else { domains_among(&eligible, constraint) };
+            let size = u32::try_from(size).unwrap_or(u32::MAX);
+            Domains { tally, weight: (f64::from(size) + 2.0).ln() }
+        };
+        let all: Vec<Domains> = constraints.iter().map(domains).collect();
         Self { pod, constraints: constraints.into_iter().zip(all).collect(), demand_all }
     }
 
@@ -53,18 +52,10 @@ impl<'a> Spread<'a> {
     }
 }
 
-impl Domains {
-    fn among(nodes: &[&NodeInfo], constraint: &Constraint) -> Self {
-        let mut counts = Map::default();
-        let mut size = nodes.len();
-        if *constraint.topology_key != *HOSTNAME {
-            let domains = nodes.iter().filter_map(|n| n.label(&constraint.topology_key));
-            counts = domains.map(|d| (Arc::from(d), 0)).collect();
-            size = counts.len();
-        }
-        let size = u32::try_from(size).unwrap_or(u32::MAX);
-        Self { counts, weight: (f64::from(size) + 2.0).ln() }
-    }
+/// How many values of its label these nodes have; one without it has a value of its own (upstream counts the empty text).
+fn domains_among(nodes: &[&NodeInfo], constraint: &Constraint) -> usize {
+    let names = nodes.iter().map(|n| n.label(&constraint.topology_key).unwrap_or_default());
+    names.collect::<HashSet<&str, BuildHasherDefault<DefaultHasher>>>().len()
 }
 
 fn float(count: i64) -> f64 {
@@ -80,9 +71,9 @@ impl Score for Spread<'_> {
         let mut total = 0.0;
         for (constraint, domains) in &self.constraints {
             let Some(domain) = node.label(&constraint.topology_key) else { continue };
-            let count = match *constraint.topology_key == *HOSTNAME {
-                true => matching(node, constraint, &self.pod.namespace),
-                false => domains.counts.get(domain).copied().unwrap_or_default(),
+            let count = match &domains.tally {
+                None => matching(node, constraint, &self.pod.namespace),
+                Some(tally) => tally.at(domain),
             };
             total += float(count) * domains.weight + float(constraint.max_skew - 1);
         }

@@ -1,0 +1,45 @@
+//! The conversation with extenders: what `scheduler` asks is sent, what comes back is handed over unread.
+//!
+//! Invariant: an answer is one whole JSON value of a 200; anything else is a failure in upstream's words.
+
+use std::time::Duration;
+
+use client::post::{Trust, post};
+use scheduler::PodInfo;
+use scheduler::extender::{Ask, Extender, Tls, binding, failed};
+use serde_json::Value;
+
+use crate::context::Context;
+
+/// Asks an extender.
+pub(super) async fn ask(context: &Context, extender: &Extender, ask: &Ask) -> Result<Value, String> {
+    let read = |kind: &kinds::Kind, namespace: &str, name: &str| {
+        context.get(kind, namespace, name).and_then(|object| object.parse::<Value>().ok())
+    };
+    let pod = |pod: &PodInfo| read(&kinds::pod::KIND, &pod.namespace, &pod.name).unwrap_or_default();
+    let node = |name: &str| read(&kinds::node::KIND, "", name);
+    let message = extender.message(&ask.what, &pod, &ask.pod, &node);
+    send(extender, &extender.address(&ask.what), &message).await
+}
+
+/// Has an extender bind a Pod.
+pub(super) async fn bind(extender: &Extender, pod: &PodInfo, node: &str) -> Result<(), String> {
+    let answer = send(extender, &extender.binding_address(), &binding(pod, node)).await?;
+    failed(&answer)
+}
+
+async fn send(extender: &Extender, url: &str, message: &Value) -> Result<Value, String> {
+    let trust = extender.tls.as_ref().map(trust);
+    let timeout: Duration = extender.timeout;
+    let (code, body) = post(url, trust.as_ref(), timeout, message).await?;
+    if code.as_u16() != 200 {
+        let verb = url.rsplit('/').next().unwrap_or_default();
+        return Err(format!("failed {verb} with extender at URL {url}, code {}", code.as_u16()));
+    }
+    serde_json::from_slice(&body).map_err(|error| error.to_string())
+}
+
+fn trust(tls: &Tls) -> Trust {
+    let Tls { insecure, server_name, ca, certificate, key } = tls.clone();
+    Trust { insecure, server_name, ca, certificate, key }
+}

@@ -90,6 +90,7 @@ fn plugins_are_enabled_and_disabled_at_each_point() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn what_is_wrong_is_named() {
     let args = |name: &str, args: Value| json!([{"pluginConfig": [{"name": name, "args": args}]}]);
     let fit = |strategy: Value| args("NodeResourcesFit", json!({"scoringStrategy": strategy}));

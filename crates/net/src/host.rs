@@ -11,10 +11,10 @@ use std::path::Path;
 
 use crate::lease::{Lease, Leases};
 use crate::netlink::{Batch, Socket, errno};
-use crate::nft::{self, Forward, Model};
+use crate::nft::{self, Forward, Model, Table};
 use crate::range::Claims;
 use crate::rtnl::{self, Link, Route};
-use crate::{Cidr, Config, NetError, conntrack};
+use crate::{Cidr, Config, NetError, ServiceChanges, conntrack, services};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// What keeps IPv6 of Pods out of the host; the last two hold where somebody turns IPv6 on for all links.
@@ -37,6 +37,7 @@ pub(crate) struct Host {
     mtu: u32,
     host_ip: IpAddr,
     ipv6: bool,
+    services: services::State,
 }
 
 /// The first address of the range after the network's.
@@ -54,8 +55,11 @@ fn doomed_group(instance_id: u32) -> u32 {
     instance_id | 0x8000_0000
 }
 
+/// How the links of every instance begin.
+const ANY_LINK: &str = "mk";
+
 fn link_prefix(instance_id: u32) -> String {
-    format!("mk{:04x}", instance_id >> 16)
+    format!("{ANY_LINK}{:04x}", instance_id >> 16)
 }
 
 impl Host {
@@ -71,6 +75,15 @@ impl Host {
             mtu: config.mtu.or(mtu).unwrap_or(MTU),
             host_ip: host_ip.unwrap_or(gateway.into()),
             ipv6: Path::new("/proc/sys/net/ipv6").exists(),
+            services: services::State::new(services::Ground {
+                instance_id: config.instance_id,
+                link_prefix: link_prefix(config.instance_id),
+                any_link: ANY_LINK.to_owned(),
+                pods: range,
+                gateway: gateway.into(),
+                ranges: Vec::new(),
+                node_port_addresses: Vec::new(),
+            }),
             config: config.clone(),
             route,
             netfilter,
@@ -99,8 +112,8 @@ impl Host {
         self.mtu
     }
 
-    pub(crate) fn table(&self) -> String {
-        nft::table_name(self.config.instance_id)
+    pub(crate) fn table(&self) -> Table {
+        nft::table(self.config.instance_id)
     }
 
     /// The group that this instance's links enter to be removed.
@@ -202,10 +215,23 @@ impl Host {
         let rules = nft::compile(&model, self.leases.iter().map(|(_, lease)| lease));
         self.netfilter
             .transact(nft::replace_table(&rules))
-            .map_err(NetError::kernel(format!("write the nf_tables table {}", rules.table)))?;
+            .map_err(NetError::kernel(format!("write the nf_tables table {}", rules.table.name)))?;
         let forward = Forward::of(self.range());
-        nft::accept_forwarding(&mut self.netfilter, &rules.table, &forward)
+        nft::accept_forwarding(&mut self.netfilter, &rules.table.name, &forward)
             .map_err(NetError::kernel("have the host's FORWARD chain accept Pods"))
+    }
+
+    /// Has the kernel lead Services' traffic as they now are. The node itself reaches cluster IPs by a route: without a
+    /// way out it would have none, and what leads nowhere must not leave the machine.
+    pub(crate) fn serve(&mut self, changes: &ServiceChanges) -> Result<(), NetError> {
+        let own = |range: &&Cidr| changes.all && range.address().is_ipv4();
+        for range in changes.ranges.iter().filter(own) {
+            let mut batch = Batch::default();
+            rtnl::new_service_route(&mut batch, LOOPBACK, *range, self.gateway.into(), self.group());
+            let what = format!("route the Services' range {range}");
+            self.route.run(batch).map_err(|(_, error)| NetError::kernel(what)(error))?;
+        }
+        self.services.apply(&mut self.netfilter, changes)
     }
 
     /// Removes links; those that are gone are fine.
@@ -252,16 +278,34 @@ impl Host {
         let links: Vec<u32> =
             own_links(&mut route, config.instance_id)?.iter().map(|link| link.index).collect();
         delete_links(&mut route, doomed_group(config.instance_id), &links)?;
-        let table = nft::table_name(config.instance_id);
-        nft::withdraw_forwarding(&mut netfilter, &table)
+        services::remove(&mut netfilter, config.instance_id)?;
+        remove_service_routes(&mut route, doomed_group(config.instance_id))?;
+        let table = nft::table(config.instance_id);
+        nft::withdraw_forwarding(&mut netfilter, &table.name)
             .and_then(|()| netfilter.transact(nft::delete_table(&table)))
-            .map_err(NetError::kernel(format!("remove the nf_tables table {table}")))?;
+            .map_err(NetError::kernel(format!("remove the nf_tables table {}", table.name)))?;
         if let Some(leases) = Leases::load(&config.data_dir)? {
             remove_gateway(&mut route, leases.range())?;
         }
         claims.withdraw()?;
         Leases::forget(&config.data_dir)
     }
+}
+
+/// Removes the routes that lead to Services' ranges, known by their metric.
+fn remove_service_routes(route: &mut Socket, metric: u32) -> Result<(), NetError> {
+    let routes = rtnl::routes(route).map_err(NetError::kernel("list the host's routes"))?;
+    for own in routes.iter().filter(|found| found.ours && found.metric == metric) {
+        let mut batch = Batch::default();
+        rtnl::delete_service_route(&mut batch, LOOPBACK, own.to, metric);
+        match route.run(batch) {
+            Err((_, error)) if errno(&error) != libc::ESRCH => {
+                return Err(NetError::kernel(format!("remove the route to {}", own.to))(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn remove_gateway(route: &mut Socket, range: Cidr) -> Result<(), NetError> {
@@ -398,8 +442,14 @@ mod tests {
 
     #[test]
     fn own_routes_do_not_stand_in_the_way() {
-        let route =
-            |to: &str, ours, local| Route { to: to.parse().unwrap(), oif: 1, source: None, ours, local };
+        let route = |to: &str, ours, local| Route {
+            to: to.parse().unwrap(),
+            oif: 1,
+            source: None,
+            metric: 0,
+            ours,
+            local,
+        };
         let own = "10.64.3.0/24".parse().unwrap();
         for (route, expect) in [
             (route("10.64.3.0/24", true, false), false),

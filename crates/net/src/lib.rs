@@ -1,4 +1,4 @@
-//! The Pod network of one node: addresses, routed veth pairs, hostPorts, masquerade; later Services and VXLAN.
+//! The Pod network of one node: addresses, routed veth pairs, hostPorts, masquerade, Services; later VXLAN.
 //!
 //! Invariants: everything made carries the instance's id and is removed by [`Network::teardown`]; no command is ever
 //! run, links and rules go through our own netlink encoder, rules in one transaction; nothing is done twice if asked
@@ -40,6 +40,7 @@ mod pod_network;
 mod range;
 mod reaper;
 mod rtnl;
+mod services;
 mod worker;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -53,6 +54,7 @@ use worker::{Answer, Command};
 
 pub use cidr::{Cidr, CidrError};
 pub use pod_network::{PodName, PodNetwork};
+pub use services::{Endpoint, Service, ServiceChanges, ServiceNetwork, ServicePort};
 
 /// What makes one instance's network.
 #[derive(Debug, Clone)]
@@ -230,6 +232,11 @@ impl Network {
     /// The uids that hold a lease and were neither attached nor adopted in this life of the daemon.
     pub async fn unclaimed(&self) -> Result<Vec<String>, NetError> {
         self.ask(|answer| Command::Unclaimed { answer }).await
+    }
+
+    /// Makes the kernel lead Services' traffic as they now are.
+    pub async fn serve(&self, changes: ServiceChanges) -> Result<(), NetError> {
+        self.ask(|answer| Command::Serve { changes, answer }).await
     }
 
     /// Removes every link, rule, address, route and file of this instance. Attaching is over after that.

@@ -27,6 +27,8 @@ const NESTED: u16 = 0x8000;
 const HEADER: usize = 16;
 /// The attribute of an error that holds the kernel's words.
 const EXT_ACK_MESSAGE: u16 = 1;
+/// Bytes that every socket can send at once.
+const SEND_BUFFER: usize = 64 << 10;
 /// The kernel answers while it works; only a lost answer takes this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -245,6 +247,10 @@ impl Socket {
     }
 
     fn send(&self, batch: &Batch) -> io::Result<()> {
+        if batch.bytes.len() > SEND_BUFFER {
+            // A whole table is one datagram. Twice as much as it, since the kernel counts its own part too.
+            rustix::net::sockopt::set_socket_send_buffer_size_force(&self.fd, 2 * batch.bytes.len())?;
+        }
         rustix::io::retry_on_intr(|| rustix::net::send(&self.fd, &batch.bytes, SendFlags::empty()))?;
         Ok(())
     }

@@ -46,6 +46,7 @@ const UP: u32 = 1;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;
 const TABLE_MAIN: u8 = 254;
@@ -91,6 +92,7 @@ pub(crate) struct Route {
     pub(crate) to: Cidr,
     pub(crate) oif: u32,
     pub(crate) source: Option<IpAddr>,
+    pub(crate) metric: u32,
     /// Made by some instance of Minke.
     pub(crate) ours: bool,
     /// An address of this host or a broadcast address.
@@ -236,6 +238,21 @@ pub(crate) fn delete_range_route(batch: &mut Batch, range: Cidr) {
     batch.attr(RTA_DST, &octets(range.address()));
 }
 
+/// Routes a range to this host itself, with the gateway as the host's source address. Each instance has its own metric,
+/// so that several may have the same range.
+pub(crate) fn new_service_route(batch: &mut Batch, index: u32, range: Cidr, gateway: IpAddr, metric: u32) {
+    batch.message(NEWROUTE, CREATE | REPLACE | ACK, &route_header(range, SCOPE_LINK, UNICAST, 0));
+    batch.attr(RTA_DST, &octets(range.address())).attr(RTA_OIF, &index.to_ne_bytes());
+    batch.attr(RTA_PREFSRC, &octets(gateway)).attr(RTA_PRIORITY, &metric.to_ne_bytes());
+}
+
+/// Removes that.
+pub(crate) fn delete_service_route(batch: &mut Batch, index: u32, range: Cidr, metric: u32) {
+    batch.message(DELROUTE, ACK, &route_header(range, SCOPE_LINK, UNICAST, 0));
+    batch.attr(RTA_DST, &octets(range.address())).attr(RTA_OIF, &index.to_ne_bytes());
+    batch.attr(RTA_PRIORITY, &metric.to_ne_bytes());
+}
+
 /// Saves the first packet a question.
 pub(crate) fn new_neighbour(batch: &mut Batch, index: u32, ip: IpAddr, mac: Mac) {
     let mut header = [0; 12];
@@ -298,6 +315,7 @@ fn parse_route(bytes: &[u8]) -> Option<Route> {
         to: Cidr::new(ip(RTA_DST).unwrap_or(Ipv4Addr::UNSPECIFIED.into()), header[1])?,
         oif: find(attributes, RTA_OIF).map_or(0, |data| word(data, 0)),
         source: ip(RTA_PREFSRC),
+        metric: find(attributes, RTA_PRIORITY).map_or(0, |data| word(data, 0)),
         ours: header[5] == PROTOCOL,
         local: table == u32::from(TABLE_LOCAL),
     })

@@ -18,7 +18,7 @@ use crate::netlink::{Batch, errno};
 use crate::netns::{self, Netns, Pool};
 use crate::reaper::Reaper;
 use crate::rtnl::{self, Mac, Veth};
-use crate::{Attachment, HostPort, NetError, nft};
+use crate::{Attachment, HostPort, NetError, ServiceChanges, nft};
 
 /// Commands that may wait.
 const QUEUE: usize = 256;
@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Adopt { uid: String, netns: PathBuf, answer: Answer<Attachment> },
     Detach { uid: String, answer: Answer<()> },
     Unclaimed { answer: Answer<Vec<String>> },
+    Serve { changes: ServiceChanges, answer: Answer<()> },
     Teardown { answer: Answer<()> },
 }
 
@@ -81,6 +82,7 @@ impl Worker {
                 let uids = self.host.leases.iter().map(|(uid, _)| uid.to_owned());
                 reply(answer, Ok(uids.filter(|uid| !self.claimed.contains(uid)).collect()));
             }
+            Command::Serve { changes, answer } => reply(answer, self.host.serve(&changes)),
             Command::Teardown { answer } => reply(answer, Err(NetError::Closed)),
         }
     }

@@ -11,7 +11,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Chain, Element, Expr, Field, Hook, R0, R1, R2, RuleSet, Set, Type};
+use super::{Chain, Element, Expr, Family, Field, Hook, R0, R1, R2, RuleSet, Set, Table, Type, Use, Value};
 use crate::lease::Lease;
 use crate::{Cidr, HostPort, Protocol};
 
@@ -42,35 +42,29 @@ impl Forward {
     }
 }
 
-/// The name of an instance's table.
-pub(crate) fn table_name(instance_id: u32) -> String {
-    format!("minke-{instance_id:08x}")
+/// An instance's table.
+pub(crate) fn table(instance_id: u32) -> Table {
+    Table { family: Family::V4, name: format!("minke-{instance_id:08x}") }
 }
 
 /// The whole table.
 pub(crate) fn compile<'a>(model: &Model<'_>, leases: impl Iterator<Item = &'a Lease>) -> RuleSet {
     let nat = |number, priority| Hook { kind: "nat", number, priority };
+    let chain = |name: &str, hook, rules| Chain { name: name.to_owned(), hook: Some(hook), rules };
+    let set = |name, key, value| Set { name, key, value, usage: Use::Plain };
     RuleSet {
-        table: table_name(model.instance_id),
+        table: table(model.instance_id),
         sets: vec![
-            Set { name: PORTS, key: &[Type::Protocol, Type::Port], value: &[Type::Ipv4, Type::Port] },
-            Set {
-                name: IP_PORTS,
-                key: &[Type::Ipv4, Type::Protocol, Type::Port],
-                value: &[Type::Ipv4, Type::Port],
-            },
-            Set { name: HAIRPIN, key: &[Type::Ipv4, Type::Ipv4], value: &[] },
+            set(PORTS, &[Type::Protocol, Type::Port], &[Type::Ipv4, Type::Port]),
+            set(IP_PORTS, &[Type::Ipv4, Type::Protocol, Type::Port], &[Type::Ipv4, Type::Port]),
+            set(HAIRPIN, &[Type::Ipv4, Type::Ipv4], &[]),
         ],
         elements: leases.flat_map(elements).collect(),
         chains: vec![
-            Chain {
-                name: "guard",
-                hook: Hook { kind: "filter", number: 0, priority: -300 },
-                rules: guard(model),
-            },
-            Chain { name: "prerouting", hook: nat(0, -100), rules: host_ports() },
-            Chain { name: "output", hook: nat(3, -100), rules: host_ports() },
-            Chain { name: "postrouting", hook: nat(4, 100), rules: sources(model) },
+            chain("guard", Hook { kind: "filter", number: 0, priority: -300 }, guard(model)),
+            chain("prerouting", nat(0, -100), host_ports()),
+            chain("output", nat(3, -100), host_ports()),
+            chain("postrouting", nat(4, 100), sources(model)),
         ],
     }
 }
@@ -81,7 +75,7 @@ pub(crate) fn elements(lease: &Lease) -> Vec<Element> {
     let mut elements: Vec<Element> =
         lease.host_ports.iter().filter_map(|port| host_port(port, pod)).collect();
     if !elements.is_empty() {
-        elements.push(Element { set: HAIRPIN, key: [pod, pod].concat(), value: Vec::new() });
+        elements.push(Element { set: HAIRPIN, key: [pod, pod].concat(), value: Value::Nothing });
     }
     // A Pod may name a port twice.
     elements.sort();
@@ -90,7 +84,7 @@ pub(crate) fn elements(lease: &Lease) -> Vec<Element> {
 }
 
 fn host_port(port: &HostPort, pod: [u8; 4]) -> Option<Element> {
-    let value = [pod, padded(port.container_port)].concat();
+    let value = Value::Data([pod, padded(port.container_port)].concat());
     let key = [[number(port.protocol), 0, 0, 0], padded(port.host_port)].concat();
     match port.host_ip {
         None => Some(Element { set: PORTS, key, value }),
@@ -102,12 +96,14 @@ fn host_port(port: &HostPort, pod: [u8; 4]) -> Option<Element> {
     }
 }
 
-fn padded(port: u16) -> [u8; 4] {
+/// A port as registers hold it.
+pub(crate) fn padded(port: u16) -> [u8; 4] {
     let [high, low] = port.to_be_bytes();
     [high, low, 0, 0]
 }
 
-fn number(protocol: Protocol) -> u8 {
+/// A protocol's number.
+pub(crate) fn number(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
@@ -120,7 +116,7 @@ fn in_range(field: Field, range: Cidr, negated: bool) -> Vec<Expr> {
     let IpAddr::V4(network) = range.address() else { return Vec::new() };
     vec![
         Expr::Load(field, R0),
-        Expr::Mask { reg: R0, mask },
+        Expr::Mask { reg: R0, mask: mask.to_vec() },
         Expr::Compare { reg: R0, negated, value: network.octets().to_vec() },
     ]
 }
@@ -207,7 +203,10 @@ mod tests {
             (vec![(Some("::1"), 8080, 80, Protocol::Tcp)], vec![]),
         ] {
             let elements = elements(&lease(&ports));
-            let found: Vec<_> = elements.iter().map(|e| (e.set, &e.key[..], &e.value[..])).collect();
+            let data = |value: &Value| if let Value::Data(data) = value { data.clone() } else { Vec::new() };
+            let found: Vec<_> = elements.iter().map(|e| (e.set, e.key.clone(), data(&e.value))).collect();
+            let expect: Vec<_> =
+                expect.iter().map(|(set, key, v)| (*set, key.to_vec(), v.to_vec())).collect();
             assert_eq!(found, expect, "{ports:?}");
         }
     }
@@ -224,7 +223,7 @@ mod tests {
                 rule,
                 [
                     Expr::Load(Field::Source, R0),
-                    Expr::Mask { reg: R0, mask },
+                    Expr::Mask { reg: R0, mask: mask.to_vec() },
                     Expr::Compare { reg: R0, negated: true, value }
                 ]
             );
@@ -241,7 +240,7 @@ mod tests {
         };
         let leases = [lease(&[(None, 8080, 80, Protocol::Tcp)]), lease(&[])];
         let rules = compile(&model, leases.iter());
-        assert_eq!(rules.table, "minke-0000001f");
+        assert_eq!(rules.table.name, "minke-0000001f");
         assert_eq!(rules.elements, elements(&leases[0]));
         let known: Vec<&str> = rules.sets.iter().map(|set| set.name).collect();
         for expr in rules.chains.iter().flat_map(|chain| chain.rules.iter().flatten()) {

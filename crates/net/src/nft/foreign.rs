@@ -6,16 +6,20 @@
 
 use std::io;
 
-use super::Forward;
 use super::encode::{self, GETCHAIN, GETRULE, TABLE, header, kind, transaction};
+use super::{Family, Forward, Table};
 use crate::netlink::{Socket, find, text};
 
 const FILTER: &str = "filter";
 const CHAIN: &str = "FORWARD";
 
+fn filter() -> Table {
+    Table { family: Family::V4, name: FILTER.to_owned() }
+}
+
 /// Whether the host drops what no rule of FORWARD accepts.
 fn drops(netfilter: &mut Socket) -> io::Result<bool> {
-    let chains = netfilter.dump(kind(GETCHAIN), &header(0))?;
+    let chains = netfilter.dump(kind(GETCHAIN), &header(Family::V4, 0))?;
     Ok(chains.iter().filter_map(|bytes| bytes.get(4..)).any(|chain| {
         let is = |attribute, name| find(chain, attribute).is_some_and(|found| text(found) == name);
         is(TABLE, FILTER) && is(3, CHAIN) && find(chain, 5) == Some(&[0; 4])
@@ -25,7 +29,7 @@ fn drops(netfilter: &mut Socket) -> io::Result<bool> {
 /// The numbers of our rules in FORWARD.
 fn own(netfilter: &mut Socket, mark: &str) -> io::Result<Vec<Vec<u8>>> {
     let mark = encode::user_data(mark);
-    let rules = netfilter.dump(kind(GETRULE), &header(0))?;
+    let rules = netfilter.dump(kind(GETRULE), &header(Family::V4, 0))?;
     let own = |bytes: &Vec<u8>| {
         let rule = bytes.get(4..)?;
         let is = |attribute, name| find(rule, attribute).is_some_and(|found| text(found) == name);
@@ -43,7 +47,7 @@ pub(crate) fn accept_forwarding(netfilter: &mut Socket, mark: &str, forward: &Fo
     }
     netfilter.transact(transaction(|batch| {
         for rule in &forward.rules {
-            encode::new_rule(batch, 0, FILTER, CHAIN, rule, Some(mark));
+            encode::new_rule(batch, 0, &filter(), CHAIN, rule, Some(mark));
         }
     }))
 }
@@ -55,6 +59,6 @@ pub(crate) fn withdraw_forwarding(netfilter: &mut Socket, mark: &str) -> io::Res
         return Ok(());
     }
     netfilter.transact(transaction(|batch| {
-        own.iter().for_each(|handle| encode::delete_rule(batch, FILTER, CHAIN, handle));
+        own.iter().for_each(|handle| encode::delete_rule(batch, &filter(), CHAIN, handle));
     }))
 }

@@ -1,19 +1,38 @@
 //! nf_tables: a rule set as data (`compile`), and as netlink messages (`encode`).
 //!
-//! Invariant: one table per instance, replaced whole in one transaction; single elements are added and removed in
-//! between. Absent: the `nft` command, reading rules back (tests do, with `nft`).
+//! Invariant: a table is replaced whole in one transaction; elements and chains are added and removed in between, each
+//! change in one transaction. Absent: the `nft` command, reading rules back (tests do, with `nft`).
 
 mod compile;
 mod encode;
 mod foreign;
 
-pub(crate) use compile::{Forward, Model, compile, elements, table_name};
-pub(crate) use encode::{add_elements, delete_elements, delete_table, replace_table};
+pub(crate) use compile::{Forward, Model, compile, elements, number, padded, table};
+pub(crate) use encode::{add_elements, change, delete_elements, delete_table, replace_table};
 pub(crate) use foreign::{accept_forwarding, withdraw_forwarding};
 
 /// A 4-byte register of the rule machine; a value of `n` bytes fills registers from the named one on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reg(pub(crate) u32);
+
+/// The register a number of words after the first one.
+pub(crate) const fn word(number: u32) -> Reg {
+    Reg(8 + number)
+}
+
+/// An address family of netfilter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+/// A table by its family and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) family: Family,
+    pub(crate) name: String,
+}
 
 /// The first register, and the next ones for a concatenation.
 pub(crate) const R0: Reg = Reg(8);
@@ -23,9 +42,9 @@ pub(crate) const R2: Reg = Reg(10);
 /// A part of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
-    /// IPv4 source address.
+    /// Source address.
     Source,
-    /// IPv4 destination address.
+    /// Destination address.
     Destination,
     /// Destination port of TCP, UDP, SCTP.
     Port,
@@ -33,6 +52,14 @@ pub(crate) enum Field {
     Protocol,
     /// Name of the link it came in by.
     InputName,
+    /// State of its connection, as bits.
+    State,
+    /// Status of its connection, as bits.
+    Status,
+    /// Destination address that its connection began with.
+    OriginalDestination,
+    /// Destination port that its connection began with.
+    OriginalPort,
 }
 
 /// One step of a rule.
@@ -42,16 +69,34 @@ pub(crate) enum Expr {
     Load(Field, Reg),
     /// Goes on only if the register begins with these bytes (or, negated, does not).
     Compare { reg: Reg, negated: bool, value: Vec<u8> },
-    /// Keeps only these bits of an address in a register.
-    Mask { reg: Reg, mask: [u8; 4] },
+    /// Keeps only these bits of what is in a register.
+    Mask { reg: Reg, mask: Vec<u8> },
     /// Goes on only if the destination is an address of this host; uses the register.
     ToThisHost(Reg),
+    /// Goes on only if the source (or, else, the destination) is no address of this host; uses the register.
+    Elsewhere { source: bool, reg: Reg },
     /// Goes on only if packets to the source address would not leave by the link this one came in by; uses the register.
     ForeignSource(Reg),
     /// Goes on only if the set has the key in the register.
     InSet { set: &'static str, reg: Reg },
     /// Goes on only if the map has the key, and loads its value.
     Map { set: &'static str, key: Reg, value: Reg },
+    /// Does what the map says of the key; goes on if it says nothing.
+    Verdict { set: &'static str, key: Reg },
+    /// Loads a random number from `offset` on, one of `modulus` many.
+    Random { reg: Reg, modulus: u32, offset: u32 },
+    /// Takes the key out of a map; what the value's register holds does not matter, but it must hold something.
+    Forget { set: &'static str, key: Reg, value: Reg },
+    /// Keeps key and value in a map for some seconds from now; a key that is there keeps its value.
+    Remember { set: &'static str, key: Reg, value: Reg, seconds: u32 },
+    /// Goes on with another chain, and comes back.
+    Jump(&'static str),
+    /// Goes on with another chain for good.
+    Goto(String),
+    /// Refuses the packet with an ICMP message: the port is unreachable.
+    Reject,
+    /// Refuses the packet of TCP with a reset.
+    Reset,
     /// Changes destination address and port to those in the registers.
     Dnat { address: Reg, port: Reg },
     /// Loads a constant.
@@ -71,24 +116,40 @@ pub(crate) enum Expr {
 pub(crate) struct Hook {
     /// `nat` or `filter`.
     pub(crate) kind: &'static str,
-    /// Netfilter's number: 0 prerouting, 3 output, 4 postrouting.
+    /// Netfilter's number: 0 prerouting, 1 input, 2 forward, 3 output, 4 postrouting.
     pub(crate) number: u32,
     pub(crate) priority: i32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chain {
-    pub(crate) name: &'static str,
-    pub(crate) hook: Hook,
+    pub(crate) name: String,
+    /// `None`: only other chains lead to it.
+    pub(crate) hook: Option<Hook>,
     pub(crate) rules: Vec<Vec<Expr>>,
 }
 
 /// A part of a set's key or value, with nft's own number for its type.
+#[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Type {
     Ipv4 = 7,
+    Ipv6 = 8,
     Protocol = 12,
     Port = 13,
+    /// A number of 32 bits in the machine's order, which nft calls a mark.
+    Number = 19,
+    /// What to do; stands alone as a value.
+    Verdict = 0xffff_ff00,
+}
+
+/// What is special about a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Elements come and go by our messages only.
+    Plain,
+    /// Rules add elements, which end by their timeout.
+    Remembered,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +158,16 @@ pub(crate) struct Set {
     pub(crate) key: &'static [Type],
     /// Not empty: a map to this.
     pub(crate) value: &'static [Type],
+    pub(crate) usage: Use,
+}
+
+/// What an element says beside its key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Value {
+    Nothing,
+    Data(Vec<u8>),
+    Goto(String),
+    Drop,
 }
 
 /// An element of a set: key and, in a map, value, each part in its own register.
@@ -104,13 +175,29 @@ pub(crate) struct Set {
 pub(crate) struct Element {
     pub(crate) set: &'static str,
     pub(crate) key: Vec<u8>,
-    pub(crate) value: Vec<u8>,
+    pub(crate) value: Value,
 }
 
-/// An instance's table.
+/// What changes in a table from one state to the next. What is removed is there, what is added is not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) new_chains: Vec<Chain>,
+    pub(crate) old_chains: Vec<String>,
+    pub(crate) added: Vec<Element>,
+    pub(crate) removed: Vec<Element>,
+}
+
+impl Change {
+    /// Whether nothing changes.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A whole table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RuleSet {
-    pub(crate) table: String,
+    pub(crate) table: Table,
     pub(crate) sets: Vec<Set>,
     pub(crate) elements: Vec<Element>,
     pub(crate) chains: Vec<Chain>,

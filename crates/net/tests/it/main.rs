@@ -7,6 +7,7 @@
 
 mod killed;
 mod lifecycle;
+mod services;
 mod spoofed;
 mod traffic;
 mod world;

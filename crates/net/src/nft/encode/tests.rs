@@ -3,6 +3,10 @@
 use super::*;
 use crate::nft::{Hook, R0, R1};
 
+fn t() -> Table {
+    Table { family: Family::V4, name: "t".to_owned() }
+}
+
 /// Bytes written as hex, blanks ignored.
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
@@ -28,32 +32,37 @@ const END: (u16, &str) = (0x11, "0200000a");
 #[test]
 fn a_table_is_made_before_it_is_deleted() {
     let name = "02000000 0600 0100 74000000";
-    check(&delete_table("t"), &[BEGIN, (0x0a00, name), (0x0a02, name), END]);
+    check(&delete_table(&t()), &[BEGIN, (0x0a00, name), (0x0a02, name), END]);
 }
 
 #[test]
 fn elements_by_set() {
     let elements = [
-        Element { set: "b", key: vec![1, 2, 3, 4], value: vec![5, 6, 7, 8] },
-        Element { set: "a", key: vec![9, 9, 9, 9], value: vec![] },
+        Element { set: "b", key: vec![1, 2, 3, 4], value: Value::Data(vec![5, 6, 7, 8]) },
+        Element { set: "a", key: vec![9, 9, 9, 9], value: Value::Nothing },
     ];
     let a = "02000000 0600 0100 74000000 0600 0200 61000000
         1400 0380  1000 0180  0c00 0180  0800 0100 09090909";
     let b = "02000000 0600 0100 74000000 0600 0200 62000000
         2000 0380  1c00 0180  0c00 0180  0800 0100 01020304  0c00 0280  0800 0100 05060708";
-    check(&add_elements("t", &elements), &[BEGIN, (0x0a0c, a), (0x0a0c, b), END]);
-    check(&delete_elements("t", &elements[1..]), &[BEGIN, (0x0a0e, a), END]);
+    check(&add_elements(&t(), &elements), &[BEGIN, (0x0a0c, a), (0x0a0c, b), END]);
+    check(&delete_elements(&t(), &elements[1..]), &[BEGIN, (0x0a0e, a), END]);
 }
 
 #[test]
 fn a_whole_rule_set() {
     let rules = RuleSet {
-        table: "t".to_owned(),
-        sets: vec![Set { name: "m", key: &[Type::Protocol, Type::Port], value: &[Type::Ipv4] }],
+        table: t(),
+        sets: vec![Set {
+            name: "m",
+            key: &[Type::Protocol, Type::Port],
+            value: &[Type::Ipv4],
+            usage: Use::Plain,
+        }],
         elements: vec![],
         chains: vec![Chain {
-            name: "c",
-            hook: Hook { kind: "nat", number: 4, priority: -100 },
+            name: "c".to_owned(),
+            hook: Some(Hook { kind: "nat", number: 4, priority: -100 }),
             rules: vec![vec![
                 Expr::Load(Field::Port, R1),
                 Expr::Map { set: "m", key: R0, value: R0 },
@@ -90,7 +99,7 @@ fn a_whole_rule_set() {
 
 #[test]
 fn verdicts_and_comments() {
-    let batch = transaction(|batch| new_rule(batch, APPEND, "t", "c", &[Expr::Drop], Some("x")));
+    let batch = transaction(|batch| new_rule(batch, APPEND, &t(), "c", &[Expr::Drop], Some("x")));
     let rule = "02000000 0600 0100 74000000 0600 0200 63000000
         3400 0480 3000 0180 0e00 0100 696d6d65646961746500 0000
             1c00 0280 0800 0100 00000000 1000 0280 0c00 0280 0800 0100 00000000
@@ -100,8 +109,9 @@ fn verdicts_and_comments() {
 
 #[test]
 fn long_lists_are_split() {
-    let element = |number: u16| Element { set: "s", key: number.to_be_bytes().to_vec(), value: vec![] };
+    let element =
+        |number: u16| Element { set: "s", key: number.to_be_bytes().to_vec(), value: Value::Nothing };
     let elements: Vec<Element> = (0..1200).map(element).collect();
-    let batch = add_elements("t", &elements);
+    let batch = add_elements(&t(), &elements);
     assert_eq!(batch.messages().len(), 2 + 3);
 }

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod events;
+pub mod follow;
 pub mod https;
 pub mod post;
 

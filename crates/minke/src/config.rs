@@ -30,6 +30,8 @@ pub struct Config {
     pub cgroup_root: Option<String>,
     /// Range of Pod addresses, e.g. `10.85.0.0/24`; a free one by default.
     pub pod_cidr: Option<String>,
+    /// Ranges of the node's addresses at which node ports are open; all of its addresses but loopback by default.
+    pub node_port_addresses: Vec<String>,
     /// Parts not to run: apiserver, controllers, scheduler, node.
     pub disable: Vec<Part>,
     /// Registry host to the URLs tried instead of it, first to last.
@@ -92,6 +94,7 @@ impl Config {
             );
         }
         config.limits()?;
+        config.node_port_ranges()?;
         for name in &config.tls_sans {
             tls_san(name).context("tlsSans")?;
         }
@@ -126,6 +129,15 @@ impl Config {
             }
         }
         Ok(limits)
+    }
+
+    /// Ranges of addresses with node ports.
+    ///
+    /// # Errors
+    /// If one is no range.
+    pub fn node_port_ranges(&self) -> Result<Vec<net::Cidr>> {
+        let parse = |text: &String| text.parse().with_context(|| format!("nodePortAddresses: {text:?}"));
+        self.node_port_addresses.iter().map(parse).collect()
     }
 
     /// Whether a part runs.
@@ -222,6 +234,7 @@ mod tests {
             (format!("{head}systemReserved: {{cpu: much}}\n"), "systemReserved.cpu"),
             (format!("{head}kubeReserved: {{example.com/card: 1}}\n"), "kubeReserved"),
             (format!("{head}cgroupRoot: ../x\n"), "cgroupRoot"),
+            (format!("{head}nodePortAddresses: [all]\n"), "nodePortAddresses"),
             (format!("{head}tlsSans: [10.0.0.1, a_b]\n"), "tlsSans"),
         ] {
             let error = format!("{:#}", Config::parse(&text).unwrap_err());

@@ -363,6 +363,8 @@ async fn start_node(
     let node = node::Node::new(settings)?;
     let handle = node.handle();
     let stop = stop.child_token();
+    let proxied = (ground.net.clone(), config.node_port_ranges()?);
+    let proxy = api.map(|api| tokio::spawn(start_proxy(api, name, proxied, &stop)));
     let serving = match api {
         Some(api) => Some(serve_node(api, name, node_ip, listener, handle.clone())?),
         // Without an API server nobody could prove who he is.
@@ -376,8 +378,29 @@ async fn start_node(
         if let Some(serving) = serving {
             serving.abort();
         }
+        if let Some(proxy) = proxy
+            && let Err(error) = proxy.await
+        {
+            tracing::error!(%error, "the node's Services ended badly");
+        }
     });
     Ok(NodeTask { handle, stop, task: Mutex::new(Some(task)) })
+}
+
+/// The node's part of Services.
+fn start_proxy(
+    api: &Api,
+    name: &str,
+    (network, node_port_addresses): (Arc<net::Network>, Vec<net::Cidr>),
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let settings = node::services::Settings {
+        api: api.server.objects(system_identity("system:kube-proxy"), "kube-proxy"),
+        network,
+        node: name.to_owned(),
+        node_port_addresses,
+    };
+    node::services::run(settings, stop.clone())
 }
 
 /// Where this program listens: the API server, also for Pods, and the node.

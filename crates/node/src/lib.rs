@@ -29,6 +29,7 @@ mod pulls;
 pub mod register;
 pub mod resolver;
 pub mod server;
+pub mod services;
 mod sources;
 mod status;
 pub mod streaming;

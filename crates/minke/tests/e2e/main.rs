@@ -22,6 +22,7 @@ mod refusals;
 mod replicationcontrollers;
 mod resize;
 mod restart;
+mod services;
 mod statics;
 mod streams;
 mod survival;

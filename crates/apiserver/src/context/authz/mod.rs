@@ -75,6 +75,7 @@ const DISCOVERY_PATHS: &[&str] = &[
 ];
 const SCHEDULER: &str = "system:kube-scheduler";
 const MANAGER: &str = "system:kube-controller-manager";
+const PROXY: &str = "system:kube-proxy";
 
 /// The table.
 static RULES: &[(Who, What)] = &[
@@ -97,6 +98,11 @@ static RULES: &[(Who, What)] = &[
     (User(MANAGER), Do(WRITE_EVENTS, "", &["events"])),
     (User(MANAGER), Do(WRITE_EVENTS, "events.k8s.io", &["events"])),
     (User(MANAGER), Do(&["create", "update", "patch"], "coordination.k8s.io", &["leases"])),
+    (User(PROXY), Do(READ, "", &["services", "endpoints", "nodes"])),
+    (User(PROXY), Do(READ, "discovery.k8s.io", &["endpointslices"])),
+    (User(PROXY), Do(READ, "networking.k8s.io", &["servicecidrs"])),
+    (User(PROXY), Do(WRITE_EVENTS, "", &["events"])),
+    (User(PROXY), Do(WRITE_EVENTS, "events.k8s.io", &["events"])),
     (AnyController, Do(READ, "*", ALL)),
     (AnyController, Do(WRITE_EVENTS, "", &["events"])),
     (AnyController, Do(WRITE_EVENTS, "events.k8s.io", &["events"])),

@@ -2,8 +2,7 @@
 //!
 //! Invariants: every call carries an identity and passes authorization, admission and validation, in-process calls
 //! too; GET, LIST and watch send the store's bytes without parsing them; nothing per kind lives in the HTTP layer.
-//! Absent: custom resources, aggregation, RBAC objects (a fixed table of rules stands in their place), priority and
-//! fairness.
+//! Absent: aggregation of other API servers, priority and fairness.
 //!
 //! Layers, each of which imports only those before it (`cargo xtask tidy`): context, catalogue, admission, generic, http,
 //! facade.

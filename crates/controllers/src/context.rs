@@ -164,7 +164,7 @@ fn harmless(action: &Action, name: &str, status: &Status) -> bool {
         Action::Merge(_) | Action::Strategic(_) | Action::Delete(_) | Action::DeleteAll(_) => {
             status.is("NotFound")
         }
-        Action::Update(_) => false,
+        Action::Update(_) | Action::Apply(..) => false,
     }
 }
 
@@ -199,6 +199,12 @@ fn call(write: &Write) -> Call {
         }
         Action::Strategic(patch) => {
             (write.name.as_str(), Verb::Patch(PatchType::Strategic, Bytes::from(patch.to_string())))
+        }
+        Action::Apply(manager, object) => {
+            let verb = Verb::Patch(PatchType::Apply, Bytes::from(object.to_string()));
+            let target = target(&write.kind, &write.namespace, &write.name, write.subresource);
+            let options = Options { field_manager: (*manager).into(), force: true, ..Options::default() };
+            return Call { target, verb, options };
         }
         Action::Delete(options) => (write.name.as_str(), Verb::Delete(Some(options.clone()))),
         Action::DeleteAll(options) => ("", Verb::DeleteCollection(Some(options.clone()))),

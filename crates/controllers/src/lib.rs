@@ -9,6 +9,7 @@
 //! leases are given back.
 
 mod accounts;
+mod aggregation;
 mod context;
 mod deployment;
 mod disruption;
@@ -88,6 +89,7 @@ pub struct Config {
 /// Every controller, in alphabetical order.
 fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
     vec![
+        Arc::new(Driven(aggregation::Aggregation)),
         Arc::new(Driven(deployment::Deployments)),
         Arc::new(Driven(disruption::Disruptions)),
         Arc::new(gc::GarbageCollector::default()),

@@ -157,7 +157,6 @@ impl Reads<'_> {
     }
 
     /// All objects of a namespace.
-    #[allow(dead_code, reason = "for controllers whose turn is about all of them")]
     pub(crate) fn all<T: DeserializeOwned>(self, kind: &Kind, namespace: &str) -> Result<Vec<T>, Failure> {
         parsed(&self.0.list(kind, namespace))
     }

@@ -27,6 +27,7 @@ pub mod pod_security;
 pub mod poddisruptionbudget;
 pub mod podtemplate;
 pub mod priorityclass;
+pub mod rbac;
 pub mod replicaset;
 pub mod replicationcontroller;
 pub mod review;
@@ -78,8 +79,12 @@ static TABLE: &[&Row] = &[
     &horizontalpodautoscaler::KIND,
     &horizontalpodautoscaler::V1_KIND,
     &job::KIND,
-    &mutatingwebhookconfiguration::KIND,
     &poddisruptionbudget::KIND,
+    &rbac::CLUSTER_ROLE_BINDING,
+    &rbac::CLUSTER_ROLE,
+    &rbac::ROLE_BINDING,
+    &rbac::ROLE,
+    &mutatingwebhookconfiguration::KIND,
     &validatingwebhookconfiguration::KIND,
     &customresourcedefinition::KIND,
     &priorityclass::KIND,

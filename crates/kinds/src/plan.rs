@@ -84,6 +84,8 @@ pub enum Action {
     Merge(Value),
     /// Strategic merge patch. An object that is gone is no error.
     Strategic(Value),
+    /// Server-side apply as this field manager, by force.
+    Apply(&'static str, Value),
     /// DELETE with these options. An object that is gone is no error.
     Delete(Value),
     /// DELETE of the whole collection in the namespace, with these options.
@@ -121,7 +123,7 @@ impl Action {
         match self {
             Self::Create(_) => Deed::Create,
             Self::Delete(_) | Self::DeleteAll(_) => Deed::Delete,
-            Self::Update(_) | Self::Merge(_) | Self::Strategic(_) => Deed::Change,
+            Self::Update(_) | Self::Merge(_) | Self::Strategic(_) | Self::Apply(..) => Deed::Change,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What controllers may do: the one list, which their roles in the API server are made of and which each controller's own
-//! row in `controllers` points at.
+//! What the controllers here need to do: the one list, which each controller's own row in `controllers` points at. What
+//! upstream's role of the controller lacks of it is in a role of its own ([`crate::rbac::defaults`]).
 //!
-//! Invariant: a controller has the rights of its row, those to read everything and to tell of events, and no others.
+//! Invariant: a controller has the rights of upstream's role and of its row, and no others.
 
 /// Verbs on resources (or `resource/subresource`) of one group; `*` is everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,10 @@ const ALL: &[&str] = &["*"];
 
 /// Controllers by the name of their account in `kube-system`, in alphabetical order.
 pub const CONTROLLERS: &[(&str, &[Right])] = &[
+    (
+        "clusterrole-aggregation-controller",
+        &[right(&["escalate", "patch"], "rbac.authorization.k8s.io", &["clusterroles"])],
+    ),
     (
         "cronjob-controller",
         &[

@@ -68,6 +68,12 @@ impl Collection {
         self.len() == 0
     }
 
+    /// Whether this is the very state that the other is of, or one that cannot be told from it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.entries.is_same(&other.entries)
+    }
+
     /// The object of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Arc<Entry>> {

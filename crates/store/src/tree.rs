@@ -49,6 +49,11 @@ impl<T> Default for Tree<T> {
 }
 
 impl<T: Ord + Clone> Tree<T> {
+    /// Whether the other is a copy of this one, or both are empty.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.root, &other.root) || self.len == 0 && other.len == 0
+    }
+
     /// How many items there are.
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -11,6 +11,7 @@ mod node;
 mod node_restriction;
 mod pod_security;
 mod priority;
+mod rbac;
 mod reserve;
 mod review;
 mod runtime_class;
@@ -44,6 +45,7 @@ pub(crate) fn built_in() -> Vec<Row> {
         runtime_class::row(),
         webhook::mutating(),
         webhook::validating(),
+        rbac::row(),
     ]
 }
 

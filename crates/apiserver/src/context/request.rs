@@ -28,7 +28,7 @@ pub(crate) struct Info {
     pub(crate) namespace: String,
     /// Name, or empty.
     pub(crate) name: String,
-    /// The whole path.
+    /// The whole path, decoded.
     pub(crate) path: String,
 }
 
@@ -36,7 +36,8 @@ impl Info {
     /// Reads method, path and the query's `watch` and `fieldSelector`.
     pub(crate) fn parse(method: &http::Method, path: &str, params: &Params) -> Self {
         let lower = lower(method);
-        let mut info = Self { verb: lower, path: path.to_owned(), ..Self::default() };
+        let whole = percent_decode_str(path).decode_utf8_lossy().into_owned();
+        let mut info = Self { verb: lower, path: whole, ..Self::default() };
         let mut parts: Vec<String> = path
             .split('/')
             .filter(|p| !p.is_empty())

@@ -1,15 +1,18 @@
 //! What every cluster has from its first moment on.
 //!
-//! Invariant: only what is missing is made; what a user changed stays changed.
+//! Invariant: only what is missing is made; what a user changed stays changed. Of roles and bindings missing parts are what
+//! is missing too, unless their annotation forbids it.
 
 use std::sync::Arc;
 
 use client::{Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
 use futures_util::future::try_join_all;
 use kinds::priorityclass::SYSTEM;
+use kinds::rbac::defaults::{self, Preset, Repair};
 use serde_json::{Value, json};
 
 use super::server::Server;
+use crate::context::object;
 
 /// Resource, namespace, object.
 type Row = (Gvr, &'static str, Value);
@@ -51,7 +54,42 @@ pub(crate) async fn run(server: &Arc<Server>, ca_pem: &str) -> Result<(), Status
     for step in [first, then] {
         try_join_all(step.into_iter().map(|row| create(&*api, row))).await?;
     }
+    // All at once again: a first start writes them in one commit, a later one finds them as they should be.
+    let presets = kinds::rbac::defaults::all();
+    try_join_all(presets.into_iter().map(|preset| provide(server, &*api, preset))).await?;
     Ok(())
+}
+
+/// Makes a role or a binding, or puts right what is there.
+async fn provide(server: &Server, api: &dyn Objects, preset: Preset) -> Result<(), Status> {
+    let kind = preset.kind;
+    let target = |name: &str| Target {
+        gvr: Gvr::new(&kind.group, &kind.version, &kind.plural),
+        namespace: preset.namespace.clone(),
+        name: name.into(),
+        subresource: String::new(),
+    };
+    let call = |name: &str, verb| api.call(Call { target: target(name), verb, options: Options::default() });
+    let found = server.store().get(&object::key(kind, &preset.namespace, &preset.name));
+    let Some(found) = found else {
+        return settled(call("", Verb::Create(preset.object)).await, "AlreadyExists");
+    };
+    match defaults::repair(&object::parse(kind, &found.value), &preset.object) {
+        Repair::None => Ok(()),
+        Repair::Update(new) => settled(call(&preset.name, Verb::Update(new)).await, "Conflict"),
+        Repair::Replace(new) => {
+            settled(call(&preset.name, Verb::Delete(None)).await, "NotFound")?;
+            settled(call("", Verb::Create(new)).await, "AlreadyExists")
+        }
+    }
+}
+
+/// The outcome of a call which somebody else may have come before.
+fn settled(outcome: Result<Value, Status>, expected: &str) -> Result<(), Status> {
+    match outcome {
+        Err(status) if !status.is(expected) => Err(status),
+        _ => Ok(()),
+    }
 }
 
 async fn create(api: &dyn Objects, (resource, namespace, object): Row) -> Result<(), Status> {
@@ -62,8 +100,5 @@ async fn create(api: &dyn Objects, (resource, namespace, object): Row) -> Result
         subresource: String::new(),
     };
     let call = Call { target, verb: Verb::Create(object), options: Options::default() };
-    match api.call(call).await {
-        Err(status) if !status.is("AlreadyExists") => Err(status),
-        _ => Ok(()),
-    }
+    settled(api.call(call).await, "AlreadyExists")
 }

@@ -42,6 +42,9 @@ pub(crate) fn table(
     let columns: Vec<Value> = if head { columns(kind) } else { Vec::new() };
     let rows: Vec<Value> = objects.iter().map(|obj| row(kind, obj, include, now)).collect();
     let columns = if head { json!(columns) } else { Value::Null };
+    // Kinds without a printer of their own have no list of rows where there is none.
+    let plain = kind.custom.is_none() && kind.strategy.columns().iter().any(|c| c.name == "Created At");
+    let rows = if plain && rows.is_empty() { Value::Null } else { json!(rows) };
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
         "columnDefinitions": columns, "rows": rows,

@@ -17,6 +17,7 @@ mod nodes;
 mod objects;
 mod pod_security;
 mod priorities;
+mod roles;
 mod versions;
 mod watches;
 mod webhooks;

@@ -55,7 +55,7 @@ pub(super) fn show(job: Value, pods: Vec<PodView>) -> String {
 fn show_write(write: &Write) -> String {
     match &write.action {
         Action::Create(pod) => format!("create {}", pod["metadata"]["generateName"].as_str().unwrap()),
-        Action::Merge(_) | Action::Strategic(_) => format!("release {}", write.name),
+        Action::Merge(_) | Action::Strategic(_) | Action::Apply(..) => format!("release {}", write.name),
         Action::Delete(_) | Action::DeleteAll(_) => format!("delete {}", write.name),
         Action::Update(object) => {
             let status = &object["status"];

@@ -182,7 +182,7 @@ mod tests {
             let verb = match &w.action {
                 Action::Create(_) => "create",
                 Action::Update(_) => "put",
-                Action::Merge(_) | Action::Strategic(_) => "merge",
+                Action::Merge(_) | Action::Strategic(_) | Action::Apply(..) => "merge",
                 Action::Delete(_) => "delete",
                 Action::DeleteAll(_) => "clear",
             };

@@ -1,8 +1,8 @@
 //! Turns of a ReplicaSet as tables.
 
 use super::*;
-use crate::replicaset::FORM;
 use crate::plan::Action;
+use crate::replicaset::FORM;
 
 const NOW: Timestamp = Timestamp::from_seconds(1000);
 

@@ -143,6 +143,9 @@ mod tests {
         assert_eq!(pod["metadata"]["ownerReferences"][0]["kind"], "ReplicationController");
         assert_eq!(pod["metadata"]["ownerReferences"][0]["apiVersion"], "v1");
         let Action::Update(object) = &told[0].action else { panic!("{told:?}") };
-        assert_eq!(object["status"], json!({"replicas": 1, "fullyLabeledReplicas": 1, "observedGeneration": 1}));
+        assert_eq!(
+            object["status"],
+            json!({"replicas": 1, "fullyLabeledReplicas": 1, "observedGeneration": 1})
+        );
     }
 }

@@ -22,6 +22,7 @@ mod refusals;
 mod replicationcontrollers;
 mod resize;
 mod restart;
+mod rights;
 mod services;
 mod statics;
 mod streams;

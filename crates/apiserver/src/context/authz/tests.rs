@@ -1,6 +1,9 @@
 //! Who may do what, as tables.
 
+use serde_json::{Value, json};
+
 use super::*;
+use crate::context::authn::AUTHENTICATED;
 
 fn who(name: &str, groups: &[&str]) -> Identity {
     Identity {
@@ -46,8 +49,28 @@ impl Bench {
         Self { authorizer: Authorizer::new(store.clone()), store, _dir: dir }
     }
 
-    async fn put(&self, key: &str, value: Value) {
-        let op = store::Op::Put(value.to_string().into());
+    /// With the roles and bindings of every cluster.
+    async fn with_defaults() -> Self {
+        let bench = Self::new();
+        for preset in kinds::rbac::defaults::all() {
+            bench
+                .put(
+                    &crate::context::object::key(preset.kind, &preset.namespace, &preset.name),
+                    preset.object,
+                )
+                .await;
+        }
+        bench
+    }
+
+    async fn delete(&self, key: &str) {
+        let op = store::Op::Delete(None);
+        self.store.commit(store::Write { key: key.into(), expect: store::Expect::Any, op }).await.unwrap();
+    }
+
+    async fn put(&self, key: &str, mut value: Value) {
+        let metadata = value.as_object_mut().unwrap().remove("metadata").unwrap();
+        let op = store::Op::Put(format!("{{\"metadata\":{metadata},{}", &value.to_string()[1..]).into());
         self.store.commit(store::Write { key: key.into(), expect: store::Expect::Any, op }).await.unwrap();
     }
 
@@ -61,7 +84,7 @@ impl Bench {
 
 #[tokio::test]
 async fn rules() {
-    let bench = Bench::new();
+    let bench = Bench::with_defaults().await;
     let anonymous = crate::context::authn::anonymous();
     let user = who("jane", &[AUTHENTICATED]);
     let job = who("system:serviceaccount:kube-system:job-controller", &[AUTHENTICATED]);
@@ -185,4 +208,58 @@ async fn nodes() {
     let nobody = who("system:node:", &["system:nodes", AUTHENTICATED]);
     assert!(bench.said(&nobody, "create -/nodes").ends_with(r#": unknown node for user "system:node:""#));
     assert_ne!(bench.said(&nobody, "list -/services"), "yes");
+}
+
+/// Role objects, and what they allow or say.
+#[tokio::test]
+async fn roles() {
+    let bench = Bench::with_defaults().await;
+    let group = kinds::rbac::GROUP;
+    let role = |rules: Value| json!({"metadata": {}, "rules": rules});
+    let binding = |kind: &str, name: &str, subject: Value| json!({"metadata": {}, "roleRef": {"apiGroup": group, "kind": kind, "name": name}, "subjects": [subject]});
+    let user = |name: &str| json!({"kind": "User", "name": name, "apiGroup": group});
+    let pods = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["p"]}]);
+    bench.put("roles.rbac.authorization.k8s.io/a/r", role(pods)).await;
+    bench.put("rolebindings.rbac.authorization.k8s.io/a/b", binding("Role", "r", user("jane"))).await;
+    let account = json!({"kind": "ServiceAccount", "name": "s", "namespace": "a"});
+    bench.put("rolebindings.rbac.authorization.k8s.io/a/c", binding("ClusterRole", "view", account)).await;
+    let jane = who("jane", &[AUTHENTICATED]);
+    let account = who("system:serviceaccount:a:s", &[]);
+    let decided = |who: &Identity, question| bench.authorizer.decide(who, &asked(question));
+    for (who, question, want) in [
+        (&jane, "get -/pods a p", "RBAC: allowed by RoleBinding \"b/a\" of Role \"r\" to User \"jane\""),
+        (
+            &account,
+            "list -/configmaps a",
+            "RBAC: allowed by RoleBinding \"c/a\" of ClusterRole \"view\" to ServiceAccount \"s/a\"",
+        ),
+        (
+            &jane,
+            "create authorization.k8s.io/selfsubjectaccessreviews",
+            "RBAC: allowed by ClusterRoleBinding \"system:basic-user\" of ClusterRole \"system:basic-user\" to Group \
+             \"system:authenticated\"",
+        ),
+    ] {
+        assert_eq!(decided(who, question), Decision { allowed: true, reason: want.into() }, "{question}");
+    }
+    for (who, question) in [
+        (&jane, "get -/pods a q"),
+        (&jane, "get -/pods b p"),
+        (&jane, "get -/pods - p"),
+        (&account, "list -/secrets a"),
+        (&account, "list -/configmaps b"),
+    ] {
+        assert_eq!(decided(who, question), Decision::no(""), "{question}");
+    }
+    // A role that is missing is told of, and what was allowed ends with the role.
+    bench.delete("roles.rbac.authorization.k8s.io/a/r").await;
+    let missing = "RBAC: role.rbac.authorization.k8s.io \"r\" not found";
+    assert_eq!(decided(&jane, "get -/pods a p"), Decision::no(missing));
+    bench
+        .put("rolebindings.rbac.authorization.k8s.io/a/b", binding("ClusterRole", "edit", user("joe")))
+        .await;
+    assert_eq!(decided(&jane, "get -/pods a p"), Decision::no(""));
+    assert!(decided(&who("joe", &[]), "delete -/pods a p").allowed);
+    bench.delete("rolebindings.rbac.authorization.k8s.io/a/b").await;
+    assert!(!decided(&who("joe", &[]), "delete -/pods a p").allowed);
 }

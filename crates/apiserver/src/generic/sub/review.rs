@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 
 use client::{Identity, Status};
+use kinds::rbac::defaults::rule_value;
+use kinds::rbac::rule::Rule;
 use kinds::review::{About, access_errors};
 use serde_json::{Value, json};
 
-use crate::context::authz::{self, Attributes};
+use crate::context::authz::Attributes;
 use crate::context::{authn, object};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, apply};
@@ -84,19 +86,23 @@ fn check(ctx: &Ctx<'_>, review: &Value, about: About) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&ctx.kind.group, "", "", &errors)) }
 }
 
-/// SelfSubjectRulesReview: the table's rules, as far as they are the caller's. What a node may do to what its Pods
-/// refer to cannot be listed, so the list of a node is not complete.
+/// SelfSubjectRulesReview: the rules of the caller's roles. What a node may do to what its Pods refer to cannot be listed, so
+/// no list is complete.
 pub(super) async fn self_subject_rules(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let review = decode(ctx, body).await?;
-    if review["spec"]["namespace"].as_str().unwrap_or_default().is_empty() {
+    let namespace = review["spec"]["namespace"].as_str().unwrap_or_default();
+    if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let (resources, paths) = authz::rules(ctx.who);
-    let incomplete = ctx.who.groups.iter().any(|g| g == "system:nodes");
-    Ok(answer(
-        review,
-        json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": incomplete}),
-    ))
+    let (rules, unresolved) = ctx.core.services.authorizer.rbac().rules_of(ctx.who, namespace);
+    let (paths, resources): (Vec<Rule>, Vec<Rule>) =
+        rules.into_iter().partition(|rule| !rule.non_resource_urls.is_empty());
+    let mut errors = vec!["node authorizer does not support user rule resolution".to_owned()];
+    errors.extend(unresolved);
+    let values = |rules: &[Rule]| rules.iter().map(rule_value).collect::<Vec<_>>();
+    let status = json!({"resourceRules": values(&resources), "nonResourceRules": values(&paths), "incomplete": true,
+        "evaluationError": errors.join(", ")});
+    Ok(answer(review, status))
 }
 
 /// The identity a review asks about.

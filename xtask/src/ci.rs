@@ -96,8 +96,6 @@ fn unit() -> Result<()> {
             "--test",
             "one_pod",
             "--test",
-            "replicasets",
-            "--test",
             "flat",
         ],
     )

@@ -284,6 +284,10 @@ pub trait Snapshots: Send + Sync + 'static {
     fn owned(&self, gvr: &Gvr, uid: &str) -> Vec<Object> {
         self.indexed(gvr, &[&facts::owner_key(uid)])
     }
+    /// The first of the objects under a key that is as wanted; nobody looks at those after it.
+    fn find(&self, gvr: &Gvr, key: &str, is_wanted: &dyn Fn(&Object) -> bool) -> Option<Object>;
+    /// Whether a collection has no object.
+    fn is_empty(&self, want: &Want) -> bool;
     /// Returns once snapshots show `revision` or later.
     async fn wait_for(&self, revision: u64);
     /// Returns once snapshots show every write that was done before this call, whoever did it and whether or not its

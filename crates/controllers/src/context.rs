@@ -10,7 +10,7 @@ use client::events::{Recorder, Source, recorder};
 use client::{Call, Gvr, Object, Objects, Options, PatchType, Snapshots, Status, Target, Verb, Want};
 use futures_util::future::join_all;
 use kinds::Kind;
-use kinds::plan::{Action, Failed, Notice, Plan, Reference, Write};
+use kinds::plan::{Action, Deed, Failed, Gone, Notice, Plan, Reference, Write};
 use kinds::workload::slow_start;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -74,6 +74,9 @@ impl Context {
 
     /// The same; the error says which write was refused.
     pub(crate) async fn carry_out(&self, plan: Plan) -> Result<Option<Timestamp>, Refused> {
+        for gone in &plan.gone {
+            self.verify(gone).await?;
+        }
         let mut revision = 0;
         let mut refused = None;
         'stages: for stage in &plan.stages {
@@ -84,7 +87,9 @@ impl Context {
                 for (write, result) in now.iter().zip(results) {
                     match result {
                         Ok(written) => revision = revision.max(written),
-                        Err(status) => refused = refused.or(Some(Refused::new(write, status))),
+                        Err(status) => {
+                            refused = refused.or(Some(Refused::of(&write.kind, write.action.deed(), status)))
+                        }
                     }
                 }
                 if refused.is_some() {
@@ -108,6 +113,21 @@ impl Context {
             self.event(&about, notice);
         }
         Ok(plan.wake_at)
+    }
+
+    /// Whether somebody is really gone: snapshots may be of a moment before it came.
+    async fn verify(&self, gone: &Gone) -> Result<(), Refused> {
+        let read = plain(target(&gone.kind, &gone.namespace, &gone.name, ""), Verb::Get);
+        let status = match self.call(read).await {
+            Ok(found) if found["metadata"]["uid"] != gone.uid.as_str() => return Ok(()),
+            Ok(_) => {
+                let why = "it is there after all";
+                Status::conflict(&gone.kind.group, &gone.kind.plural, &gone.name, why)
+            }
+            Err(status) if status.is("NotFound") => return Ok(()),
+            Err(status) => status,
+        };
+        Err(Refused::of(&gone.kind, Deed::Read, status))
     }
 
     /// One write with its events; the revision it made, 0 if unknown.
@@ -146,10 +166,9 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn new(write: &Write, status: Status) -> Self {
+    fn of(kind: &Arc<Kind>, deed: Deed, status: Status) -> Self {
         let (message, reason) = (status.message.clone(), status.reason.to_string());
-        let failed = Failed { kind: write.kind.clone(), deed: write.action.deed(), message, reason };
-        Self { failed, status }
+        Self { failed: Failed { kind: kind.clone(), deed, message, reason }, status }
     }
 }
 

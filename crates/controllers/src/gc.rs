@@ -1,307 +1,151 @@
-//! Owner garbage collection (`pkg/controller/garbagecollector`): background, foreground and orphaning deletion.
+//! Owner garbage collection; what it decides is `kinds::garbage`.
 //!
-//! Invariants: an object goes only after each of its owners was found absent, or another object of the same name, by a
-//! read through the API; what an owner still has is read from one snapshot, never from the graph. Events are not
-//! collected. Absent: owners of kinds that are not served keep their objects.
+//! Invariant: owners are looked up by the names that references give, dependents by the owner's UID in the store's index;
+//! nothing is remembered. Events are not collected.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use client::{Gvr, Object, Owner, Verb, Wake, Want};
-use kinds::plan::{Action, Plan, Write};
-use kinds::rules::deletion::{Deletion, Propagation};
+use base::facts::{self, owner_key};
+use base::{Facts, Timestamp};
+use client::{Delta, Gvr, Object};
+use kinds::garbage::{Dependents, FOREGROUND, ORPHAN, Observed, Owner, concerns, reconcile, waits};
+use kinds::plan::Plan;
 use kinds::view::{Any, Meta, OwnerRef};
 use kinds::{Catalogue, Kind};
-use serde_json::json;
 
-use crate::context::{Context, gvr, plain, target};
-use crate::driver::{Controller, Failure, Key, Turn};
-use crate::graph::{Graph, owner_key};
-use crate::job::mentions;
-
-const FOREGROUND: &str = "foregroundDeletion";
-const ORPHAN: &str = "orphan";
+use crate::context::gvr;
+use crate::driver::{Failure, Key};
+use crate::reconcile::{Reads, Reconcile};
 
 /// The controller.
-#[derive(Default)]
-pub(crate) struct GarbageCollector {
-    graph: Mutex<Graph>,
-}
+pub(crate) struct GarbageCollector;
 
-/// What an owner reference comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// The owner lives.
-    Solid,
-    /// The owner is gone.
-    Dangling,
-    /// The owner is being deleted and waits for its dependents.
-    Waiting,
-}
-
-/// The owner's key, if it is being deleted and waits for its dependents.
-fn waiting_owner(context: &Context, dependent: &Key, owner: &Owner) -> Option<Key> {
-    let catalogue = context.snapshots.catalogue();
-    let key = owner_key(&catalogue, dependent, owner)?;
-    let object = context.get(catalogue.by_bucket(&key.bucket)?, &key.namespace, &key.name)?;
-    mentions(&object, FOREGROUND).then_some(key)
-}
-
-#[async_trait]
-impl Controller for GarbageCollector {
-    fn name(&self) -> &'static str {
-        "generic-garbage-collector"
-    }
+impl Reconcile for GarbageCollector {
+    const NAME: &'static str = "generic-garbage-collector";
+    type Observed = Observed;
 
     fn watches(&self, catalogue: &Catalogue) -> Vec<Gvr> {
         catalogue.collected().map(|kind| gvr(kind)).collect()
     }
 
-    fn keys(&self, context: &Context, wake: &Wake) -> Vec<Key> {
-        let catalogue = context.snapshots.catalogue();
-        let Some(kind) = catalogue.by_resource(&wake.gvr.group, &wake.gvr.version, &wake.gvr.resource) else {
-            return Vec::new();
-        };
-        let key = Key { bucket: kind.bucket.clone(), ..Key::of(wake) };
-        let object = context.get(kind, &wake.namespace, &wake.name);
-        let mut graph = self.graph();
-        let owners = if object.is_some() { &wake.owners[..] } else { &[] };
-        // An owner deleted in the foreground may have waited for this one, or waits and is no longer blocked by it.
-        let mut keys = graph.note(&catalogue, &key, owners);
-        keys.extend(owners.iter().filter_map(|o| waiting_owner(context, &key, o)));
-        match object {
-            None => keys.extend(graph.dependents(&key, None)),
-            Some(object) => {
-                let deleting = mentions(&object, "deletionTimestamp");
-                if graph.has_dependents(&key) {
-                    let uid = object.parse::<Any>().map(|any| any.metadata.uid).ok();
-                    keys.extend(graph.dependents(&key, uid.as_deref().filter(|_| !deleting)));
-                }
-                if deleting || !wake.owners.is_empty() {
-                    keys.push(key);
-                }
+    fn routes(&self, reads: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        let catalogue = reads.catalogue();
+        let kind = catalogue.by_resource(&delta.gvr.group, &delta.gvr.version, &delta.gvr.resource);
+        let Some(kind) = kind else { return Vec::new() };
+        let side = |object: &'_ Option<Object>| object.as_ref().map(|o| o.facts.clone());
+        let (before, after) = (side(&delta.before), side(&delta.after));
+        let concerns = concerns(before.as_deref(), after.as_deref());
+        let mut keys = Vec::new();
+        if concerns.owners {
+            let all = before.iter().chain(&after).flat_map(|facts| facts.owners.iter());
+            keys.extend(all.filter_map(|owner| waiting_owner(reads, &catalogue, delta, owner)));
+        }
+        let (of_before, of_after) = (before.filter(|_| concerns.dependents_before), after);
+        let of_after = of_after.filter(|_| concerns.dependents);
+        for owner in of_before.iter().chain(&of_after) {
+            for (kind, object) in dependents(reads, &catalogue, &owner.uid) {
+                keys.push(key_of(&kind, &object));
             }
+        }
+        if concerns.itself {
+            keys.push(Key { bucket: kind.bucket.clone(), ..Key::of(delta) });
         }
         keys
     }
 
-    async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let catalogue = context.snapshots.catalogue();
+    fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Observed>, Failure> {
+        let catalogue = reads.catalogue();
         let Some(kind) = catalogue.by_bucket(&key.bucket) else { return Ok(None) };
-        let any: Option<Any> = context.read(kind, &key.namespace, &key.name)?;
+        let any: Option<Any> = reads.one(kind, &key.namespace, &key.name)?;
         let Some(Any { metadata: meta }) = any else { return Ok(None) };
-        let plan = if !meta.deleting() {
-            self.collect(context, key, kind, &meta).await?
-        } else if meta.has_finalizer(ORPHAN) {
-            orphan(context, kind, &meta)?
-        } else if meta.has_finalizer(FOREGROUND) {
-            finish_foreground(context, kind, &meta)?
-        } else {
-            Plan::default()
-        };
-        context.execute(plan).await
+        let owners = meta.owner_references.iter().map(|owner| look(reads, &catalogue, &meta, owner));
+        let owners: Vec<Owner> = owners.collect::<Result<_, _>>()?;
+        let dependents = owned(reads, &catalogue, kind, &meta, &owners)?;
+        Ok(Some(Observed { kind: kind.clone(), meta, owners, dependents }))
+    }
+
+    fn decide(&self, _: Timestamp, observed: &Observed) -> Result<Plan, serde_json::Error> {
+        Ok(reconcile(observed))
     }
 }
 
-impl GarbageCollector {
-    fn graph(&self) -> MutexGuard<'_, Graph> {
-        self.graph.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A living object: does it still have an owner?
-    async fn collect(
-        &self,
-        context: &Context,
-        key: &Key,
-        kind: &Arc<Kind>,
-        meta: &Meta,
-    ) -> Result<Plan, Failure> {
-        let mut found = Vec::with_capacity(meta.owner_references.len());
-        for owner in &meta.owner_references {
-            found.push(look(context, meta, owner).await?);
-        }
-        let has_dependents = self.graph().has_dependents(key);
-        let mut plan = judge(kind, meta, &found, has_dependents);
-        if has_dependents && found.contains(&Found::Waiting) && !found.contains(&Found::Solid) {
-            // A dependent that waits for its own dependents, of which this may be one: a circle, perhaps.
-            let waits = |(_, d): &(_, Meta)| d.deleting() && d.has_finalizer(FOREGROUND);
-            if dependents(context, kind, meta)?.iter().any(waits) {
-                plan = unblock(kind, meta);
-            }
-        }
-        Ok(plan)
-    }
+fn key_of(kind: &Kind, object: &Object) -> Key {
+    Key { bucket: kind.bucket.clone(), namespace: object.namespace.clone(), name: object.name.clone() }
 }
 
-/// What becomes of an object whose owners came to `found`.
-fn judge(kind: &Arc<Kind>, meta: &Meta, found: &[Found], has_dependents: bool) -> Plan {
-    let mut plan = Plan::default();
-    if found.iter().all(|f| *f == Found::Solid) {
-        return plan;
-    }
-    let action = if found.contains(&Found::Solid) {
-        let keep: Vec<&OwnerRef> = meta
-            .owner_references
-            .iter()
-            .zip(found)
-            .filter(|(_, f)| **f == Found::Solid)
-            .map(|(owner, _)| owner)
-            .collect();
-        without_owners(meta, &keep)
-    } else {
-        let waited_for = found.contains(&Found::Waiting) && has_dependents;
-        let policy = match () {
-            () if waited_for => Propagation::Foreground,
-            () if meta.has_finalizer(ORPHAN) => Propagation::Orphan,
-            () if meta.has_finalizer(FOREGROUND) => Propagation::Foreground,
-            () => Propagation::Background,
-        };
-        Action::Delete(Deletion::of(&meta.uid).at(&meta.resource_version).then(policy).body())
+/// The key of an object's owner, if that is being deleted and waits for its dependents.
+fn waiting_owner(
+    reads: Reads<'_>,
+    catalogue: &Catalogue,
+    dependent: &Delta,
+    owner: &facts::Owner,
+) -> Option<Key> {
+    let kind = catalogue.by_group_kind(&owner.group, &owner.kind)?;
+    let namespace = if kind.namespaced { &*dependent.namespace } else { "" };
+    let object = reads.object(kind, namespace, &owner.name)?;
+    (*object.facts.uid == owner.uid && waits(&object.facts)).then(|| key_of(kind, &object))
+}
+
+/// Whoever names this UID as an owner.
+fn dependents(reads: Reads<'_>, catalogue: &Catalogue, uid: &str) -> Vec<(Arc<Kind>, Object)> {
+    let key = owner_key(uid);
+    let of = |kind: &Arc<Kind>| {
+        let kind = kind.clone();
+        reads.indexed(&kind, &[&key]).into_iter().map(move |object| (kind.clone(), object))
     };
-    plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, action)]);
-    plan
-}
-
-/// Lets every owner go before this object does, then deletes it: what breaks a circle of foreground deletions.
-fn unblock(kind: &Arc<Kind>, meta: &Meta) -> Plan {
-    let owners: Vec<OwnerRef> =
-        meta.owner_references.iter().map(|o| OwnerRef { block_owner_deletion: false, ..o.clone() }).collect();
-    let mut plan = Plan::default();
-    if meta.owner_references.iter().any(|o| o.block_owner_deletion) {
-        let all: Vec<&OwnerRef> = owners.iter().collect();
-        plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, without_owners(meta, &all))]);
-    }
-    let options = Deletion::of(&meta.uid).then(Propagation::Foreground).body();
-    plan.stage(vec![Write::new(kind, &meta.namespace, &meta.name, Action::Delete(options))]);
-    plan
+    catalogue.collected().flat_map(of).collect()
 }
 
 /// What one owner reference comes to.
-async fn look(context: &Context, meta: &Meta, owner: &OwnerRef) -> Result<Found, Failure> {
-    let catalogue = context.snapshots.catalogue();
-    let Some(kind) = catalogue.by_kind(&owner.api_version, &owner.kind) else { return Ok(Found::Solid) };
+fn look(reads: Reads<'_>, catalogue: &Catalogue, meta: &Meta, owner: &OwnerRef) -> Result<Owner, Failure> {
+    let Some(kind) = catalogue.by_kind(&owner.api_version, &owner.kind) else { return Ok(Owner::Unknown) };
     if kind.namespaced && meta.namespace.is_empty() {
-        return Ok(Found::Solid);
+        return Ok(Owner::Unknown);
     }
     let namespace = if kind.namespaced { &meta.namespace } else { "" };
-    let near: Option<Any> = context.read(kind, namespace, &owner.name)?;
-    if let Some(any) = near.filter(|a| a.metadata.uid == owner.uid) {
-        let waiting = any.metadata.deleting() && any.metadata.has_finalizer(FOREGROUND);
-        return Ok(if waiting { Found::Waiting } else { Found::Solid });
+    let Some(object) = reads.object(kind, namespace, &owner.name) else {
+        return Ok(Owner::Missing(kind.clone()));
+    };
+    if object.facts.unreadable {
+        // Nobody knows who that is.
+        object.parse::<Any>()?;
     }
-    match context.call(plain(target(kind, namespace, &owner.name, ""), Verb::Get)).await {
-        Ok(live) if live["metadata"]["uid"] == owner.uid.as_str() => Ok(Found::Solid),
-        Ok(_) => Ok(Found::Dangling),
-        Err(status) if status.is("NotFound") => Ok(Found::Dangling),
-        Err(status) => Err(Failure::Api(status)),
-    }
+    Ok(match &object.facts {
+        facts if *facts.uid != owner.uid => Owner::Missing(kind.clone()),
+        facts if waits(facts) => Owner::Waits,
+        _ => Owner::Lives,
+    })
 }
 
-/// Dependents of an object at one revision, with their kinds.
-fn dependents(context: &Context, kind: &Kind, meta: &Meta) -> Result<Vec<(Arc<Kind>, Meta)>, Failure> {
-    let namespace = if kind.namespaced { meta.namespace.as_str() } else { "" };
-    let catalogue = context.snapshots.catalogue();
-    let all: Vec<&Arc<Kind>> = catalogue.collected().filter(|k| k.namespaced || !kind.namespaced).collect();
-    let wants: Vec<Want> = all.iter().map(|k| Want { gvr: gvr(k), namespace: namespace.into() }).collect();
-    let snapshot = context.snapshots.snapshot(&wants);
-    let mut found = Vec::new();
-    for (kind, set) in all.into_iter().zip(&snapshot.sets) {
-        for object in set.iter().filter(|o: &&Object| mentions(o, &meta.uid)) {
-            let any: Any = object.parse()?;
-            if any.metadata.owner_references.iter().any(|o| o.uid == meta.uid) {
-                found.push((kind.clone(), any.metadata));
+/// Whom an object owns, as far as its turn asks.
+fn owned(
+    reads: Reads<'_>,
+    catalogue: &Catalogue,
+    kind: &Kind,
+    meta: &Meta,
+    owners: &[Owner],
+) -> Result<Dependents, Failure> {
+    let key = owner_key(&meta.uid);
+    let near = |object: &Object| !kind.namespaced || *object.namespace == *meta.namespace;
+    let kinds = || catalogue.collected().filter(|k| k.namespaced || !kind.namespaced);
+    let is_one = |wanted: &dyn Fn(&Facts) -> bool| {
+        kinds().any(|k| reads.find(k, &key, &|object| near(object) && wanted(&object.facts)).is_some())
+    };
+    let mut found = Dependents::default();
+    if !meta.deleting() {
+        if owners.iter().any(|o| matches!(o, Owner::Waits)) {
+            found.any = is_one(&|_| true);
+            found.waiting = found.any && is_one(&waits);
+        }
+    } else if meta.has_finalizer(ORPHAN) {
+        for (kind, object) in dependents(reads, catalogue, &meta.uid) {
+            if near(&object) {
+                found.all.push((kind, object.parse::<Any>()?.metadata));
             }
         }
+    } else if meta.has_finalizer(FOREGROUND) {
+        let blocks = |owner: &facts::Owner| owner.uid == meta.uid && owner.block;
+        found.blocking = is_one(&|facts| facts.owners.iter().any(blocks));
     }
     Ok(found)
-}
-
-/// Takes this owner off its dependents, then lets the owner go.
-fn orphan(context: &Context, kind: &Arc<Kind>, meta: &Meta) -> Result<Plan, Failure> {
-    let mut plan = Plan::default();
-    let freed = dependents(context, kind, meta)?;
-    plan.stage(
-        freed
-            .iter()
-            .map(|(kind, dependent)| {
-                let keep: Vec<&OwnerRef> =
-                    dependent.owner_references.iter().filter(|o| o.uid != meta.uid).collect();
-                Write::new(kind, &dependent.namespace, &dependent.name, without_owners(dependent, &keep))
-            })
-            .collect(),
-    );
-    plan.stage(vec![without_finalizer(kind, meta, ORPHAN)]);
-    Ok(plan)
-}
-
-/// Lets an owner go once nothing blocks its deletion any more.
-fn finish_foreground(context: &Context, kind: &Arc<Kind>, meta: &Meta) -> Result<Plan, Failure> {
-    let mut plan = Plan::default();
-    let blocks = |d: &Meta| d.owner_references.iter().any(|o| o.uid == meta.uid && o.block_owner_deletion);
-    if !dependents(context, kind, meta)?.iter().any(|(_, d)| blocks(d)) {
-        plan.stage(vec![without_finalizer(kind, meta, FOREGROUND)]);
-    }
-    Ok(plan)
-}
-
-fn without_finalizer(kind: &Arc<Kind>, meta: &Meta, finalizer: &str) -> Write {
-    let rest: Vec<&String> = meta.finalizers.iter().filter(|f| *f != finalizer).collect();
-    let patch =
-        json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": rest}});
-    Write::new(kind, &meta.namespace, &meta.name, Action::Merge(patch))
-}
-
-fn without_owners(meta: &Meta, keep: &[&OwnerRef]) -> Action {
-    let owner = |o: &&OwnerRef| {
-        let mut made = json!({"apiVersion": o.api_version, "kind": o.kind, "name": o.name, "uid": o.uid});
-        if o.controller {
-            made["controller"] = json!(true);
-        }
-        if o.block_owner_deletion {
-            made["blockOwnerDeletion"] = json!(true);
-        }
-        made
-    };
-    let owners: Vec<_> = keep.iter().map(owner).collect();
-    Action::Merge(json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version,
-        "ownerReferences": owners}}))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn judgements() {
-        use Found::{Dangling, Solid, Waiting};
-        for (found, finalizer, dependents, want) in [
-            (&[Solid][..], "", false, ""),
-            (&[Dangling], "", false, "delete Background"),
-            (&[Dangling], ORPHAN, false, "delete Orphan"),
-            (&[Dangling], FOREGROUND, false, "delete Foreground"),
-            (&[Waiting], "", false, "delete Background"),
-            (&[Waiting], "", true, "delete Foreground"),
-            (&[Dangling, Waiting], "", true, "delete Foreground"),
-            (&[Solid, Dangling], "", false, "keep a"),
-            (&[Waiting, Solid], "", true, "keep b"),
-        ] {
-            let owner = |name: &str| OwnerRef { name: name.into(), ..OwnerRef::default() };
-            let meta = Meta {
-                finalizers: vec![finalizer.to_owned()],
-                owner_references: ["a", "b"].iter().take(found.len()).map(|n| owner(n)).collect(),
-                ..Meta::default()
-            };
-            let plan = judge(&kinds::pod::KIND, &meta, found, dependents);
-            let text = plan.stages.iter().flatten().map(|w| match &w.action {
-                Action::Delete(options) => {
-                    format!("delete {}", options["propagationPolicy"].as_str().unwrap())
-                }
-                Action::Merge(patch) => {
-                    format!("keep {}", patch["metadata"]["ownerReferences"][0]["name"].as_str().unwrap())
-                }
-                other => panic!("{other:?}"),
-            });
-            assert_eq!(text.collect::<String>(), want, "{found:?}");
-        }
-    }
 }

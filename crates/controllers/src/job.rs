@@ -1,140 +1,92 @@
-//! The Job controller's turn; what it decides is `kinds::job::reconcile`.
+//! The Job controller; what it decides is `kinds::job::claim` and `kinds::job::reconcile`.
 //!
-//! Invariant: Pods whose Job is gone lose their tracking finalizer, so that they can go too.
+//! Invariant: a Pod with the tracking finalizer wakes itself where no Job is to be woken for it.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use base::labels::Selector;
-use client::{Gvr, Object, Wake};
+use base::Timestamp;
+use client::{Delta, Gvr, Object};
 use kinds::Catalogue;
-use kinds::job::reconcile::{FINALIZER, JobView, Observed, claimant, reconcile, unfinalize};
+use kinds::job::KIND as JOBS;
+use kinds::job::claim::{Observed, Stray, reconcile};
+use kinds::job::reconcile::{FINALIZER, JobView};
 use kinds::plan::Plan;
-use kinds::view::PodView;
+use kinds::pod::KIND as PODS;
+use kinds::workload::index::label_selector;
 use serde_json::Value;
 
-use crate::context::{Context, gvr};
-use crate::driver::{Controller, Failure, Key, Turn};
+use crate::driver::{Failure, Key};
+use crate::reconcile::{Reads, Reconcile, resources};
 
-/// The bucket of keys that name a Pod without an owner.
-const PODS: &str = "pods";
-
-/// The Job controller.
+/// The controller.
 pub(crate) struct Jobs;
 
-#[async_trait]
-impl Controller for Jobs {
-    fn name(&self) -> &'static str {
-        "job-controller"
-    }
+impl Reconcile for Jobs {
+    const NAME: &'static str = "job-controller";
+    type Observed = Observed;
 
     fn watches(&self, _: &Catalogue) -> Vec<Gvr> {
-        vec![gvr(&kinds::job::KIND), gvr(&kinds::pod::KIND)]
+        resources(&[&JOBS, &PODS])
     }
 
-    fn keys(&self, _context: &Context, wake: &Wake) -> Vec<Key> {
-        if wake.gvr.resource == kinds::job::KIND.plural {
-            return vec![Key::of(wake)];
+    fn routes(&self, reads: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        if delta.gvr.resource == PODS.plural {
+            let mut keys = reads.claimants(&JOBS, delta);
+            keys.extend(delta.after.as_ref().filter(|pod| is_stray(reads, pod)).map(stray_key));
+            return keys;
         }
-        let owner = wake.owners.iter().find(|o| o.controller);
-        match owner {
-            Some(owner) if owner.is_a("batch", "Job") => {
-                vec![Key {
-                    bucket: Arc::default(),
-                    namespace: wake.namespace.clone(),
-                    name: Arc::from(&*owner.name),
-                }]
-            }
-            Some(_) => Vec::new(),
-            None => vec![Key { bucket: PODS.into(), ..Key::of(wake) }],
-        }
+        let uid = |object: &Object| object.facts.uid.clone();
+        let gone = delta
+            .before
+            .as_ref()
+            .map(uid)
+            .filter(|before| delta.after.as_ref().map(uid) != Some(before.clone()));
+        let pods = gone.into_iter().flat_map(|uid| reads.held_by(&PODS, &delta.namespace, &uid));
+        let mut keys: Vec<Key> = pods.filter(is_tracked).map(|pod| stray_key(&pod)).collect();
+        keys.push(Key::of(delta));
+        keys
     }
 
-    async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let plan = if *key.bucket == *PODS { ownerless(context, key)? } else { job(context, key)? };
-        context.execute(plan).await
+    fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Observed>, Failure> {
+        if *key.bucket == *PODS.bucket {
+            let Some(object) = reads.object(&PODS, &key.namespace, &key.name) else { return Ok(None) };
+            let owner = object.facts.controller().filter(|o| o.is_a(&JOBS.group, &JOBS.kind));
+            let job: Option<JobView> = match owner {
+                Some(owner) => reads.one(&JOBS, &key.namespace, &owner.name)?,
+                None => None,
+            };
+            let job = job.filter(|job| owner.is_some_and(|owner| owner.uid == job.metadata.uid));
+            let adopters = match object.facts.controller() {
+                Some(_) => Vec::new(),
+                None => reads.selecting(&JOBS, &object),
+            };
+            let adopters = adopters.iter().map(|job| reads.one(&JOBS, &job.namespace, &job.name));
+            let adopters = adopters.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            return Ok(Some(Observed::Stray(Box::new(Stray { pod: object.parse()?, job, adopters }))));
+        }
+        let job: Option<Value> = reads.one(&JOBS, &key.namespace, &key.name)?;
+        let Some(job) = job else { return Ok(None) };
+        let uid = job["metadata"]["uid"].as_str().unwrap_or_default();
+        let pods = reads.selected(&PODS, &key.namespace, uid, &label_selector(&job))?;
+        Ok(Some(Observed::Job { job, pods }))
+    }
+
+    fn decide(&self, now: Timestamp, observed: &Observed) -> Result<Plan, serde_json::Error> {
+        reconcile(now, observed)
     }
 }
 
-/// A Pod without a controller is adopted by the Job that selects it. Otherwise it is one that lost its Job by orphaning,
-/// and keeps the finalizer no longer.
-fn ownerless(context: &Context, key: &Key) -> Result<Plan, Failure> {
-    let mut plan = Plan::default();
-    let pod: Option<PodView> = context.read(&kinds::pod::KIND, &key.namespace, &key.name)?;
-    let Some(pod) = pod.filter(|p| p.metadata.controller().is_none()) else { return Ok(plan) };
-    let adopter = if pod.metadata.deleting() { None } else { adopter(context, &pod)? };
-    if let Some(job) = adopter {
-        plan.stage(vec![claimant(&job, &Selector::nothing()).adopt(&kinds::pod::KIND, &pod.metadata)]);
-    } else if pod.metadata.has_finalizer(FINALIZER) {
-        plan.stage(vec![unfinalize(&pod)]);
-    }
-    Ok(plan)
+fn stray_key(pod: &Object) -> Key {
+    Key { bucket: PODS.bucket.clone(), namespace: pod.namespace.clone(), name: pod.name.clone() }
 }
 
-fn adopter(context: &Context, pod: &PodView) -> Result<Option<JobView>, Failure> {
-    if pod.metadata.labels.is_empty() {
-        return Ok(None);
-    }
-    for object in context.list(&kinds::job::KIND, &pod.metadata.namespace) {
-        let job: JobView = object.parse()?;
-        if !job.metadata.deleting() && job.end().is_none() && selects(&job, pod)? == Some(true) {
-            return Ok(Some(job));
-        }
-    }
-    Ok(None)
+fn is_tracked(pod: &Object) -> bool {
+    pod.facts.finalizers.iter().any(|f| **f == *FINALIZER)
 }
 
-/// Whether the Job's selector matches the Pod; `None` if it has no selector yet.
-fn selects(job: &JobView, pod: &PodView) -> Result<Option<bool>, Failure> {
-    let selector = job.selector().map_err(serde::de::Error::custom).map_err(Failure::Stored)?;
-    Ok(selector.map(|s| s.matches(&pod.metadata.labels)))
-}
-
-fn job(context: &Context, key: &Key) -> Result<Plan, Failure> {
-    let wants = [&kinds::job::KIND, &kinds::pod::KIND]
-        .map(|kind| client::Want { gvr: gvr(kind), namespace: key.namespace.to_string() });
-    let snapshot = context.snapshots.snapshot(&wants);
-    let [jobs, pods] = &snapshot.sets[..] else { return Ok(Plan::default()) };
-    let stored = jobs.iter().find(|o| *o.name == *key.name);
-    let job: Option<JobView> = stored.map(Object::parse).transpose()?;
-    let nothing = Selector::nothing();
-    let quoted = format!("\"{}\"", key.name);
-    let (mut mine, mut strays) = (Vec::new(), Vec::new());
-    // Most Pods of a namespace belong to others; the name of the Job rules them out without parsing.
-    for object in pods.iter().filter(|o| mentions(o, &quoted)) {
-        let pod: PodView = object.parse()?;
-        let owner = pod.metadata.controller();
-        let Some(owner) = owner.filter(|o| o.is_a(&kinds::job::KIND) && *o.name == *key.name) else {
-            continue;
-        };
-        match job.as_ref().filter(|j| j.metadata.uid == owner.uid) {
-            Some(job) if !job.metadata.deleting() && selects(job, &pod)? == Some(false) => {
-                let claimant = claimant(job, &nothing);
-                strays.push(claimant.release(&kinds::pod::KIND, &pod.metadata));
-            }
-            Some(_) => mine.push(pod),
-            None if pod.metadata.has_finalizer(FINALIZER) => strays.push(unfinalize(&pod)),
-            None => {}
-        }
-    }
-    let mut plan = match stored {
-        Some(stored) => reconcile(context.now(), &Observed { job: stored.parse::<Value>()?, pods: mine })?,
-        None => Plan::default(),
-    };
-    plan.stage(strays);
-    Ok(plan)
-}
-
-/// Whether the text occurs anywhere in the object.
-pub(crate) fn mentions(object: &Object, text: &str) -> bool {
-    let (Some(first), json) = (text.as_bytes().first(), &object.json[..]) else { return true };
-    let mut rest = json;
-    while let Some(at) = rest.iter().position(|b| b == first) {
-        rest = &rest[at..];
-        if rest.starts_with(text.as_bytes()) {
-            return true;
-        }
-        rest = &rest[1..];
-    }
-    false
+/// Whether a Pod waits to be counted and its Job is not there, or it has none.
+fn is_stray(reads: Reads<'_>, pod: &Object) -> bool {
+    is_tracked(pod)
+        && pod.facts.controller().is_none_or(|owner| {
+            let job = reads.object(&JOBS, &pod.namespace, &owner.name);
+            owner.is_a(&JOBS.group, &JOBS.kind) && job.is_none_or(|job| *job.facts.uid != owner.uid)
+        })
 }

@@ -15,7 +15,6 @@ mod deployment;
 mod disruption;
 mod driver;
 mod gc;
-mod graph;
 mod job;
 mod lease;
 mod namespace;
@@ -92,11 +91,11 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(aggregation::Aggregation)),
         Arc::new(Driven(deployment::Deployments)),
         Arc::new(Driven(disruption::Disruptions)),
-        Arc::new(gc::GarbageCollector::default()),
-        Arc::new(job::Jobs),
-        Arc::new(namespace::Namespaces::default()),
+        Arc::new(Driven(gc::GarbageCollector)),
+        Arc::new(Driven(job::Jobs)),
+        Arc::new(Driven(namespace::Namespaces)),
         Arc::new(Driven(nodes::Nodes)),
-        Arc::new(podgc::PodGc::default()),
+        Arc::new(Driven(podgc::PodGc::default())),
         Arc::new(Driven(replicaset::ReplicaSets)),
         Arc::new(Driven(replicaset::ReplicationControllers)),
         Arc::new(Driven(rootca::RootCa { pem: config.ca_pem.clone() })),

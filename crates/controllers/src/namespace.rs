@@ -1,77 +1,62 @@
-//! The namespace controller's turn; what it decides is `kinds::namespace::reconcile`.
+//! The namespace controller; what it decides is `kinds::namespace::reconcile`.
 //!
-//! Invariant: memory holds only the names of terminating namespaces, so that changes of their content wake them and
-//! changes elsewhere cost one look-up.
+//! Invariant: a change in a namespace that lives costs one look-up; of one that goes, its turn comes when something comes,
+//! is held by other finalizers, or was the last of its kind, and else every few seconds.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use async_trait::async_trait;
-use client::{Gvr, Wake, Want};
+use base::Timestamp;
+use client::{Delta, Gvr, Object, Want};
 use kinds::Catalogue;
+use kinds::namespace::KIND as NAMESPACES;
 use kinds::namespace::reconcile::{Content, terminate};
-use kinds::view::Any;
+use kinds::plan::Plan;
 use serde_json::Value;
 
-use crate::context::{Context, gvr};
-use crate::driver::{Controller, Failure, Key, Turn};
+use crate::context::gvr;
+use crate::driver::{Failure, Key};
+use crate::reconcile::{Reads, Reconcile};
 
 /// The controller.
-#[derive(Default)]
-pub(crate) struct Namespaces {
-    terminating: Mutex<HashSet<Arc<str>>>,
-}
+pub(crate) struct Namespaces;
 
-impl Namespaces {
-    fn note(&self, name: &Arc<str>, terminating: bool) {
-        let mut all = self.terminating.lock().unwrap_or_else(PoisonError::into_inner);
-        if terminating {
-            all.insert(name.clone());
-        } else {
-            all.remove(name);
-        }
-    }
-}
-
-#[async_trait]
-impl Controller for Namespaces {
-    fn name(&self) -> &'static str {
-        "namespace-controller"
-    }
+impl Reconcile for Namespaces {
+    const NAME: &'static str = "namespace-controller";
+    /// The namespace and what is in it.
+    type Observed = (Value, Vec<Content>);
 
     fn watches(&self, catalogue: &Catalogue) -> Vec<Gvr> {
-        std::iter::once(&*kinds::namespace::KIND).chain(catalogue.namespaced()).map(|k| gvr(k)).collect()
+        std::iter::once(&*NAMESPACES).chain(catalogue.namespaced()).map(|k| gvr(k)).collect()
     }
 
-    fn keys(&self, _context: &Context, wake: &Wake) -> Vec<Key> {
-        if wake.gvr.resource == kinds::namespace::KIND.plural {
-            return vec![Key::of(wake)];
+    fn routes(&self, reads: Reads<'_>, delta: &Delta) -> Vec<Key> {
+        if delta.namespace.is_empty() {
+            return vec![Key::of(delta)];
         }
-        let all = self.terminating.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&wake.namespace).map(|name| Key::new("", "", name)).into_iter().collect()
+        let namespace = reads.object(&NAMESPACES, "", &delta.namespace);
+        let matters = || match (&delta.before, &delta.after) {
+            (Some(before), Some(after)) => before.facts.finalizers != after.facts.finalizers,
+            (_, Some(_)) => true,
+            (_, None) => {
+                let want = Want { gvr: (*delta.gvr).clone(), namespace: delta.namespace.to_string() };
+                reads.is_empty(&want)
+            }
+        };
+        let goes = namespace.is_some_and(|n| n.facts.deleting) && matters();
+        goes.then(|| Key::new("", "", &delta.namespace)).into_iter().collect()
     }
 
-    async fn sync(&self, context: &Context, key: &Key) -> Turn {
-        let stored: Option<Value> = context.read(&kinds::namespace::KIND, "", &key.name)?;
+    fn observe(&self, reads: Reads<'_>, key: &Key) -> Result<Option<Self::Observed>, Failure> {
+        let stored: Option<Value> = reads.one(&NAMESPACES, "", &key.name)?;
         let stored = stored.filter(|n| n["metadata"]["deletionTimestamp"].is_string());
-        // Noted before the content is read: whatever changes after that wakes this key again.
-        self.note(&key.name, stored.is_some());
         let Some(stored) = stored else { return Ok(None) };
-        let content = content(context, &key.name)?;
-        context.execute(terminate(context.now(), &stored, &content)?).await
+        let catalogue = reads.catalogue();
+        let kinds: Vec<_> = catalogue.namespaced().cloned().collect();
+        let sets = reads.collections(&kinds, &key.name);
+        let facts = |set: Vec<Object>| set.into_iter().map(|object| object.facts).collect();
+        let content = kinds.into_iter().zip(sets).map(|(kind, set)| Content { kind, objects: facts(set) });
+        Ok(Some((stored, content.collect())))
     }
-}
 
-fn content(context: &Context, namespace: &str) -> Result<Vec<Content>, Failure> {
-    let catalogue = context.snapshots.catalogue();
-    let wants: Vec<Want> =
-        catalogue.namespaced().map(|kind| Want { gvr: gvr(kind), namespace: namespace.into() }).collect();
-    let snapshot = context.snapshots.snapshot(&wants);
-    let sets = catalogue.namespaced().zip(&snapshot.sets);
-    sets.map(|(kind, set)| {
-        let objects =
-            set.iter().map(|o| o.parse::<Any>().map(|any| any.metadata)).collect::<Result<_, _>>()?;
-        Ok(Content { kind: kind.clone(), objects })
-    })
-    .collect()
+    fn decide(&self, now: Timestamp, (stored, content): &Self::Observed) -> Result<Plan, serde_json::Error> {
+        terminate(now, stored, content)
+    }
 }

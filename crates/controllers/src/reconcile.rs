@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use base::Timestamp;
 use base::facts::owner_key;
 use base::labels::Selector;
-use client::{Delta, Gvr, Object, Owner};
+use client::{Delta, Gvr, Object, Owner, Want};
 use kinds::plan::{Failed, Plan};
 use kinds::workload::index;
 use kinds::{Catalogue, Kind};
@@ -99,6 +99,32 @@ impl Reads<'_> {
         self.object(kind, namespace, name).is_some()
     }
 
+    /// The first object under a key of the kind's index that is as wanted.
+    pub(crate) fn find(self, kind: &Kind, key: &str, is_wanted: &dyn Fn(&Object) -> bool) -> Option<Object> {
+        self.0.snapshots.find(&gvr(kind), key, is_wanted)
+    }
+
+    /// Whether a collection has no object.
+    pub(crate) fn is_empty(self, want: &Want) -> bool {
+        self.0.snapshots.is_empty(want)
+    }
+
+    /// A namespace's objects of several kinds, all of one revision.
+    pub(crate) fn collections(self, kinds: &[Arc<Kind>], namespace: &str) -> Vec<Vec<Object>> {
+        let want = |kind: &Arc<Kind>| Want { gvr: gvr(kind), namespace: namespace.to_owned() };
+        self.0.snapshots.snapshot(&kinds.iter().map(want).collect::<Vec<_>>()).sets
+    }
+
+    /// The kinds that are served.
+    pub(crate) fn catalogue(self) -> Arc<Catalogue> {
+        self.0.snapshots.catalogue()
+    }
+
+    /// Now, for who remembers when it saw something first.
+    pub(crate) fn now(self) -> Timestamp {
+        self.0.now()
+    }
+
     /// The objects that the kind's index has under any of these keys, each once, all of one revision.
     pub(crate) fn indexed(self, kind: &Kind, keys: &[&str]) -> Vec<Object> {
         self.0.snapshots.indexed(&gvr(kind), keys)
@@ -116,11 +142,6 @@ impl Reads<'_> {
         parsed(&found)
     }
 
-    /// The kinds that are served now.
-    pub(crate) fn catalogue(self) -> Arc<Catalogue> {
-        self.0.snapshots.catalogue()
-    }
-
     /// The objects in a namespace that have this controller.
     pub(crate) fn owned<T: DeserializeOwned>(
         self,
@@ -128,7 +149,12 @@ impl Reads<'_> {
         namespace: &str,
         uid: &str,
     ) -> Result<Vec<T>, Failure> {
-        parsed(&self.held(kind, namespace, uid, None))
+        parsed(&self.held_by(kind, namespace, uid))
+    }
+
+    /// The same, unparsed, with their facts.
+    pub(crate) fn held_by(self, kind: &Kind, namespace: &str, uid: &str) -> Vec<Object> {
+        self.held(kind, namespace, uid, None)
     }
 
     /// Those, and the objects that have no controller and are selected: what a claimant looks through.

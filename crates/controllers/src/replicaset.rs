@@ -83,12 +83,7 @@ fn observe(form: &Form, reads: Reads<'_>, key: &Key) -> Result<Option<Observed>,
 }
 
 /// The Pods of all sets with the same owner; without an owner the set's own.
-fn related(
-    form: &Form,
-    reads: Reads<'_>,
-    key: &Key,
-    set: &ReplicaSetView,
-) -> Result<Vec<PodView>, Failure> {
+fn related(form: &Form, reads: Reads<'_>, key: &Key, set: &ReplicaSetView) -> Result<Vec<PodView>, Failure> {
     let Some(owner) = set.metadata.controller() else {
         return reads.owned(&PODS, &key.namespace, &set.metadata.uid);
     };

@@ -12,6 +12,7 @@ pub mod customresourcedefinition;
 pub mod deployment;
 pub mod endpointslice;
 pub mod event;
+pub mod garbage;
 pub mod horizontalpodautoscaler;
 pub mod job;
 pub mod kind;

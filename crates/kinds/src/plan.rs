@@ -1,7 +1,7 @@
 //! What a pure reconcile returns: a [`Plan`] of writes in stages, of events, and of when to look again.
 //!
 //! Invariants: the writes of one stage are independent of each other; a stage starts only when the one before it has
-//! succeeded; the plan's own events follow when everything has. Absent: execution (the driver in `controllers`).
+//! succeeded, the first only once who must be gone is; the plan's own events follow when everything has. Absent: execution (the driver in `controllers`).
 
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ use crate::view::Meta;
 pub struct Plan {
     /// The object the events are about.
     pub about: Option<Reference>,
+    /// Who must be found gone, by a read through the API, before anything is written.
+    pub gone: Vec<Gone>,
     /// Writes, stage by stage.
     pub stages: Vec<Vec<Write>>,
     /// Posted after all stages.
@@ -50,6 +52,20 @@ impl Plan {
     pub fn is_idle(&self) -> bool {
         self.stages.is_empty() && self.events.is_empty() && self.others.is_empty()
     }
+}
+
+/// One that must be gone; a namesake made since counts as gone. If it is there after all, the plan is refused as a
+/// conflict.
+#[derive(Debug, Clone)]
+pub struct Gone {
+    /// Of which kind.
+    pub kind: Arc<Kind>,
+    /// Namespace, empty if cluster-scoped.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
 }
 
 /// One write.
@@ -114,6 +130,8 @@ pub enum Deed {
     Delete,
     /// Changes one.
     Change,
+    /// Reads one that must be gone.
+    Read,
 }
 
 impl Action {

@@ -169,6 +169,14 @@ impl Snapshots for Drowsy {
         self.inner.indexed(gvr, keys)
     }
 
+    fn find(&self, gvr: &Gvr, key: &str, is_wanted: &dyn Fn(&Object) -> bool) -> Option<Object> {
+        self.inner.find(gvr, key, is_wanted)
+    }
+
+    fn is_empty(&self, want: &Want) -> bool {
+        self.inner.is_empty(want)
+    }
+
     fn deltas(&self, gvrs: &[Gvr]) -> Box<dyn Deltas> {
         let inner = self.inner.deltas(gvrs);
         Box::new(DrowsyDeltas { inner, dice: self.dice.clone(), held: None })

@@ -1,5 +1,6 @@
 //! Job: Pods run until so many of them have succeeded.
 
+pub mod claim;
 mod columns;
 mod default;
 mod indexes;

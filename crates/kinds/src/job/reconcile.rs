@@ -1,22 +1,21 @@
 //! What a Job needs next (`pkg/controller/job/job_controller.go`): Pods, their accounting, conditions and events.
 //!
 //! Invariants: a finished Pod's UID stands in `status.uncountedTerminatedPods` before its tracking finalizer goes, and
-//! leaves it in the write that counts it, so no Pod is counted twice or never. How a
-//! Job ends is decided in `judge`, back-off limits of single indexes are in `per_index`.
+//! leaves it in the write that counts it, so no Pod is counted twice or never. Whose Pods are whose is decided in `claim`,
+//! how a Job ends in `judge`; back-off limits of single indexes are in `per_index`.
 
 mod judge;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::judge::Verdict;
 use super::indexes::Indexes;
 use super::per_index;
-pub use super::pods::{FINALIZER, claimant, unfinalize};
-use super::pods::{create, progress};
+pub use super::pods::FINALIZER;
+use super::pods::{create, progress, unfinalize};
 use super::view::Uncounted;
 pub use super::view::{JobView, expires_at};
 use crate::plan::{Action, Notice, Plan, Reference, Write};
@@ -27,27 +26,10 @@ use crate::workload::pods::delete;
 /// At most so many Pods are made, removed or counted in one go.
 const BATCH: usize = 500;
 
-/// The Job as stored and the Pods it controls.
-#[derive(Debug)]
-pub struct Observed {
-    /// The stored object.
-    pub job: Value,
-    /// Pods whose controller is this Job (by UID).
-    pub pods: Vec<PodView>,
-}
-
-/// Decides.
-///
-/// # Errors
-/// If the stored Job does not fit its type.
-pub fn reconcile(now: Timestamp, observed: &Observed) -> Result<Plan, serde_json::Error> {
-    let job = JobView::deserialize(&observed.job)?;
-    let foreign = job.spec.managed_by.as_deref().is_some_and(|by| by != "kubernetes.io/job-controller");
+/// Decides for a Job that is neither over nor somebody else's, and the Pods it controls.
+pub(super) fn manage(now: Timestamp, job: &JobView, stored: &Value, pods: &[PodView]) -> Plan {
     let mut plan = Plan::about(Reference::new(&super::KIND, &job.metadata));
-    if foreign || (job.end().is_some() && !job.metadata.deleting()) {
-        return Ok(plan);
-    }
-    let mut sync = Sync::new(now, &job, observed);
+    let mut sync = Sync::new(now, job, stored, pods);
     sync.judge(&mut plan);
     sync.judge_indexes();
     if sync.verdict.is_some() {
@@ -62,7 +44,7 @@ pub fn reconcile(now: Timestamp, observed: &Observed) -> Result<Plan, serde_json
         }
     }
     sync.account(&mut plan);
-    Ok(plan)
+    plan
 }
 
 /// One reconcile's working state.
@@ -90,11 +72,11 @@ struct Sync<'a> {
 }
 
 impl<'a> Sync<'a> {
-    fn new(now: Timestamp, job: &'a JobView, observed: &'a Observed) -> Self {
-        let status = observed.job.get("status").cloned().unwrap_or_else(|| json!({}));
+    fn new(now: Timestamp, job: &'a JobView, stored: &'a Value, pods: &'a [PodView]) -> Self {
+        let status = stored.get("status").cloned().unwrap_or_else(|| json!({}));
         let uncounted = job.status.uncounted_terminated_pods.clone();
         let fresh = |seen: &[String], ended: &dyn Fn(&PodView) -> bool| {
-            let pods = observed.pods.iter().filter(|p| job.countable(p) && !seen.contains(&p.metadata.uid));
+            let pods = pods.iter().filter(|p| job.countable(p) && !seen.contains(&p.metadata.uid));
             count(pods.filter(|p| ended(p)).count())
         };
         let succeeded = job.status.succeeded
@@ -105,26 +87,26 @@ impl<'a> Sync<'a> {
             + fresh(&uncounted.failed, &|p| job.failed(p) && job.counts(p));
         let mut indexes = Indexes::parse(&job.status.completed_indexes, job.completions());
         if job.indexed() {
-            let done = observed.pods.iter().filter(|p| job.countable(p) && p.status.phase == "Succeeded");
+            let done = pods.iter().filter(|p| job.countable(p) && p.status.phase == "Succeeded");
             indexes.extend(done.filter_map(|p| job.index(p)));
         }
-        let active: Vec<&PodView> = observed.pods.iter().filter(|p| p.active()).collect();
-        let lost = job.per_index().then(|| per_index::failed(job, &observed.pods));
+        let active: Vec<&PodView> = pods.iter().filter(|p| p.active()).collect();
+        let lost = job.per_index().then(|| per_index::failed(job, pods));
         let waiting = lost.as_ref().map_or_else(BTreeMap::new, |lost| {
             let running: BTreeSet<u32> = active.iter().filter_map(|p| job.index(p)).collect();
             let closed = |i: u32| indexes.has(i) || lost.has(i) || running.contains(&i);
-            per_index::waiting(job, &observed.pods, closed)
+            per_index::waiting(job, pods, closed)
         });
         Self {
             now,
             job,
-            stored: &observed.job,
-            pods: &observed.pods,
+            stored,
+            pods,
             conditions: status["conditions"].as_array().cloned().unwrap_or_default(),
             status,
             active,
             making: 0,
-            terminating: observed.pods.iter().filter(|p| p.terminating()).count(),
+            terminating: pods.iter().filter(|p| p.terminating()).count(),
             succeeded: if job.indexed() { count(indexes.total()) } else { succeeded },
             failed,
             indexes,

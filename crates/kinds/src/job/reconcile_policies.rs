@@ -1,5 +1,6 @@
 //! Scenarios of failure and success policies and of back-off limits of single indexes.
 
+use super::super::claim::{Observed, reconcile};
 use super::tests::{NOW, at, job, pod, show, started};
 use super::*;
 
@@ -110,7 +111,7 @@ fn replacements_carry_the_counts_on() {
     for (code, failures, ignored) in [(1, "3", None), (43, "2", Some("1"))] {
         let stored = job(&indexed(&policy), &started(&json!({})));
         let pods = vec![exited("p0", code, 600, 2), pod("p1", "Running", true)];
-        let plan = reconcile(Timestamp::from_seconds(NOW), &Observed { job: stored, pods }).unwrap();
+        let plan = reconcile(Timestamp::from_seconds(NOW), &Observed::Job { job: stored, pods }).unwrap();
         let Action::Create(made) = &plan.stages[0][0].action else { panic!("not a create") };
         let count =
             |name: &str| made["metadata"]["annotations"][format!("batch.kubernetes.io/{name}")].as_str();

@@ -1,5 +1,8 @@
 //! Scenarios of one reconcile each: the Job and its Pods in, the plan as text out.
 
+use serde::Deserialize as _;
+
+use super::super::claim::{Observed, reconcile};
 use super::super::indexes;
 use super::*;
 
@@ -40,7 +43,7 @@ fn deleted(mut pod: PodView) -> PodView {
 
 /// The plan as text: one line for each stage, then events and wake-up.
 pub(super) fn show(job: Value, pods: Vec<PodView>) -> String {
-    let plan = reconcile(Timestamp::from_seconds(NOW), &Observed { job, pods }).unwrap();
+    let plan = reconcile(Timestamp::from_seconds(NOW), &Observed::Job { job, pods }).unwrap();
     let mut lines = Vec::new();
     for stage in &plan.stages {
         lines.push(stage.iter().map(show_write).collect::<Vec<_>>().join(" "));
@@ -348,7 +351,7 @@ fn a_made_pod() {
 #[test]
 fn a_suspended_job_has_no_start() {
     let status_of = |job: Value| {
-        let observed = Observed { job, pods: Vec::new() };
+        let observed = Observed::Job { job, pods: Vec::new() };
         let plan = reconcile(Timestamp::from_seconds(NOW), &observed).unwrap();
         let writes: Vec<&Write> = plan.stages.iter().flatten().collect();
         let update = writes.iter().find_map(|w| match &w.action {

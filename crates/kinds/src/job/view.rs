@@ -87,6 +87,12 @@ impl JobView {
         ["Complete", "Failed"].iter().find_map(|kind| condition(&self.status.conditions, kind))
     }
 
+    /// Whether this controller and no other manages it.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.spec.managed_by.as_deref().is_none_or(|by| by == "kubernetes.io/job-controller")
+    }
+
     /// Its selector; `None` before the server has set one.
     ///
     /// # Errors

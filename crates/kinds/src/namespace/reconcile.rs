@@ -4,11 +4,13 @@
 //! Invariants: Pods go before everything else, so that what they depend on outlives them; the `kubernetes` finalizer
 //! goes only when nothing is left. Absent: failures of discovery (the table of kinds cannot fail).
 
-use base::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Facts, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::kind::Kind;
 use crate::plan::{Action, Plan, Reference, Write};
@@ -18,6 +20,8 @@ use crate::view::Meta;
 
 /// The finalizer in `spec.finalizers` that this controller holds.
 const FINALIZER: &str = "kubernetes";
+/// When to look again at what is left.
+const AGAIN: Duration = Duration::from_secs(5);
 /// The ConfigMap with the cluster's CA.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 const ROOT_CA_DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using \
@@ -44,8 +48,8 @@ struct SpecView {
 pub struct Content {
     /// Which kind.
     pub kind: Arc<Kind>,
-    /// Their metadata.
-    pub objects: Vec<Meta>,
+    /// What is known of each.
+    pub objects: Vec<Arc<Facts>>,
 }
 
 /// Publishes the root CA in a living namespace; `existing` is the stored ConfigMap.
@@ -89,7 +93,7 @@ pub fn terminate(now: Timestamp, stored: &Value, content: &[Content]) -> Result<
         .filter(|c| !c.objects.is_empty() && (!pods_left || c.kind.is(&crate::pod::KIND)))
         .collect();
     let options = Deletion::of_any().then(Propagation::Background).body();
-    let deletions = turn.iter().filter(|c| c.objects.iter().any(|o| !o.deleting()));
+    let deletions = turn.iter().filter(|c| c.objects.iter().any(|o| !o.deleting));
     plan.stage(
         deletions.map(|c| Write::new(&c.kind, name, "", Action::DeleteAll(options.clone()))).collect(),
     );
@@ -109,6 +113,8 @@ pub fn terminate(now: Timestamp, stored: &Value, content: &[Content]) -> Result<
         }
         let write = Write::new(&super::KIND, "", name, Action::Update(object));
         plan.stage(vec![write.through("finalize")]);
+    } else {
+        plan.wake(now + AGAIN);
     }
     Ok(plan)
 }
@@ -164,8 +170,8 @@ fn remaining(left: &[&Content]) -> Option<String> {
 
 fn finalizers(left: &[&Content]) -> Option<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for finalizer in left.iter().flat_map(|c| &c.objects).flat_map(|o| &o.finalizers) {
-        *counts.entry(finalizer).or_default() += 1;
+    for finalizer in left.iter().flat_map(|c| &c.objects).flat_map(|o| o.finalizers.iter()) {
+        *counts.entry(&**finalizer).or_default() += 1;
     }
     let parts: Vec<String> =
         counts.iter().map(|(name, n)| format!("{name} in {n} resource instances")).collect();
@@ -197,11 +203,10 @@ mod tests {
     }
 
     fn content(kind: &Arc<Kind>, count: usize, deleting: bool, finalizer: &str) -> Content {
-        let object = || Meta {
-            deletion_timestamp: deleting.then(String::new),
-            finalizers: if finalizer.is_empty() { vec![] } else { vec![finalizer.into()] },
-            ..Meta::default()
-        };
+        let finalizers: Vec<Box<str>> =
+            if finalizer.is_empty() { Vec::new() } else { vec![finalizer.into()] };
+        let object =
+            || Arc::new(Facts { deleting, finalizers: finalizers.clone().into(), ..Facts::default() });
         Content { kind: kind.clone(), objects: std::iter::repeat_with(object).take(count).collect() }
     }
 

@@ -1,6 +1,7 @@
 //! Pod: containers that live and die together.
 
 mod annotations;
+pub mod collect;
 mod columns;
 pub mod default;
 mod disabled;

@@ -8,8 +8,8 @@ mod view;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use reconcile::Form;
 pub(crate) use columns::{COLUMNS, cells};
+use reconcile::Form;
 pub(crate) use validate::status as status_errors;
 pub use view::ReplicaSetView;
 

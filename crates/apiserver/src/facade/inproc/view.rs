@@ -68,6 +68,20 @@ impl Snapshots for View {
         found
     }
 
+    fn find(&self, gvr: &Gvr, key: &str, is_wanted: &dyn Fn(&Object) -> bool) -> Option<Object> {
+        let kind = self.kind_of(gvr)?;
+        let (_, collections) = self.store.read(&[&kind.bucket]);
+        let mut found = collections.iter().flat_map(|all| all.indexed(key));
+        found.find_map(|entry| Some(as_object(&kind, entry)).filter(|object| is_wanted(object)))
+    }
+
+    fn is_empty(&self, want: &Want) -> bool {
+        let Some(kind) = self.kind_of(&want.gvr) else { return true };
+        let (_, collections) = self.store.read(&[&kind.bucket]);
+        let prefix = object::prefix(&kind, &want.namespace);
+        collections.iter().all(|all| all.prefix(&prefix).next().is_none())
+    }
+
     async fn wait_for(&self, revision: u64) {
         self.store.wait_for(revision).await;
     }

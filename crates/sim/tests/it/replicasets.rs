@@ -1,7 +1,5 @@
 //! A ReplicaSet on the real API server: whose Pods are whose.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
-
 use bytes::Bytes;
 use client::{Gvr, PatchType, Verb};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};

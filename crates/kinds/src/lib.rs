@@ -8,7 +8,9 @@ pub mod binding;
 pub mod catalogue;
 mod condition;
 pub mod configmap;
+pub mod controllerrevision;
 pub mod customresourcedefinition;
+pub mod daemonset;
 pub mod deployment;
 pub mod endpointslice;
 pub mod event;
@@ -38,6 +40,7 @@ pub mod runtimeclass;
 pub mod secret;
 pub mod service;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod subresource;
 #[cfg(test)]
 mod tests;
@@ -68,8 +71,11 @@ static TABLE: &[&Row] = &[
     &secret::KIND,
     &serviceaccount::KIND,
     &service::KIND,
+    &controllerrevision::KIND,
+    &daemonset::KIND,
     &deployment::KIND,
     &replicaset::KIND,
+    &statefulset::KIND,
     &event::EVENTS_KIND,
     &review::SELF_SUBJECT_REVIEW,
     &review::TOKEN_REVIEW,

@@ -41,6 +41,14 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
         ],
     ),
     (
+        "daemon-set-controller",
+        &[
+            right(CHANGE, "apps", &["daemonsets", "daemonsets/status", "daemonsets/finalizers"]),
+            right(PODS, "", &["pods"]),
+            right(PODS, "apps", &["controllerrevisions"]),
+        ],
+    ),
+    (
         "deployment-controller",
         &[
             right(CHANGE, "apps", &["deployments", "deployments/status", "deployments/finalizers"]),
@@ -92,6 +100,14 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
     ),
     ("root-ca-cert-publisher", &[right(&["create", "update"], "", &["configmaps"])]),
     ("service-account-controller", &[right(&["create"], "", &["serviceaccounts"])]),
+    (
+        "statefulset-controller",
+        &[
+            right(CHANGE, "apps", &["statefulsets", "statefulsets/status", "statefulsets/finalizers"]),
+            right(PODS, "", &["pods"]),
+            right(PODS, "apps", &["controllerrevisions"]),
+        ],
+    ),
     ("ttl-after-finished-controller", &[right(&["delete"], "batch", &["jobs"])]),
 ];
 

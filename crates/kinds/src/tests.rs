@@ -53,6 +53,12 @@ const OBJECTS: &[&str] = &[
       template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}}",
     "{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: a}, spec: {selector: {matchLabels: {a: b}},
       template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}}",
+    "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: a}, spec: {selector: {matchLabels: {a: b}}, volumeClaimTemplates: [
+      {metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}],
+      template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}}",
+    "{apiVersion: apps/v1, kind: ControllerRevision, metadata: {name: a}, revision: 1, data: {a: [1]}}",
+    "{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: a}, spec: {selector: {matchLabels: {a: b}},
+      template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}}",
     "{apiVersion: v1, kind: ReplicationController, metadata: {name: a}, spec: {
       template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}}",
     "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {maxReplicas: 3,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use base::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::rules::phase;
 
@@ -130,6 +131,8 @@ pub struct PodView {
 pub struct PodSpecView {
     /// The node it is bound to.
     pub node_name: String,
+    /// Where it may and would rather run, as it is written.
+    pub affinity: Value,
     /// Init containers.
     pub init_containers: Vec<InitView>,
 }

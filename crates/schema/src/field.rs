@@ -208,6 +208,11 @@ impl GoField {
     pub const fn text(json: &'static str, go: &'static str) -> Self {
         Self { json, go, zero: "\"\"", of: &[] }
     }
+    /// A number, 0 if absent.
+    #[must_use]
+    pub const fn number(json: &'static str, go: &'static str) -> Self {
+        Self { json, go, zero: "0", of: &[] }
+    }
     /// A pointer or a list of plain values.
     #[must_use]
     pub const fn pointer(json: &'static str, go: &'static str) -> Self {

@@ -22,6 +22,14 @@ pub fn superfluous<T>(mut all: Vec<Revision<T>>, limit: usize) -> Vec<T> {
     all.into_iter().take(surplus).filter(|r| !r.in_use).map(|r| r.what).collect()
 }
 
+/// The oldest revisions that nothing runs of any more, so many that `surplus` places become free.
+#[must_use]
+pub fn oldest_idle<T>(mut all: Vec<Revision<T>>, surplus: usize) -> Vec<T> {
+    all.retain(|r| !r.in_use);
+    all.sort_by_key(|r| r.number);
+    all.into_iter().take(surplus).map(|r| r.what).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +49,7 @@ mod tests {
         ] {
             assert_eq!(superfluous(all(used), limit), want, "{used} {limit}");
         }
+        assert_eq!(oldest_idle(all(1), 2), [2, 3]);
+        assert_eq!(oldest_idle(all(0), 0), [0; 0]);
     }
 }

@@ -1,7 +1,7 @@
 //! What controllers of Pods have in common: whose Pods are whose, how one is made and removed, which go first, when one
 //! counts as available, and what a template's hash is (`pkg/controller/controller_utils.go` and its neighbours).
 //!
-//! Invariant: pure; nothing here knows a particular controller. Absent: ControllerRevisions.
+//! Invariant: pure; nothing here knows a particular controller. Absent: what makes a workload one of its kind.
 
 pub mod claim;
 pub mod conditions;
@@ -11,6 +11,7 @@ pub mod index;
 pub mod pods;
 pub mod rank;
 pub mod ready;
+pub mod revisions;
 pub mod slow_start;
 pub mod status;
 pub mod surge;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: errors in upstream's order and words.
 
+use base::labels::Selector;
 use serde_json::Value;
 
 use crate::field::{ErrorList, Path, in_order};
@@ -33,9 +34,9 @@ pub(crate) fn selector_and_template(errors: &mut ErrorList, path: &Path<'_>, spe
     } else {
         errors.required(&at, "");
     }
-    match base::labels::Selector::from_label_selector(selector) {
-        Err(_) => errors.invalid_as(&at, shown(selector), "invalid label selector"),
-        Ok(parsed) => {
+    match readable(selector) {
+        None => errors.invalid_as(&at, shown(selector), "invalid label selector"),
+        Some(parsed) => {
             let labels = &spec["template"]["metadata"]["labels"];
             if !parsed.matches_json(labels.as_object()) {
                 let detail = "`selector` does not match template `labels`";
@@ -46,6 +47,13 @@ pub(crate) fn selector_and_template(errors: &mut ErrorList, path: &Path<'_>, spe
             runs_for_ever(errors, &at, template, "ReplicaSet");
         }
     }
+}
+
+/// A selector, if its keys and values are those of labels and fit its operators.
+pub(crate) fn readable(selector: &Value) -> Option<Selector> {
+    let mut errors = ErrorList::default();
+    names::check_label_selector(&mut errors, &Path::root(), selector);
+    if errors.is_empty() { Selector::from_label_selector(selector).ok() } else { None }
 }
 
 /// Pods of a template that are always there: they restart and have no deadline. `of` is the kind that says so.

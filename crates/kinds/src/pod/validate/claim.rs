@@ -1,4 +1,4 @@
-//! The claim that an ephemeral volume makes (`ValidatePersistentVolumeClaimTemplate`).
+//! The claim that an ephemeral volume makes (`ValidatePersistentVolumeClaimTemplate`), and what any claim asks for.
 //!
 //! Absent: data sources, which need kinds that are not served.
 
@@ -22,7 +22,8 @@ schema::rules! {
         field("metadata").with(only_labels),
         field("spec").inner(&SPEC),
     ];
-    SPEC: "io.k8s.api.core.v1.PersistentVolumeClaimSpec" = [
+    /// What a claim asks for.
+    pub(crate) SPEC: "io.k8s.api.core.v1.PersistentVolumeClaimSpec" = [
         field("accessModes").required_as("at least 1 access mode is required"),
         field("accessModes").with(access_modes),
         set("selector").with(label_selector),

@@ -24,6 +24,7 @@ mod volumes;
 use schema::validation::{At, Run, field, here};
 use serde_json::Value;
 
+pub(crate) use claim::SPEC as CLAIM;
 pub(crate) use limits::{check_amount, check_resource_name, overhead};
 pub(crate) use scheduling::TOLERATION;
 pub(crate) use spec::{label_selector, labels};

@@ -11,6 +11,7 @@
 mod accounts;
 mod aggregation;
 mod context;
+mod daemonset;
 mod deployment;
 mod disruption;
 mod driver;
@@ -25,6 +26,7 @@ mod reconcile;
 mod replicaset;
 mod rootca;
 mod scheduling;
+mod statefulset;
 mod ttl;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -89,6 +91,7 @@ pub struct Config {
 fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
     vec![
         Arc::new(Driven(aggregation::Aggregation)),
+        Arc::new(Driven(daemonset::DaemonSets::default())),
         Arc::new(Driven(deployment::Deployments)),
         Arc::new(Driven(disruption::Disruptions)),
         Arc::new(Driven(gc::GarbageCollector)),
@@ -100,6 +103,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(replicaset::ReplicationControllers)),
         Arc::new(Driven(rootca::RootCa { pem: config.ca_pem.clone() })),
         Arc::new(Driven(accounts::ServiceAccounts)),
+        Arc::new(Driven(statefulset::StatefulSets)),
         Arc::new(Driven(ttl::TimeToLive)),
     ]
 }

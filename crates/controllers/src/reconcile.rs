@@ -182,7 +182,7 @@ impl Reads<'_> {
         parsed(&self.held(kind, namespace, uid, Some(&index::any_orphan_key(namespace))))
     }
 
-    /// All objects of a namespace.
+    /// All objects of a namespace, or (empty) of all.
     pub(crate) fn all<T: DeserializeOwned>(self, kind: &Kind, namespace: &str) -> Result<Vec<T>, Failure> {
         parsed(&self.0.list(kind, namespace))
     }

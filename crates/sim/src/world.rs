@@ -1,4 +1,4 @@
-//! One world of one seed: Jobs, Deployments and Pods come and go while everything that can fail does; then it calms down, must come to
+//! One world of one seed: Jobs, workloads and Pods come and go while everything that can fail does; then it calms down, must come to
 //! rest, and its whole history is judged.
 //!
 //! Invariant: what happens is decided by the seed; the only waits are on the store and on simulated time.
@@ -157,14 +157,11 @@ impl World {
         for _ in 0..self.dice.within(1..=3) {
             self.make_job().await;
         }
-        match self.dice.within(0..=3) {
-            0 => self.make_deployment().await,
-            1 => {
-                self.make_deployment().await;
-                self.make_budget().await;
-            }
-            2 => self.make_controller().await,
-            _ => {}
+        for _ in 0..self.dice.within(0..=2) {
+            self.make_workload().await;
+        }
+        if self.dice.chance(250) {
+            self.make_budget().await;
         }
         for _ in 0..self.dice.within(8..=24) {
             tokio::time::sleep(self.dice.millis(10..=3000)).await;
@@ -174,10 +171,7 @@ impl World {
                 1 => self.evict_pod().await,
                 2 => self.delete_job().await,
                 3 => self.make_job().await,
-                4 if self.dice.chance(500) => {
-                    self.roll_out().await;
-                    self.scale().await;
-                }
+                4 if self.dice.chance(700) => self.change_workload().await,
                 4 => self.make_pod().await,
                 5 | 6 => self.kill_node().await,
                 7 => self.kill_loops().await,
@@ -216,17 +210,8 @@ impl World {
             .machines
             .iter()
             .all(|m| m.host.lock().machine.pods().all(|uid| known.contains(uid.as_str())));
-        let is_full = |set: &Value| {
-            let mine = |p: &&Value| p["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"];
-            let over = |p: &&Value| matches!(p["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-            let active = pods.iter().filter(mine).filter(|p| !over(p)).count();
-            set["spec"]["replicas"] == active && set["status"]["replicas"] == active
-        };
-        let rolled_out = |d: &Value| {
-            let (spec, status) = (&d["spec"], &d["status"]);
-            let all = ["replicas", "updatedReplicas", "availableReplicas"];
-            status["observedGeneration"] == d["metadata"]["generation"]
-                && all.iter().all(|field| status[*field] == spec["replicas"])
+        let settled = |(_, resource, bucket): &(&str, &str, &str)| {
+            self.all(bucket).iter().all(|object| workloads::is_settled(resource, object, &pods))
         };
         // What is not evicted after all is found out after two minutes.
         let is_told = |budget: &Value| {
@@ -240,10 +225,7 @@ impl World {
         };
         hosts_clean
             && self.all("poddisruptionbudgets.policy/").iter().all(is_told)
-            && self.all("deployments.apps/").iter().all(rolled_out)
-            && ["replicasets.apps/", "replicationcontrollers/"]
-                .iter()
-                .all(|b| self.all(b).iter().all(is_full))
+            && workloads::KINDS.iter().all(settled)
             && !pods.iter().chain(&jobs).any(deleting)
             && jobs.iter().all(ended)
     }
@@ -279,52 +261,28 @@ impl World {
         self.make("batch", "jobs", job).await;
     }
 
-    /// Its number of Pods never changes, so that what is allowed never does.
-    async fn make_deployment(&mut self) {
+    async fn make_workload(&mut self) {
         self.made += 1;
-        let (surge, least) = (self.dice.within(0..=2), 1);
-        let unavailable = if surge == 0 { least } else { self.dice.within(0..=1) };
-        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": format!("d{}", self.made)},
-            "spec": {"replicas": self.dice.within(1..=4), "selector": {"matchLabels": {"app": "d"}},
-                "strategy": {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}},
-                "template": {"metadata": {"labels": {"app": "d"}},
-                    "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
-        self.make("apps", "deployments", deployment).await;
+        let (gvr, made) = workloads::new(&self.dice, self.made);
+        self.make(&gvr.group, &gvr.resource, made).await;
     }
 
-    async fn make_controller(&mut self) {
-        self.made += 1;
-        let controller = json!({"metadata": {"name": format!("c{}", self.made)},
-            "spec": {"replicas": self.dice.within(1..=4), "selector": {"app": "c"},
-                "template": {"metadata": {"labels": {"app": "c"}},
-                    "spec": {"containers": [{"name": "c", "image": "busybox:1.36"}]}}}});
-        self.make("", "replicationcontrollers", controller).await;
-    }
-
-    /// Another number of Pods.
-    async fn scale(&mut self) {
-        let Some((name, _)) = self.pick("replicationcontrollers/") else { return };
-        let patch = json!({"spec": {"replicas": self.dice.within(0..=4)}});
+    /// Another template or number of Pods of what there is.
+    async fn change_workload(&mut self) {
+        let at = usize::try_from(self.dice.within(0..=3)).unwrap_or(0);
+        let (group, resource, bucket) = workloads::KINDS[at];
+        let Some((name, _)) = self.pick(bucket) else { return };
+        let patch = workloads::change(&self.dice, resource);
         let patch = Verb::Patch(PatchType::Merge, Bytes::from(patch.to_string()));
-        drop(call(&self.admin, &Gvr::new("", "v1", "replicationcontrollers"), &name, "scale", patch).await);
+        drop(call(&self.admin, &Gvr::new(group, "v1", resource), &name, "", patch).await);
     }
 
-    /// For the Deployment's Pods.
+    /// For the Pods of Deployments.
     async fn make_budget(&mut self) {
         let least = self.dice.within(0..=2);
         let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
             "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": "d"}}}});
         self.make("policy", "poddisruptionbudgets", budget).await;
-    }
-
-    /// Another template, perhaps one that was there before.
-    async fn roll_out(&mut self) {
-        let Some((name, _)) = self.pick("deployments.apps/") else { return };
-        let version = self.dice.within(1..=3).to_string();
-        let labels = json!({"spec": {"template": {"metadata": {"labels": {"version": version}}}}});
-        let patch = Verb::Patch(PatchType::Merge, Bytes::from(labels.to_string()));
-        drop(call(&self.admin, &Gvr::new("apps", "v1", "deployments"), &name, "", patch).await);
     }
 
     async fn make_pod(&mut self) {
@@ -417,3 +375,4 @@ fn script(dice: Dice) -> Script {
 
 #[cfg(test)]
 mod tests;
+mod workloads;

@@ -2,9 +2,11 @@
 //!
 //! Invariant: a law reads versions in order and no clock. A new kind's law is a file here and a line in [`all`].
 
+mod daemonset;
 mod deployment;
 mod poddisruptionbudget;
 mod replicaset;
+mod statefulset;
 
 use serde_json::Value;
 
@@ -33,15 +35,24 @@ pub trait Law {
 #[must_use]
 pub fn all() -> Vec<Box<dyn Law>> {
     vec![
+        Box::new(daemonset::DaemonSets::default()),
         Box::new(deployment::Deployments::default()),
         Box::new(poddisruptionbudget::Budgets::default()),
         Box::new(replicaset::ReplicaSets::default()),
+        Box::new(statefulset::StatefulSets::default()),
     ]
 }
 
 /// The buckets whose objects laws want to see.
-pub const BUCKETS: [&str; 5] =
-    ["pods", "replicasets.apps", "deployments.apps", "replicationcontrollers", "poddisruptionbudgets.policy"];
+pub const BUCKETS: [&str; 7] = [
+    "pods",
+    "daemonsets.apps",
+    "deployments.apps",
+    "poddisruptionbudgets.policy",
+    "replicasets.apps",
+    "replicationcontrollers",
+    "statefulsets.apps",
+];
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

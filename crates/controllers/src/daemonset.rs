@@ -69,7 +69,8 @@ impl Reconcile for DaemonSets {
         let (uid, generation) = which(&set);
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = failures.iter().filter(|((of, at, _), _)| (of, at) == (&uid, &generation));
-        let waits = mine.filter_map(|((_, _, node), backoff)| Some((node.clone(), timestamp(backoff.until()?))));
+        let waits =
+            mine.filter_map(|((_, _, node), backoff)| Some((node.clone(), timestamp(backoff.until()?))));
         Ok(Some(Observed { waits: waits.collect(), set, ..observed }))
     }
 

@@ -50,9 +50,7 @@ impl Strategy for ControllerRevision {
         true
     }
     fn columns(&self) -> &'static [Column] {
-        const {
-            &[Column::NAME, Column::string("Controller"), Column::string("Revision"), Column::AGE]
-        }
+        const { &[Column::NAME, Column::string("Controller"), Column::string("Revision"), Column::AGE] }
     }
     fn cells(&self, obj: &Value, now: i64) -> Vec<Value> {
         vec![
@@ -87,9 +85,7 @@ mod tests {
 
     #[test]
     fn data_are_mandatory_and_stay() {
-        let of = |data: Value, revision: i64| {
-            json!({"metadata": {"name": "r", "namespace": "n"}, "data": data, "revision": revision})
-        };
+        let of = |data: Value, revision: i64| json!({"metadata": {"name": "r", "namespace": "n"}, "data": data, "revision": revision});
         for (data, revision, want) in [
             (json!({}), 0, "[]"),
             (json!(null), 1, "data: Required value: data is mandatory"),

@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn defaults() {
         for (strategy, want) in [
-            (json!({}), json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}})),
+            (
+                json!({}),
+                json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}}),
+            ),
             (json!({"type": "OnDelete"}), json!({"type": "OnDelete"})),
             (
                 json!({"rollingUpdate": {"maxUnavailable": "25%"}}),

@@ -103,8 +103,11 @@ fn tolerate(spec: &mut Value) {
     }
     let mut all = items(&spec["tolerations"]).to_vec();
     for (key, effect) in borne {
-        let made = json!({"key": format!("node.kubernetes.io/{key}"), "operator": "Exists", "effect": effect});
-        let same = |t: &&mut Value| ["key", "operator", "effect", "value"].iter().all(|f| text(&t[*f]) == text(&made[*f]));
+        let made =
+            json!({"key": format!("node.kubernetes.io/{key}"), "operator": "Exists", "effect": effect});
+        let same = |t: &&mut Value| {
+            ["key", "operator", "effect", "value"].iter().all(|f| text(&t[*f]) == text(&made[*f]))
+        };
         match all.iter_mut().find(same) {
             Some(there) => *there = made,
             None => all.push(made),
@@ -157,9 +160,17 @@ mod tests {
                 node("n1", &json!({}), &taint("x", "NoExecute")),
                 Yes,
             ),
-            (json!({}), node("n1", &json!({}), &taint("node.kubernetes.io/unschedulable", "NoSchedule")), Yes),
+            (
+                json!({}),
+                node("n1", &json!({}), &taint("node.kubernetes.io/unschedulable", "NoSchedule")),
+                Yes,
+            ),
             (json!({}), node("n1", &json!({}), &taint("node.kubernetes.io/unreachable", "NoExecute")), Yes),
-            (json!({}), node("n1", &json!({}), &taint("node.kubernetes.io/network-unavailable", "NoSchedule")), IfThere),
+            (
+                json!({}),
+                node("n1", &json!({}), &taint("node.kubernetes.io/network-unavailable", "NoSchedule")),
+                IfThere,
+            ),
             (
                 json!({"hostNetwork": true}),
                 node("n1", &json!({}), &taint("node.kubernetes.io/network-unavailable", "NoSchedule")),

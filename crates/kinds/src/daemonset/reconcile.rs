@@ -197,7 +197,10 @@ impl<'a> Turn<'a> {
         for pod in there.iter().copied().filter(|p| !p.metadata.deleting()) {
             let meta = &pod.metadata;
             let found = |how: &str, what: &str| {
-                format!("Found {how} daemon pod {}/{} on node {node}, will try to {what} it", meta.namespace, meta.name)
+                format!(
+                    "Found {how} daemon pod {}/{} on node {node}, will try to {what} it",
+                    meta.namespace, meta.name
+                )
             };
             match (pod.status.phase.as_str(), self.observed.waits.get(node)) {
                 ("Failed", Some(until)) if *until > self.now => plan.wake(*until),
@@ -278,7 +281,8 @@ impl<'a> Turn<'a> {
             self.pods.iter().any(|p| p.metadata.labels.get(REVISION_HASH).is_some_and(|h| h == r.hash()))
         };
         let old = self.revisions.old.iter();
-        let old = old.map(|r| history::Revision { what: r, number: r.revision, in_use: surplus > 0 && runs(r) });
+        let old =
+            old.map(|r| history::Revision { what: r, number: r.revision, in_use: surplus > 0 && runs(r) });
         oldest_idle(old.collect(), surplus).into_iter().map(Revision::removed).collect()
     }
 
@@ -288,7 +292,8 @@ impl<'a> Turn<'a> {
         let first: Vec<&PodView> =
             self.wanted().filter_map(|node| self.on.get(node)?.first().copied()).collect();
         let count = |what: &dyn Fn(&PodView) -> bool| first.iter().filter(|p| what(p)).count();
-        let misplaced = self.belongs.iter().filter(|(node, b)| **b != Belongs::Yes && self.on.contains_key(*node));
+        let misplaced =
+            self.belongs.iter().filter(|(node, b)| **b != Belongs::Yes && self.on.contains_key(*node));
         let available = count(&|p| self.is_available(p));
         let stored = &self.observed.set["status"];
         let mut status = Status::default();
@@ -300,7 +305,8 @@ impl<'a> Turn<'a> {
         status.number("updatedNumberScheduled", as_number(count(&|p| self.is_new(p))));
         status.number("numberAvailable", as_number(available));
         status.number("numberUnavailable", as_number(wanted - available));
-        status.set("collisionCount", collisions.map_or_else(|| stored["collisionCount"].clone(), |n| json!(n)));
+        status
+            .set("collisionCount", collisions.map_or_else(|| stored["collisionCount"].clone(), |n| json!(n)));
         status.set("conditions", stored["conditions"].clone());
         status.write(&super::KIND, &self.observed.set)
     }

@@ -59,7 +59,9 @@ fn words(plan: &Plan) -> Vec<String> {
         }
         Action::Create(made) => format!("revision {}", made["revision"]),
         Action::Delete(_) => format!("remove {}", w.name),
-        Action::Merge(patch) if w.kind.is(&PODS) => format!("label {} {}", w.name, patch["metadata"]["labels"]),
+        Action::Merge(patch) if w.kind.is(&PODS) => {
+            format!("label {} {}", w.name, patch["metadata"]["labels"])
+        }
         Action::Merge(patch) => format!("number {} {}", w.name, patch["revision"]),
         Action::Update(_) => "status".to_owned(),
         other => panic!("{other:?}"),
@@ -98,7 +100,8 @@ fn check(name: &str, observed: &Observed, want: &[&str]) -> Plan {
 fn every_node_has_its_pod() {
     let going = json!({"metadata": {"deletionTimestamp": "t"}});
     let both = |one: PodView| vec![one, pod("2", "b", &json!({}))];
-    let young = pod("1", "b", &json!({"metadata": {"name": "young", "creationTimestamp": "1970-01-01T00:00:09Z"}}));
+    let young =
+        pod("1", "b", &json!({"metadata": {"name": "young", "creationTimestamp": "1970-01-01T00:00:09Z"}}));
     let waiting = json!({"spec": {"nodeName": null, "affinity": {"nodeAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": [
             {"key": "metadata.name", "operator": "In", "values": ["3"]}]}]}}}}});
@@ -109,7 +112,11 @@ fn every_node_has_its_pod() {
         ("one going", both(pod("1", "b", &going)), &[]),
         ("one ended", both(pod("1", "b", &json!({"status": {"phase": "Succeeded"}}))), &["remove 1-b"]),
         ("two on one", [both(pod("1", "b", &json!({}))), vec![young]].concat(), &["remove young"]),
-        ("on a node that is gone", [both(pod("1", "b", &json!({}))), vec![pod("3", "b", &json!({}))]].concat(), &[]),
+        (
+            "on a node that is gone",
+            [both(pod("1", "b", &json!({}))), vec![pod("3", "b", &json!({}))]].concat(),
+            &[],
+        ),
         (
             "for a node that is gone",
             [both(pod("1", "b", &json!({}))), vec![pod("3", "b", &waiting)]].concat(),
@@ -153,15 +160,24 @@ fn rollouts() {
         ("one at a time", json!({}), vec![old("1"), old("2")], &["remove 1-a"][..]),
         ("the next once the first is there", json!({}), vec![new("1"), old("2")], &["remove 2-a"]),
         ("not before", json!({}), vec![unready("1", "b"), old("2")], &[]),
-        ("broken ones at once", json!({}), vec![unready("1", "a"), unready("2", "a")], &["remove 1-a, remove 2-a"]),
+        (
+            "broken ones at once",
+            json!({}),
+            vec![unready("1", "a"), unready("2", "a")],
+            &["remove 1-a, remove 2-a"],
+        ),
         ("broken ones first", json!({}), vec![old("1"), unready("2", "a")], &["remove 2-a"]),
         ("all at once", all, vec![old("1"), old("2")], &["remove 1-a, remove 2-a"]),
         ("by hand", on_delete, vec![old("1"), old("2")], &[]),
         ("one beside", surge.clone(), vec![old("1"), old("2")], &["make 1"]),
         ("one beside still", surge.clone(), vec![old("1"), unready("1", "b"), old("2")], &[]),
         ("it takes the place", surge.clone(), vec![old("1"), new("1"), old("2")], &["remove 1-a"]),
-        ("a broken one is not waited for", surge.clone(), vec![unready("1", "a"), unready("1", "b"), old("2")],
-            &["remove 1-a"]),
+        (
+            "a broken one is not waited for",
+            surge.clone(),
+            vec![unready("1", "a"), unready("1", "b"), old("2")],
+            &["remove 1-a"],
+        ),
         ("one beside a broken one", surge.clone(), vec![unready("1", "a"), old("2")], &["make 1, make 2"]),
         ("done", surge, vec![new("1"), new("2")], &[]),
     ] {
@@ -191,9 +207,15 @@ fn revisions_are_kept() {
     check(
         "two of one template",
         &seen(vec![revision("b", 2, ""), revision("c", 3, "")]),
-        &["label 1-b {\"controller-revision-hash\":\"c\"}, label 2-b {\"controller-revision-hash\":\"c\"}", "remove d-b"],
+        &[
+            "label 1-b {\"controller-revision-hash\":\"c\"}, label 2-b {\"controller-revision-hash\":\"c\"}",
+            "remove d-b",
+        ],
     );
-    let strangers = Revision { metadata: crate::view::Meta { owner_references: vec![], ..revision("z", 1, "").metadata }, ..revision("z", 1, "") };
+    let strangers = Revision {
+        metadata: crate::view::Meta { owner_references: vec![], ..revision("z", 1, "").metadata },
+        ..revision("z", 1, "")
+    };
     let plan = reconcile(NOW, &Observed { namesake: Some(strangers), ..seen(vec![]) }).unwrap();
     assert_eq!(words(&plan), ["remove 1-b"], "one of the same template is taken as it is");
     let other = Observed { namesake: Some(revision("z", 1, "other")), ..seen(vec![]) };
@@ -203,12 +225,8 @@ fn revisions_are_kept() {
 
 #[test]
 fn a_refusal_is_told_by_the_counts() {
-    let failure = Failed {
-        kind: PODS.clone(),
-        deed: Deed::Create,
-        message: "no".into(),
-        reason: "Forbidden".into(),
-    };
+    let failure =
+        Failed { kind: PODS.clone(), deed: Deed::Create, message: "no".into(), reason: "Forbidden".into() };
     let plan = failed(NOW, &observed(&json!({}), vec![]), &failure).unwrap();
     assert_eq!((plan.stages.len(), &status(&plan)["numberUnavailable"]), (1, &json!(2)));
 }

@@ -14,7 +14,10 @@ use crate::view::PodView;
 enum There<'a> {
     /// More than one of a kind: what keeps nodes in order has to see to it first.
     Crowded,
-    One { new: Option<&'a PodView>, old: Option<&'a PodView> },
+    One {
+        new: Option<&'a PodView>,
+        old: Option<&'a PodView>,
+    },
 }
 
 pub(super) fn step<'a>(turn: &Turn<'a>, work: &mut Work<'a>) {

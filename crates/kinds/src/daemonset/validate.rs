@@ -132,9 +132,7 @@ mod tests {
 
     #[test]
     fn specs() {
-        let rolling = |u: Value, s: Value| {
-            json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": u, "maxSurge": s}}})
-        };
+        let rolling = |u: Value, s: Value| json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": u, "maxSurge": s}}});
         let mismatch = "spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match \
                         template `labels`";
         let at = "spec.updateStrategy.rollingUpdate";
@@ -195,9 +193,8 @@ mod tests {
              `labels`]"
         );
         let told = |status: Value| json!({"status": status});
-        let status = |new: Value, old: Value| {
-            update(&told(new), &told(old), Endpoint::Sub("status")).to_string()
-        };
+        let status =
+            |new: Value, old: Value| update(&told(new), &told(old), Endpoint::Sub("status")).to_string();
         assert_eq!(
             status(json!({"currentNumberScheduled": -1, "observedGeneration": -1}), json!({})),
             "[status.currentNumberScheduled: Invalid value: -1: must be greater than or equal to 0, \

@@ -154,7 +154,8 @@ mod tests {
         let bare: PodView = serde_json::from_value(json!({"metadata": {"name": "web-3"}})).unwrap();
         let write = named(&set.metadata, &bare, 3).unwrap();
         let said = write.said.map(|n| (n.reason, n.message));
-        let want = ("SuccessfulUpdate".to_owned(), "update Pod web-3 in StatefulSet web successful".to_owned());
+        let want =
+            ("SuccessfulUpdate".to_owned(), "update Pod web-3 in StatefulSet web successful".to_owned());
         assert_eq!(said, Some(want));
     }
 }

@@ -280,7 +280,8 @@ impl<'a> Turn<'a> {
         let all = self.revisions.old.iter().chain(&self.revisions.doubles);
         let lives = |r: &Revision| {
             let name = &r.metadata.name;
-            [&self.current.name, &self.update.name].contains(&name) || self.pods().any(|p| revision(p) == name)
+            [&self.current.name, &self.update.name].contains(&name)
+                || self.pods().any(|p| revision(p) == name)
         };
         let all: Vec<_> =
             all.map(|r| history::Revision { what: r, number: r.revision, in_use: lives(r) }).collect();

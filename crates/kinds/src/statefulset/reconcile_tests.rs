@@ -40,7 +40,8 @@ fn revision(hash: &str, number: i64, image: &str) -> Revision {
 /// A Pod of the set, ready for a long time, but for `change`.
 fn pod(ordinal: u32, hash: &str, change: &Value) -> PodView {
     let name = format!("s-{ordinal}");
-    let labels = json!({"app": "x", REVISION_HASH: format!("s-{hash}"), "statefulset.kubernetes.io/pod-name": name});
+    let labels =
+        json!({"app": "x", REVISION_HASH: format!("s-{hash}"), "statefulset.kubernetes.io/pod-name": name});
     let base = json!({"metadata": {"name": name, "namespace": "n", "uid": name, "labels": labels,
             "ownerReferences": owners()},
         "status": {"phase": "Running", "conditions": [
@@ -78,7 +79,9 @@ fn words(plan: &Plan) -> Vec<String> {
         }
         Action::Create(made) => format!("revision {}", made["revision"]),
         Action::Delete(_) => format!("remove {}", w.name),
-        Action::Merge(patch) if w.kind.is(&PODS) => format!("name {} {}", w.name, patch["metadata"]["labels"]),
+        Action::Merge(patch) if w.kind.is(&PODS) => {
+            format!("name {} {}", w.name, patch["metadata"]["labels"])
+        }
         Action::Merge(patch) => format!("number {} {}", w.name, patch["revision"]),
         Action::Strategic(patch) if patch.to_string().contains("$patch") => format!("release {}", w.name),
         Action::Strategic(_) => format!("adopt {}", w.name),
@@ -118,13 +121,30 @@ fn in_order() {
         ("too many", json!({"spec": {"replicas": 1}}), pods(&["b", "b", "b"]), &["remove s-2"]),
         ("the last is gone first", json!({"spec": {"replicas": 1}}), vec![b(0), b(1), going(2, "b")], &[]),
         ("an unwell one stops it", json!({"spec": {"replicas": 1}}), vec![unready(0, "b"), b(1)], &[]),
-        ("it is the unwell one", json!({"spec": {"replicas": 1}}), vec![b(0), b(1), unready(2, "b")], &["remove s-2"]),
-        ("it is not the first unwell one", json!({"spec": {"replicas": 1}}),
-            vec![b(0), unready(1, "b"), unready(2, "b")], &[]),
-        ("from another ordinal", json!({"spec": {"ordinals": {"start": 1}, "replicas": 2}}), vec![b(0), b(1)],
-            &["make s-2 s-b"]),
-        ("below the first ordinal", json!({"spec": {"ordinals": {"start": 1}, "replicas": 2}}), vec![b(0), b(1), b(2)],
-            &["remove s-0"]),
+        (
+            "it is the unwell one",
+            json!({"spec": {"replicas": 1}}),
+            vec![b(0), b(1), unready(2, "b")],
+            &["remove s-2"],
+        ),
+        (
+            "it is not the first unwell one",
+            json!({"spec": {"replicas": 1}}),
+            vec![b(0), unready(1, "b"), unready(2, "b")],
+            &[],
+        ),
+        (
+            "from another ordinal",
+            json!({"spec": {"ordinals": {"start": 1}, "replicas": 2}}),
+            vec![b(0), b(1)],
+            &["make s-2 s-b"],
+        ),
+        (
+            "below the first ordinal",
+            json!({"spec": {"ordinals": {"start": 1}, "replicas": 2}}),
+            vec![b(0), b(1), b(2)],
+            &["remove s-0"],
+        ),
         ("going itself", json!({"metadata": {"deletionTimestamp": "t"}}), vec![], &[]),
     ] {
         check(name, &observed(&change, pods), want);
@@ -160,16 +180,38 @@ fn rollouts() {
         ("it comes back new", json!({}), vec![a(0), a(1)], &["make s-2 s-b"]),
         ("down to the partition", rolling(json!({"partition": 2})), vec![a(0), a(1), b(2)], &[]),
         ("below it comes back old", rolling(json!({"partition": 2})), vec![a(0)], &["make s-1 s-a"]),
-        ("without a partition", json!({"spec": {"updateStrategy": {"rollingUpdate": null}}, "status": {"currentReplicas": 1}}),
-            vec![], &["make s-0 s-a"]),
+        (
+            "without a partition",
+            json!({"spec": {"updateStrategy": {"rollingUpdate": null}}, "status": {"currentReplicas": 1}}),
+            vec![],
+            &["make s-0 s-a"],
+        ),
         ("by hand", on_delete.clone(), vec![a(0), a(1), a(2)], &[]),
         ("by hand, new", on_delete, vec![a(0), a(1)], &["make s-2 s-b"]),
-        ("two at once", rolling(json!({"maxUnavailable": 2})), vec![a(0), a(1), a(2)], &["remove s-2, remove s-1"]),
-        ("of two one is missing", parallel(rolling(json!({"maxUnavailable": 2}))), vec![a(0), a(1), unready(2, "b")],
-            &["remove s-1"]),
-        ("what is no loss goes first", parallel(rolling(json!({"maxUnavailable": 1}))),
-            vec![unready(0, "a"), a(1), a(2)], &["remove s-0"]),
-        ("a part of them", rolling(json!({"maxUnavailable": "67%"})), vec![a(0), a(1), a(2)], &["remove s-2, remove s-1"]),
+        (
+            "two at once",
+            rolling(json!({"maxUnavailable": 2})),
+            vec![a(0), a(1), a(2)],
+            &["remove s-2, remove s-1"],
+        ),
+        (
+            "of two one is missing",
+            parallel(rolling(json!({"maxUnavailable": 2}))),
+            vec![a(0), a(1), unready(2, "b")],
+            &["remove s-1"],
+        ),
+        (
+            "what is no loss goes first",
+            parallel(rolling(json!({"maxUnavailable": 1}))),
+            vec![unready(0, "a"), a(1), a(2)],
+            &["remove s-0"],
+        ),
+        (
+            "a part of them",
+            rolling(json!({"maxUnavailable": "67%"})),
+            vec![a(0), a(1), a(2)],
+            &["remove s-2, remove s-1"],
+        ),
     ] {
         check(name, &observed(&change, pods), want);
     }
@@ -183,8 +225,14 @@ fn what_is_told() {
     };
     let with = |replicas, more: Value| merged(&base(replicas), &more);
     for (hashes, want) in [
-        (&["b", "b", "b"][..], with(3, json!({"currentRevision": "s-b", "currentReplicas": 3, "updatedReplicas": 3}))),
-        (&["a", "a", "b"], with(3, json!({"currentRevision": "s-a", "currentReplicas": 1, "updatedReplicas": 1}))),
+        (
+            &["b", "b", "b"][..],
+            with(3, json!({"currentRevision": "s-b", "currentReplicas": 3, "updatedReplicas": 3})),
+        ),
+        (
+            &["a", "a", "b"],
+            with(3, json!({"currentRevision": "s-a", "currentReplicas": 1, "updatedReplicas": 1})),
+        ),
         (&["a"], with(1, json!({"currentRevision": "s-a", "currentReplicas": 1}))),
     ] {
         let plan = reconcile(NOW, &observed(&json!({}), pods(hashes))).unwrap();
@@ -192,14 +240,18 @@ fn what_is_told() {
     }
     let late = json!({"spec": {"minReadySeconds": 950}});
     let plan = check("too young", &observed(&late, pods(&["b"])), &[]);
-    assert_eq!((plan.wake_at, &status(&plan)["availableReplicas"]), (Some(Timestamp::from_seconds(1050)), &json!(0)));
+    assert_eq!(
+        (plan.wake_at, &status(&plan)["availableReplicas"]),
+        (Some(Timestamp::from_seconds(1050)), &json!(0))
+    );
     let plan = reconcile(NOW, &observed(&json!({}), vec![])).unwrap();
     let made = &plan.stages[0][0];
     let said = made.said.as_ref().map(|n| (n.reason.as_str(), n.message.as_str()));
     assert_eq!(said, Some(("SuccessfulCreate", "create Pod s-0 in StatefulSet s successful")));
     assert_eq!(made.failed.as_ref().unwrap().message, "create Pod s-0 in StatefulSet s failed error: ");
     assert_eq!(plan.wake_at, Some(NOW + TAKEN), "the name may be somebody else's");
-    let failure = Failed { kind: PODS.clone(), deed: Deed::Create, message: "no".into(), reason: "Forbidden".into() };
+    let failure =
+        Failed { kind: PODS.clone(), deed: Deed::Create, message: "no".into(), reason: "Forbidden".into() };
     let plan = failed(NOW, &observed(&json!({}), vec![]), &failure).unwrap();
     assert_eq!((plan.stages.len(), &status(&plan)["replicas"]), (1, &json!(0)));
 }
@@ -213,12 +265,15 @@ fn whose_is_whose() {
     };
     let misnamed = pod(7, "b", &json!({"metadata": {"name": "other-7"}}));
     let all = || pods(&["b", "b", "b"]);
-    let seen = observed(&json!({}), [all().split_off(1), vec![orphan("s-0"), orphan("free"), misnamed]].concat());
+    let seen =
+        observed(&json!({}), [all().split_off(1), vec![orphan("s-0"), orphan("free"), misnamed]].concat());
     check(
         "by name",
         &seen,
-        &["adopt s-0, release other-7",
-            "name s-0 {\"apps.kubernetes.io/pod-index\":\"0\",\"statefulset.kubernetes.io/pod-name\":\"s-0\"}"],
+        &[
+            "adopt s-0, release other-7",
+            "name s-0 {\"apps.kubernetes.io/pod-index\":\"0\",\"statefulset.kubernetes.io/pod-name\":\"s-0\"}",
+        ],
     );
 }
 
@@ -231,7 +286,8 @@ fn revisions_are_kept() {
     let plan = check("none", &fresh, &["revision 1", &format!("make s-0 {name}")]);
     assert_eq!(status(&plan)["currentRevision"], json!(name));
     check("rolled back to", &seen(vec![revision("b", 1, ""), revision("a", 4, "old")]), &["number s-b 5"]);
-    let many = vec![revision("x", 1, "x"), revision("y", 2, "y"), revision("a", 3, "old"), revision("b", 4, "")];
+    let many =
+        vec![revision("x", 1, "x"), revision("y", 2, "y"), revision("a", 3, "old"), revision("b", 4, "")];
     check("what was before is kept too", &seen(many.clone()), &["remove s-x"]);
     let mut for_ever = seen(many);
     for_ever.set["spec"]["revisionHistoryLimit"] = json!(-1);

@@ -276,15 +276,20 @@ mod tests {
             assert_eq!(create(&stateful(&change)).to_string(), want, "{change}");
         }
         let bad = create(&stateful(&json!({"selector": {"matchLabels": {"app": "bad value!"}}})));
-        assert_eq!(bad.0[1].to_string(), "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"bad value!\"}}");
+        assert_eq!(
+            bad.0[1].to_string(),
+            "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"bad value!\"}}"
+        );
     }
 
     #[test]
     fn a_claim_gives_the_template_its_volume() {
         let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "1Gi"}}}});
-        let containers = json!([{"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}]);
-        let mounted = json!({"template": {"spec": {"containers": containers}}, "volumeClaimTemplates": [claim]});
+        let containers =
+            json!([{"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}]);
+        let mounted =
+            json!({"template": {"spec": {"containers": containers}}, "volumeClaimTemplates": [claim]});
         assert_eq!(create(&stateful(&mounted)).to_string(), "[]");
         let without = json!({"template": {"spec": {"containers": containers}}});
         let want = "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"";

@@ -145,16 +145,14 @@ mod tests {
     fn revision(name: &str, number: i64, image: &str) -> Revision {
         let template = json!({"$patch": "replace", "spec": {"image": image}, "metadata": {}});
         let data = json!({"spec": {"template": template}});
-        Revision {
-            metadata: Meta { name: name.into(), ..Meta::default() },
-            revision: number,
-            data,
-        }
+        Revision { metadata: Meta { name: name.into(), ..Meta::default() }, revision: number, data }
     }
 
     #[test]
     fn the_present_one_is_the_newest_of_its_template() {
-        let all = || vec![revision("c", 3, "x"), revision("a", 1, "y"), revision("b", 2, "x"), revision("d", 4, "z")];
+        let all = || {
+            vec![revision("c", 3, "x"), revision("a", 1, "y"), revision("b", 2, "x"), revision("d", 4, "z")]
+        };
         let names = |list: &[Revision]| list.iter().map(|r| r.metadata.name.clone()).collect::<Vec<_>>();
         for (image, present, doubles, old, next) in [
             ("x", Some("c"), vec!["b"], vec!["a", "d"], 5),
@@ -163,7 +161,13 @@ mod tests {
         ] {
             let found = Revisions::of(all(), &json!({"spec": {"image": image}}));
             assert_eq!(found.present.as_ref().map(|r| r.metadata.name.as_str()), present, "{image}");
-            assert_eq!((names(&found.doubles), names(&found.old)), (doubles.iter().map(|s| (*s).to_owned()).collect(), old.iter().map(|s| (*s).to_owned()).collect()));
+            assert_eq!(
+                (names(&found.doubles), names(&found.old)),
+                (
+                    doubles.iter().map(|s| (*s).to_owned()).collect(),
+                    old.iter().map(|s| (*s).to_owned()).collect()
+                )
+            );
             assert_eq!(found.next(), next);
         }
         assert_eq!(Revisions::default().next(), 1);
@@ -179,7 +183,10 @@ mod tests {
             annotations: [("note".to_owned(), "x".to_owned())].into(),
             ..Meta::default()
         };
-        let Write { action: Action::Create(made), name, .. } = new(&crate::job::KIND, &owner, &meta, 7) else { panic!() };
+        let Write { action: Action::Create(made), name, .. } = new(&crate::job::KIND, &owner, &meta, 7)
+        else {
+            panic!()
+        };
         assert_eq!((name.as_str(), &made["revision"]), (next_name(&owner).as_str(), &json!(7)));
         assert_eq!(made["metadata"]["labels"], json!({"a": "b", REVISION_HASH: next_hash(&owner)}));
         assert_eq!(made["metadata"]["annotations"], json!({"note": "x"}));
@@ -197,9 +204,7 @@ mod tests {
 
     #[test]
     fn names_have_room_for_the_hash() {
-        let owner = |name: &str, collisions: Value| {
-            json!({"metadata": {"name": name}, "spec": {"template": {}}, "status": {"collisionCount": collisions}})
-        };
+        let owner = |name: &str, collisions: Value| json!({"metadata": {"name": name}, "spec": {"template": {}}, "status": {"collisionCount": collisions}});
         assert_eq!(next_name(&owner("a", json!(0))), next_name(&owner("a", json!(null))));
         assert_ne!(next_name(&owner("a", json!(1))), next_name(&owner("a", json!(null))));
         assert!(next_name(&owner(&"x".repeat(253), json!(null))).len() <= 234);

@@ -43,7 +43,15 @@ fn keeps_names_and_order_rolls_out_and_back() {
         assert_eq!(get(&cluster, "pods", index), "0 1 2");
         assert_eq!(cluster.kubectl(&["exec", "db-1", "--", "hostname"]).trim(), "db-1");
         // One after the other.
-        let created = cluster.kubectl(&["get", "pods", "-l", "app=db", "--sort-by=.metadata.creationTimestamp", "-o", "name"]);
+        let created = cluster.kubectl(&[
+            "get",
+            "pods",
+            "-l",
+            "app=db",
+            "--sort-by=.metadata.creationTimestamp",
+            "-o",
+            "name",
+        ]);
         assert_eq!(created.trim().split('\n').collect::<Vec<_>>(), ["pod/db-0", "pod/db-1", "pod/db-2"]);
         // Who is killed comes back under its name.
         let uid = || cluster.kubectl(&["get", "pod", "db-1", "-o", "jsonpath={.metadata.uid}"]);
@@ -53,14 +61,24 @@ fn keeps_names_and_order_rolls_out_and_back() {
         rolled_out(&cluster);
         assert_ne!(uid(), before);
         // Down to the partition, then all, then back.
-        cluster.kubectl(&["patch", "sts/db", "-p", r#"{"spec":{"updateStrategy":{"rollingUpdate":{"partition":2}}}}"#]);
+        cluster.kubectl(&[
+            "patch",
+            "sts/db",
+            "-p",
+            r#"{"spec":{"updateStrategy":{"rollingUpdate":{"partition":2}}}}"#,
+        ]);
         cluster.kubectl(&["set", "env", "sts/db", "V=2"]);
         rolled_out(&cluster);
         assert_eq!(versions(&cluster), ",,2,");
         cluster.kubectl(&["delete", "pod", "db-0"]);
         cluster.wait("jsonpath={.status.availableReplicas}=3", "sts/db");
         assert_eq!(versions(&cluster), ",,2,");
-        cluster.kubectl(&["patch", "sts/db", "-p", r#"{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}"#]);
+        cluster.kubectl(&[
+            "patch",
+            "sts/db",
+            "-p",
+            r#"{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}"#,
+        ]);
         rolled_out(&cluster);
         assert_eq!(versions(&cluster), "2,2,2,");
         let history = cluster.kubectl(&["rollout", "history", "sts/db"]);
@@ -84,7 +102,10 @@ fn keeps_names_and_order_rolls_out_and_back() {
         let kept = cluster.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.metadata.uid}"]);
         cluster.apply(DB);
         rolled_out(&cluster);
-        assert_eq!(cluster.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.metadata.ownerReferences[0].name}"]), "db");
+        assert_eq!(
+            cluster.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.metadata.ownerReferences[0].name}"]),
+            "db"
+        );
         assert!(!kept.is_empty());
         cluster.kubectl(&["delete", "sts", "db"]);
         cluster.kubectl(&["wait", "--for=delete", "pod", "-l", "app=db", "--timeout=60s"]);
@@ -98,7 +119,8 @@ fn waits_for_the_unwell_or_not() {
         // Ready once there is a file.
         let probe = "readinessProbe: {periodSeconds: 1, exec: {command: [test, -f, /ready]}}";
         let with = |policy: &str| {
-            let probed = DB.replace("command: [sleep, \"1000\"]}", &format!("command: [sleep, \"1000\"], {probe}}}"));
+            let probed =
+                DB.replace("command: [sleep, \"1000\"]}", &format!("command: [sleep, \"1000\"], {probe}}}"));
             probed.replace("replicas: 3", &format!("replicas: 2\n  podManagementPolicy: {policy}"))
         };
         cluster.apply(&with("OrderedReady"));

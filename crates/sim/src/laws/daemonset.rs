@@ -35,8 +35,10 @@ impl Law for DaemonSets {
                 set.wanted = number(object, "/status/desiredNumberScheduled");
                 let counted = ["currentNumberScheduled", "updatedNumberScheduled", "numberAvailable"];
                 let told = |field: &&str| number(object, &format!("/status/{field}")) == set.wanted;
-                let seen = number(object, "/status/observedGeneration") == number(object, "/metadata/generation");
-                set.settled = seen && counted.iter().all(told) && number(object, "/status/numberMisscheduled") == 0;
+                let seen =
+                    number(object, "/status/observedGeneration") == number(object, "/metadata/generation");
+                set.settled =
+                    seen && counted.iter().all(told) && number(object, "/status/numberMisscheduled") == 0;
             }
             "pods" => {
                 let Some(set) = self.0.get_mut(controller(object)) else { return };
@@ -57,7 +59,10 @@ impl Law for DaemonSets {
             let have = i64::try_from(set.active.len()).unwrap_or(i64::MAX);
             if !set.settled || have != set.wanted {
                 let (name, wanted) = (&set.name, set.wanted);
-                found.push(format!("DaemonSet {name} wants {wanted} Pods, has {have}, settled: {}", set.settled));
+                found.push(format!(
+                    "DaemonSet {name} wants {wanted} Pods, has {have}, settled: {}",
+                    set.settled
+                ));
             }
         }
     }

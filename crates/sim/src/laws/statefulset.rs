@@ -38,7 +38,8 @@ impl Law for StatefulSets {
                 set.gone |= version.gone || is_deleting(object);
                 let counted = ["replicas", "readyReplicas", "availableReplicas"];
                 let told = |field: &&str| number(object, &format!("/status/{field}")) == set.wanted;
-                let seen = number(object, "/status/observedGeneration") == number(object, "/metadata/generation");
+                let seen =
+                    number(object, "/status/observedGeneration") == number(object, "/metadata/generation");
                 set.settled = seen && counted.iter().all(told);
             }
             "pods" => {
@@ -55,8 +56,15 @@ impl Law for StatefulSets {
                 }
                 let revision = text(object, "/metadata/labels/controller-revision-hash");
                 set.there.insert(ordinal, revision.to_owned());
-                if set.ever.insert(ordinal) && set.ordered && ordinal > 0 && !set.ever.contains(&(ordinal - 1)) {
-                    found.push(format!("at revision {} Pod {name} was made before the one before", version.revision));
+                if set.ever.insert(ordinal)
+                    && set.ordered
+                    && ordinal > 0
+                    && !set.ever.contains(&(ordinal - 1))
+                {
+                    found.push(format!(
+                        "at revision {} Pod {name} was made before the one before",
+                        version.revision
+                    ));
                 }
             }
             _ => {}

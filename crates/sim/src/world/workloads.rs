@@ -21,7 +21,9 @@ pub(super) fn new(dice: &Dice, number: u32) -> (Gvr, Value) {
     let kind = dice.within(0..=4);
     let (resource, letter, spec) = match kind {
         0 | 1 => ("deployments", 'd', deployment(dice)),
-        2 => ("replicationcontrollers", 'c', json!({"replicas": dice.within(1..=4), "selector": {"app": "c"}})),
+        2 => {
+            ("replicationcontrollers", 'c', json!({"replicas": dice.within(1..=4), "selector": {"app": "c"}}))
+        }
         3 => ("daemonsets", 'n', daemon_set(dice)),
         _ => ("statefulsets", 's', stateful_set(dice)),
     };

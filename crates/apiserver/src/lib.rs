@@ -14,6 +14,7 @@ mod facade;
 mod generic;
 mod http;
 
+pub use context::allocation::{RangeError, ServiceNetwork, ranges_in_effect};
 pub use context::facts::read_facts;
 pub use context::nature::{Nature, Real};
 pub use context::pki::{Pair, Pki, PkiError};

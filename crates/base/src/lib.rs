@@ -5,6 +5,7 @@
 //! message a client can see is upstream's (`k8s.io/apimachinery/pkg/{util/validation,labels,fields,api/resource}`).
 
 pub mod backoff;
+pub mod cidr;
 pub mod duration;
 pub mod facts;
 pub mod fields;
@@ -15,6 +16,7 @@ pub mod quantity;
 pub mod time;
 
 pub use backoff::Backoff;
+pub use cidr::{Cidr, CidrError};
 pub use facts::{Facts, Owner};
 pub use quantity::Quantity;
 pub use time::{Instant, Timestamp};

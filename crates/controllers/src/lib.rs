@@ -10,14 +10,18 @@
 
 mod accounts;
 mod aggregation;
+mod balancer;
 mod context;
 mod daemonset;
 mod deployment;
 mod disruption;
 mod driver;
+mod endpoints;
+mod endpointslice;
 mod gc;
 mod job;
 mod lease;
+mod mirroring;
 mod namespace;
 mod nodes;
 mod podgc;
@@ -94,6 +98,9 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(daemonset::DaemonSets::default())),
         Arc::new(Driven(deployment::Deployments)),
         Arc::new(Driven(disruption::Disruptions)),
+        Arc::new(Driven(endpoints::EndpointsOfServices)),
+        Arc::new(Driven(endpointslice::EndpointSlices)),
+        Arc::new(Driven(mirroring::Mirrors)),
         Arc::new(Driven(gc::GarbageCollector)),
         Arc::new(Driven(job::Jobs)),
         Arc::new(Driven(namespace::Namespaces)),
@@ -103,6 +110,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(replicaset::ReplicationControllers)),
         Arc::new(Driven(rootca::RootCa { pem: config.ca_pem.clone() })),
         Arc::new(Driven(accounts::ServiceAccounts)),
+        Arc::new(Driven(balancer::LoadBalancers)),
         Arc::new(Driven(statefulset::StatefulSets)),
         Arc::new(Driven(ttl::TimeToLive)),
     ]

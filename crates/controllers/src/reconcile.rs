@@ -182,7 +182,13 @@ impl Reads<'_> {
         parsed(&self.held(kind, namespace, uid, Some(&index::any_orphan_key(namespace))))
     }
 
-    /// All objects of a namespace, or (empty) of all.
+    /// The keys of all objects of a kind.
+    pub(crate) fn keys(self, kind: &Kind) -> Vec<Key> {
+        let all = self.0.list(kind, "").into_iter();
+        all.map(|o| Key { bucket: Arc::default(), namespace: o.namespace, name: o.name }).collect()
+    }
+
+    /// All objects of a namespace, or of all where it is empty.
     pub(crate) fn all<T: DeserializeOwned>(self, kind: &Kind, namespace: &str) -> Result<Vec<T>, Failure> {
         parsed(&self.0.list(kind, namespace))
     }

@@ -62,6 +62,8 @@ pub struct Kind {
     pub resets_status: bool,
     /// Whether changes are counted in `metadata.generation`.
     pub counts_generations: bool,
+    /// What every answer about it warns of.
+    pub deprecated: Option<&'static str>,
     /// The type of its objects where that is no built-in one.
     pub custom: Option<Arc<CustomType>>,
     /// The behaviour.
@@ -98,6 +100,7 @@ impl Kind {
             collected: true,
             resets_status: true,
             counts_generations: false,
+            deprecated: None,
             custom: None,
             strategy: Arc::new(strategy),
         }
@@ -200,6 +203,12 @@ impl Kind {
     #[must_use]
     pub fn with_generation(self) -> Self {
         Self { counts_generations: true, ..self }
+    }
+
+    /// Every answer about it has this warning.
+    #[must_use]
+    pub fn deprecated(self, warning: &'static str) -> Self {
+        Self { deprecated: Some(warning), ..self }
     }
 
     /// Ends a row: derives what can be derived.

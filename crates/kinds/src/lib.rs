@@ -12,16 +12,21 @@ pub mod controllerrevision;
 pub mod customresourcedefinition;
 pub mod daemonset;
 pub mod deployment;
+pub mod endpoints;
 pub mod endpointslice;
 pub mod event;
 pub mod garbage;
 pub mod horizontalpodautoscaler;
+pub mod ingress;
+pub mod ingressclass;
+pub mod ipaddress;
 pub mod job;
 pub mod kind;
 pub mod lease;
 pub mod meta;
 pub mod mutatingwebhookconfiguration;
 pub mod namespace;
+pub mod networkpolicy;
 pub mod node;
 pub mod openapi;
 pub mod plan;
@@ -40,6 +45,7 @@ pub mod runtimeclass;
 pub mod secret;
 pub mod service;
 pub mod serviceaccount;
+pub mod servicecidr;
 pub mod statefulset;
 pub mod subresource;
 #[cfg(test)]
@@ -62,6 +68,7 @@ pub use subresource::{Act, Role, Subresource};
 static TABLE: &[&Row] = &[
     &binding::KIND,
     &configmap::KIND,
+    &endpoints::KIND,
     &event::KIND,
     &namespace::KIND,
     &node::KIND,
@@ -86,6 +93,11 @@ static TABLE: &[&Row] = &[
     &horizontalpodautoscaler::KIND,
     &horizontalpodautoscaler::V1_KIND,
     &job::KIND,
+    &ingressclass::KIND,
+    &ingress::KIND,
+    &ipaddress::KIND,
+    &networkpolicy::KIND,
+    &servicecidr::KIND,
     &poddisruptionbudget::KIND,
     &rbac::CLUSTER_ROLE_BINDING,
     &rbac::CLUSTER_ROLE,

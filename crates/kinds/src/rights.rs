@@ -59,6 +59,15 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
         "disruption-controller",
         &[right(CHANGE, "policy", &["poddisruptionbudgets/status"]), right(CHANGE, "", &["pods/status"])],
     ),
+    ("endpoint-controller", &[right(&["create", "delete", "patch", "update"], "", &["endpoints"])]),
+    (
+        "endpointslice-controller",
+        &[right(&["create", "delete", "patch", "update"], "discovery.k8s.io", &["endpointslices"])],
+    ),
+    (
+        "endpointslicemirroring-controller",
+        &[right(&["create", "delete", "patch", "update"], "discovery.k8s.io", &["endpointslices"])],
+    ),
     ("generic-garbage-collector", &[right(REMOVE, "*", ALL)]),
     (
         "job-controller",
@@ -100,6 +109,7 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
     ),
     ("root-ca-cert-publisher", &[right(&["create", "update"], "", &["configmaps"])]),
     ("service-account-controller", &[right(&["create"], "", &["serviceaccounts"])]),
+    ("service-controller", &[right(CHANGE, "", &["services/status"])]),
     (
         "statefulset-controller",
         &[

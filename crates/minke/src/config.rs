@@ -32,6 +32,8 @@ pub struct Config {
     pub pod_cidr: Option<String>,
     /// Ranges of the node's addresses at which node ports are open; all of its addresses but loopback by default.
     pub node_port_addresses: Vec<String>,
+    /// Ranges of Services' addresses, one for each family; those of the first start by default, at first `10.96.0.0/12`.
+    pub service_cidr: Vec<base::Cidr>,
     /// Parts not to run: apiserver, controllers, scheduler, node.
     pub disable: Vec<Part>,
     /// Registry host to the URLs tried instead of it, first to last.

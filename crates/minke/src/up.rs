@@ -30,6 +30,9 @@ pub struct Args {
     /// A name or an address under which the API server is reached too, for its certificate; may be repeated.
     #[arg(long, value_name = "NAME|IP", value_parser = crate::config::tls_san)]
     tls_san: Vec<String>,
+    /// Ranges of Services' addresses, one for each family [default: 10.96.0.0/12, or those of the first start].
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    service_cidr: Vec<base::Cidr>,
     /// Where the admin kubeconfig goes [default: DATA_DIR/kubeconfig]; entries of other clusters stay in it.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
@@ -169,6 +172,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     config.tls_sans.extend_from_slice(&args.tls_san);
     config.disable.extend(&args.disable);
+    if !args.service_cidr.is_empty() {
+        config.service_cidr.clone_from(&args.service_cidr);
+    }
     // What cannot be read is said before anything is started.
     let items = args.apply.iter().map(|file| apply::read(file)).collect::<Result<Vec<_>>>()?;
     let instance = Instance::open(&args.dir.data_dir)?;

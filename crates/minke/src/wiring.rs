@@ -304,9 +304,11 @@ async fn start_api(
             listeners.push(tokio_listener(listener)?);
         }
     }
+    let services = service_network(config, &store, ground, address)?;
+    ips.extend(services.own_address());
     let (dns, ips) = names::of(address.ip(), ips, &config.tls_sans);
     let pki = apiserver::Pki::open(&instance.dir.join("pki"), &dns, &ips).context("cannot open the keys")?;
-    let settings = apiserver::Config::new(store, pki.clone());
+    let settings = apiserver::Config { services, ..apiserver::Config::new(store, pki.clone()) };
     let gate = settings.gate.clone();
     let server = apiserver::Server::new(settings);
     server.bootstrap().await.context("cannot make the first objects")?;
@@ -317,6 +319,31 @@ async fn start_api(
         }
     }));
     Ok(Api { server, gate, pki, address })
+}
+
+/// What Services are given of, and where the API server is reached.
+fn service_network(
+    config: &Config,
+    store: &store::SqliteStore,
+    ground: Option<&Ground>,
+    address: SocketAddr,
+) -> Result<apiserver::ServiceNetwork> {
+    let asked = Some(config.service_cidr.as_slice()).filter(|ranges| !ranges.is_empty());
+    let ranges = apiserver::ranges_in_effect(store, asked).context("serviceCidr")?;
+    let families = ranges.iter().filter(|range| range.address().is_ipv4()).count();
+    ensure!(
+        (1..=2).contains(&ranges.len()) && families <= 1 && ranges.len() - families <= 1,
+        "serviceCidr: there is one range for each family"
+    );
+    if let Some(ground) = ground {
+        let pods = ground.net.pod_cidr();
+        let both = ranges.iter().find(|range| range.overlaps(&pods));
+        ensure!(both.is_none(), "the range of Pods, {pods}, overlaps that of Services");
+    }
+    let inside = ground.map(|ground| (ground.net.gateway(), ground.net.host_ip()));
+    let endpoint = names::advertised(address.ip(), inside);
+    let endpoint = endpoint.map(|ip| SocketAddr::new(ip, address.port()));
+    Ok(apiserver::ServiceNetwork { ranges, endpoint, ..apiserver::ServiceNetwork::default() })
 }
 
 /// The node agent and its HTTPS endpoints.

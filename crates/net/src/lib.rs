@@ -29,7 +29,6 @@
 //! # }
 //! ```
 
-mod cidr;
 mod conntrack;
 mod host;
 mod lease;
@@ -52,7 +51,7 @@ use host::Host;
 use tokio::sync::{mpsc, oneshot};
 use worker::{Answer, Command};
 
-pub use cidr::{Cidr, CidrError};
+pub use base::{Cidr, CidrError};
 pub use pod_network::{PodName, PodNetwork};
 pub use services::{Endpoint, Service, ServiceChanges, ServiceNetwork, ServicePort};
 

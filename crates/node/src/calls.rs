@@ -20,6 +20,8 @@ pub(crate) const PODS: (&str, &str, &str) = ("", "v1", "pods");
 /// Nodes.
 pub(crate) const NODES: (&str, &str, &str) = ("", "v1", "nodes");
 /// Events of the core group.
+/// Services.
+pub(crate) const SERVICES: (&str, &str, &str) = ("", "v1", "services");
 /// ConfigMaps.
 pub(crate) const CONFIG_MAPS: (&str, &str, &str) = ("", "v1", "configmaps");
 /// Secrets.

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::logs;
 use crate::pulls::Pulls;
 use crate::register::facts::Facts;
+use crate::sources::services::Services;
 use crate::volumes::Volumes;
 
 /// Settings of a node.
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) events: Recorder,
     pub(crate) pulls: Pulls,
     pub(crate) volumes: Volumes,
+    /// What containers are told of Services.
+    pub(crate) services: Arc<Services>,
     /// Writes what of Pods outlives the daemon.
     pub(crate) writer: Writer,
     /// Directories of Pods that are over.

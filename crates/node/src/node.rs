@@ -75,6 +75,7 @@ impl Node {
             pulls: Pulls::new(config.images.clone()),
             volumes: Volumes::new(&config.data_dir, trash.clone(), config.api.clone(), memory)
                 .with_allocatable(allocatable.clone()),
+            services: Arc::default(),
             writer: Writer::default(),
             trash,
             room: Room {
@@ -118,6 +119,7 @@ impl Node {
         tasks.spawn(sources::manifests::run(manifests, shared.config.name.clone(), updates_in.clone()));
         tasks.spawn(eviction::run(shared.clone(), updates_in.clone()));
         if let Some(api) = &shared.config.api {
+            tasks.spawn(sources::services::run(api.clone(), shared.services.clone()));
             tasks.spawn(sources::api::run(api.clone(), shared.config.name.clone(), updates_in));
             let registration = register::Config {
                 objects: api.clone(),

@@ -45,6 +45,18 @@ fn is_link_local_multicast(ip: IpAddr) -> bool {
     }
 }
 
+/// The complaints about what is no address in the one form of RFC 5952.
+#[must_use]
+pub fn canonical(address: &str) -> Vec<String> {
+    let complaints = names::ip(address);
+    match address.parse::<IpAddr>().map(|ip| ip.to_string()) {
+        Ok(usual) if complaints.is_empty() && usual != address => {
+            vec![format!("must be in canonical form ({})", quote(&usual))]
+        }
+        _ => complaints,
+    }
+}
+
 /// Whether the text is an IPv6 address; what is none is not.
 #[must_use]
 pub fn is_ipv6(address: &str) -> bool {

@@ -60,6 +60,8 @@ pub enum NameRule {
     Label,
     /// A path segment.
     PathSegment,
+    /// An IP address in its usual form.
+    Address,
 }
 
 /// The complaints about a name; `prefix` if a suffix will follow (generateName).
@@ -76,6 +78,7 @@ pub fn name_errors(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
         NameRule::Subdomain => base::names::dns1123_subdomain(name),
         NameRule::Label => base::names::dns1123_label(name),
         NameRule::PathSegment => base::names::path_segment(name),
+        NameRule::Address => crate::addresses::canonical(name),
     }
 }
 

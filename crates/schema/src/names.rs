@@ -206,6 +206,40 @@ fn without_zeros(address: &str) -> String {
     address.split('.').map(part).collect::<Vec<_>>().join(".")
 }
 
+/// A path below a domain (`IsDomainPrefixedPath`).
+pub fn check_domain_path(errors: &mut ErrorList, path: &Path<'_>, text: &str) {
+    let (domain, rest) = text.split_once('/').unwrap_or((text, ""));
+    if text.is_empty() {
+        errors.required(path, "");
+    } else if domain.is_empty() || rest.is_empty() {
+        errors.invalid(path, text, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    } else {
+        check_subdomain(errors, path, domain);
+        let fits = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
+        if !rest.chars().all(fits) {
+            let rule = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')";
+            errors.invalid(path, rest, rule);
+        }
+    }
+}
+
+/// A host name that may begin with `*.` for all names below (`IsWildcardDNS1123Subdomain`, `IsDNS1123Subdomain`).
+pub fn check_host(errors: &mut ErrorList, path: &Path<'_>, host: &str) {
+    if !host.contains('*') {
+        return check_subdomain(errors, path, host);
+    }
+    let rest = host.strip_prefix("*.").unwrap_or_default();
+    if !base::names::dns1123_subdomain(rest).is_empty() {
+        let complaint = regex_error(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of \
+             lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            r"\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+            &["*.example.com"],
+        );
+        errors.invalid(path, host, complaint);
+    }
+}
+
 /// Labels or a node selector (`ValidateLabels`).
 pub fn check_labels(errors: &mut ErrorList, path: &Path<'_>, labels: &serde_json::Value) {
     for (key, value) in crate::value::entries(labels) {

@@ -15,6 +15,7 @@ mod rbac;
 mod reserve;
 mod review;
 mod runtime_class;
+mod service;
 mod service_account;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub(crate) fn built_in() -> Vec<Row> {
         webhook::mutating(),
         webhook::validating(),
         rbac::row(),
+        service::row(),
     ]
 }
 
@@ -123,7 +125,6 @@ impl Row {
         Self { validate: Some(Box::new(plugin)), ..self }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "Services, node ports and quota are not served yet"))]
     fn reserves(self, plugin: impl Reserve + 'static) -> Self {
         Self { reserve: Some(Box::new(plugin)), ..self }
     }

@@ -4,6 +4,7 @@
 //! Invariant: nothing here decides what becomes of a write; nothing here imports another layer. Absent: kinds, which are
 //! data of the crate `kinds`.
 
+pub(crate) mod allocation;
 pub mod audit;
 pub(crate) mod authn;
 pub(crate) mod authz;

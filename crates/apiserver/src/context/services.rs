@@ -12,6 +12,7 @@ use serde_json::Value;
 use store::{RangeQuery, Store};
 use tokio::sync::watch;
 
+use crate::context::allocation::Allocator;
 use crate::context::audit::Audit;
 use crate::context::authz::Authorizer;
 use crate::context::nature::Nature;
@@ -27,6 +28,7 @@ pub(crate) struct Services {
     pub(crate) nature: Arc<dyn Nature>,
     pub(crate) authorizer: Authorizer,
     pub(crate) tokens: Tokens,
+    pub(crate) allocator: Allocator,
     pub(crate) catalogue: watch::Sender<Arc<Catalogue>>,
     /// Who sees every request, if anybody.
     pub(crate) audit: Option<Arc<dyn Audit>>,

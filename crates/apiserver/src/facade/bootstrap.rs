@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use client::{Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
+use client::{Call, Gvr, Objects, Options, Status, Target, Verb};
 use futures_util::future::try_join_all;
 use kinds::priorityclass::SYSTEM;
 use kinds::rbac::defaults::{self, Preset, Repair};
 use serde_json::{Value, json};
 
+use super::kubernetes;
 use super::server::Server;
 use crate::context::object;
 
@@ -42,12 +43,7 @@ fn objects(ca_pem: &str) -> Vec<Row> {
 
 /// Creates what is missing.
 pub(crate) async fn run(server: &Arc<Server>, ca_pem: &str) -> Result<(), Status> {
-    let identity = Identity {
-        name: "system:apiserver".into(),
-        groups: vec!["system:masters".into()],
-        ..Identity::default()
-    };
-    let api = server.objects(identity, "kube-apiserver");
+    let api = kubernetes::objects(server);
     // Namespaces first, for what lives in them; side by side, for one commit on disk.
     let (first, then): (Vec<_>, Vec<_>) =
         objects(ca_pem).into_iter().partition(|(_, namespace, _)| namespace.is_empty());
@@ -57,7 +53,7 @@ pub(crate) async fn run(server: &Arc<Server>, ca_pem: &str) -> Result<(), Status
     // All at once again: a first start writes them in one commit, a later one finds them as they should be.
     let presets = kinds::rbac::defaults::all();
     try_join_all(presets.into_iter().map(|preset| provide(server, &*api, preset))).await?;
-    Ok(())
+    kubernetes::begin(server, &*api).await
 }
 
 /// Makes a role or a binding, or puts right what is there.

@@ -6,6 +6,7 @@ mod bootstrap;
 mod custom;
 mod expiry;
 mod inproc;
+mod kubernetes;
 mod server;
 
 pub use server::{Config, Server};

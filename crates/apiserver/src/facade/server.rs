@@ -9,8 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::inproc::{Handle, View};
-use super::{bootstrap, custom, expiry};
+use super::{bootstrap, custom, expiry, kubernetes};
 use crate::admission::{self, Chain};
+use crate::context::allocation::{Allocator, ServiceNetwork};
 use crate::context::audit::Audit;
 use crate::context::authn;
 use crate::context::authz::Authorizer;
@@ -34,6 +35,8 @@ pub struct Config {
     pub nature: Arc<dyn Nature>,
     /// Bounds of connections; one for all listeners of the process.
     pub gate: listen::Gate,
+    /// What Services are given of.
+    pub services: ServiceNetwork,
 }
 
 impl Config {
@@ -41,7 +44,7 @@ impl Config {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, pki: Arc<Pki>) -> Self {
         let gate = listen::Gate::new(listen::Limits::of_process());
-        Self { store, pki, audit: None, nature: Arc::new(Real), gate }
+        Self { store, pki, audit: None, nature: Arc::new(Real), gate, services: ServiceNetwork::default() }
     }
 }
 
@@ -67,6 +70,7 @@ impl Server {
     pub(crate) fn with(config: Config, admission: Chain) -> Arc<Self> {
         let services = Services {
             authorizer: Authorizer::new(config.store.clone()),
+            allocator: Allocator::new(config.store.clone(), config.nature.clone(), config.services),
             store: config.store,
             nature: config.nature,
             tokens: Tokens::new(config.pki.service_account_key()).expect("Pki::open has read the key"),
@@ -118,6 +122,7 @@ impl Server {
         }
         serving.spawn(expiry::run(self.clone()));
         serving.spawn(custom::run(self.clone()));
+        serving.spawn(kubernetes::run(self.clone()));
         shutdown.await;
         self.site.close();
         while let Some(ended) = serving.join_next().await {

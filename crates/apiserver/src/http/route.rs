@@ -170,6 +170,7 @@ async fn resource(
         manager,
         remarks: Remarks::default(),
     };
+    kind.deprecated.into_iter().for_each(|warning| ctx.warn(warning));
     let mut reply = match (info.verb, streaming) {
         (_, Some(streaming)) => {
             let socket = if streaming.role == Role::Text { Upgrade::of(&mut request) } else { None };

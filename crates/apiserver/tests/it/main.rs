@@ -18,6 +18,7 @@ mod objects;
 mod pod_security;
 mod priorities;
 mod roles;
+mod services;
 mod versions;
 mod watches;
 mod webhooks;

@@ -2,13 +2,20 @@
 //!
 //! Invariants: what follows from the type (who has addresses, node ports, a health check's port) is read by [`Needs`] alone;
 //! families and policies are settled before an object is validated ([`families::settle`]), addresses and ports are given out
-//! after it. Absent: giving them out, which the API server does, and what forwards the traffic.
+//! after it; what stands behind a Service is read off Pods in [`backends`] alone. Absent: giving addresses out, which the API
+//! server does, and what forwards the traffic.
 
+pub mod allocation;
+pub mod backends;
+pub mod balancer;
 mod change;
 mod columns;
 mod default;
+pub mod endpoints;
 pub mod families;
+pub mod mirror;
 mod needs;
+pub mod slices;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -19,8 +26,9 @@ use serde_json::Value;
 pub use needs::{Needs, is_headless};
 
 use crate::field::ErrorList;
-use crate::kind::{Column, Endpoint, Kind, NameRule, Row, Strategy};
+use crate::kind::{Column, Endpoint, IndexKeys, Kind, NameRule, ReadSelector, Row, Strategy};
 use crate::value::text;
+use crate::workload::index::label_map;
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
@@ -70,6 +78,12 @@ impl Strategy for Service {
     fn field(&self, obj: &Value, field: &str) -> String {
         let name = field.strip_prefix("spec.").unwrap_or(field);
         text(&obj["spec"][name]).to_owned()
+    }
+    fn selector(&self) -> Option<ReadSelector> {
+        Some(label_map)
+    }
+    fn index_keys(&self) -> Option<IndexKeys> {
+        Some(|_, _, obj| allocation::node_ports(&obj["spec"]).into_iter().map(allocation::port_key).collect())
     }
     fn columns(&self) -> &'static [Column] {
         columns::COLUMNS

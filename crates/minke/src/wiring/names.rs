@@ -34,6 +34,17 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+/// Where the Service `kubernetes` leads, for a server that listens on `listen` and, with a node, on the gateway of its Pods;
+/// `inside` is that gateway and the node's own address. Nothing where nobody else than this machine reaches it.
+pub fn advertised(listen: IpAddr, inside: Option<(IpAddr, IpAddr)>) -> Option<IpAddr> {
+    match inside {
+        Some((_, host)) if listen.is_unspecified() => Some(host),
+        _ if !listen.is_unspecified() && !listen.is_loopback() => Some(listen),
+        Some((gateway, _)) => Some(gateway),
+        None => None,
+    }
+}
+
 /// The machine's addresses, without those that mean nothing elsewhere.
 fn local_addresses() -> Vec<IpAddr> {
     let found = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| {
@@ -58,6 +69,21 @@ mod tests {
         assert_eq!(ips, [ip("10.0.0.2"), ip("10.0.0.1"), ip("10.9.8.7"), ip("fd00::1")]);
         let (_, ips) = of(ip("0.0.0.0"), Vec::new(), &[]);
         assert!(!ips.contains(&ip("0.0.0.0")) && ips.iter().all(IpAddr::is_ipv4), "{ips:?}");
+    }
+
+    #[test]
+    fn where_its_service_leads() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let inside = Some((ip("10.64.0.1"), ip("192.0.2.7")));
+        for (listen, inside, want) in [
+            ("127.0.0.1", inside, Some("10.64.0.1")),
+            ("0.0.0.0", inside, Some("192.0.2.7")),
+            ("192.0.2.9", inside, Some("192.0.2.9")),
+            ("192.0.2.9", None, Some("192.0.2.9")),
+            ("127.0.0.1", None, None),
+        ] {
+            assert_eq!(advertised(ip(listen), inside), want.map(ip), "{listen}");
+        }
     }
 
     #[test]

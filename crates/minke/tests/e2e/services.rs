@@ -76,3 +76,71 @@ fn a_service_leads_to_its_endpoints() {
         assert!(TcpStream::connect((host.as_str(), 30_080)).is_ok(), "the node to its port");
     });
 }
+
+/// A Pod that a Service can select.
+const WEB: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  containers:
+    - name: web
+      image: busybox:1.36
+      command: [sh, -c, "exec httpd -f -p 8080"]
+      ports: [{name: http, containerPort: 8080}]
+      readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+"#;
+
+/// A Pod that comes after the Service.
+const LATE: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: late}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: "busybox:1.36", command: [sleep, "1000"]}]
+"#;
+
+#[test]
+fn from_pods_to_slices() {
+    isolated("services::from_pods_to_slices", || {
+        let cluster = Cluster::up(&[]);
+        let own = cluster.kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]);
+        assert_eq!(own, "10.96.0.1", "it is there from the first second");
+        cluster.apply(WEB);
+        cluster.kubectl(&["expose", "pod", "web", "--port=80", "--target-port=http", "--type=LoadBalancer"]);
+        cluster.wait("condition=Ready", "pod/web");
+        let ip = cluster.kubectl(&["get", "pod", "web", "-o", "jsonpath={.status.podIP}"]);
+        cluster.wait(&format!("jsonpath={{.subsets[0].addresses[0].ip}}={ip}"), "endpoints/web");
+        let slices = ["get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o"];
+        let shown = cluster.kubectl(
+            &[&slices[..], &["jsonpath={.items[*].endpoints[*].addresses[0]} {.items[*].ports[*].port}"]]
+                .concat(),
+        );
+        assert_eq!(shown, format!("{ip} 8080"));
+        let host = cluster.kubectl(&["get", "pod", "web", "-o", "jsonpath={.status.hostIP}"]);
+        cluster.wait(&format!("jsonpath={{.status.loadBalancer.ingress[0].ip}}={host}"), "service/web");
+        let table = cluster.kubectl(&["get", "service", "web"]);
+        assert!(table.contains("LoadBalancer") && table.contains(&host), "{table}");
+        let address = cluster.kubectl(&["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"]);
+        cluster.apply(LATE);
+        cluster.wait("condition=Ready", "pod/late");
+        let told = cluster.kubectl(&[
+            "exec",
+            "late",
+            "--",
+            "sh",
+            "-c",
+            "echo $WEB_SERVICE_HOST $WEB_PORT_80_TCP_PORT",
+        ]);
+        assert_eq!(
+            told.trim(),
+            format!("{address} 80"),
+            "a container is told of the Services of its namespace"
+        );
+        cluster.kubectl(&["delete", "service", "web"]);
+        cluster.kubectl(&["wait", "--for=delete", "endpoints/web", "--timeout=60s"]);
+        let left = cluster.kubectl(&["get", "ipaddresses", "-o", "jsonpath={.items[*].metadata.name}"]);
+        assert_eq!(left, "10.96.0.1", "its address is free again");
+    });
+}

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::calls;
 use crate::config::Shared;
+use crate::container::services::Link;
 use crate::container::{ConfigError, env, hosts, security, spec, termination};
 use crate::pulls::image_ref;
 use crate::volumes::HostPaths;
@@ -55,6 +56,7 @@ impl Making<'_> {
             host_ips: shared.host_ips(),
             pod_ips: self.pod_ips.to_vec(),
             allocatable: shared.allocatable.clone(),
+            services: self.services().await?,
             api: shared.config.api_address.map(|(ip, port)| (ip.to_string(), port)),
         };
         let env = env::environment(self.pod, c, &sources, &facts)?;
@@ -79,6 +81,16 @@ impl Making<'_> {
             cpus: usize::try_from(shared.facts.cpus).unwrap_or(1),
             labels,
         })
+    }
+
+    /// The Services that the container is told of; without an API server there are none.
+    async fn services(&self) -> Result<Vec<Link>, ConfigError> {
+        if self.shared.config.api.is_none() {
+            return Ok(Vec::new());
+        }
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        let wants = self.pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
+        self.shared.services.of(namespace, wants).await.map_err(ConfigError::config)
     }
 
     /// Reads the objects and files that the environment names; one that does not exist has no entry.

@@ -1,15 +1,15 @@
 //! A container's environment (`pkg/kubelet/kubelet_pods.go` makeEnvironmentVariables) and the expansion of `$(NAME)`
 //! (`third_party/forked/golang/expansion`).
 //!
-//! Absent: Services' variables beyond the API server's own; Services come later.
+//! Absent: which Services there are, and how their variables are called (`services`).
 
 use std::collections::BTreeMap;
 
 use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, FileKeySelector, Pod};
 
-use super::ConfigError;
-use super::{env_file, resources};
+use super::services::{Link, variables};
+use super::{ConfigError, env_file, resources};
 
 /// Data of ConfigMaps and Secrets that the container names. A missing object has no entry.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,9 @@ pub struct Facts {
     pub pod_ips: Vec<String>,
     /// The node's allocatable, for limits that are not set.
     pub allocatable: BTreeMap<String, Quantity>,
-    /// Where Pods reach the API server.
+    /// The Services that the Pod is told of.
+    pub services: Vec<Link>,
+    /// Where Pods reach the API server, as long as its Service's own address leads nowhere.
     pub api: Option<(String, u16)>,
 }
 
@@ -281,22 +283,18 @@ pub fn go_quote(text: &str) -> String {
     quoted
 }
 
-/// The variables that name the Service `default/kubernetes`.
+/// The variables of Services. The API server's own is told as it is reached, whatever its Service says.
 fn service_variables(facts: &Facts) -> BTreeMap<String, String> {
-    let Some((host, port)) = &facts.api else { return BTreeMap::new() };
-    let url =
-        if host.contains(':') { format!("tcp://[{host}]:{port}") } else { format!("tcp://{host}:{port}") };
-    [
-        ("KUBERNETES_SERVICE_HOST".to_owned(), host.clone()),
-        ("KUBERNETES_SERVICE_PORT".to_owned(), port.to_string()),
-        ("KUBERNETES_SERVICE_PORT_HTTPS".to_owned(), port.to_string()),
-        ("KUBERNETES_PORT".to_owned(), url.clone()),
-        (format!("KUBERNETES_PORT_{port}_TCP"), url),
-        (format!("KUBERNETES_PORT_{port}_TCP_PROTO"), "tcp".to_owned()),
-        (format!("KUBERNETES_PORT_{port}_TCP_PORT"), port.to_string()),
-        (format!("KUBERNETES_PORT_{port}_TCP_ADDR"), host.clone()),
-    ]
-    .into()
+    let reached = facts.api.as_ref().map(|(host, port)| Link {
+        service: "kubernetes".to_owned(),
+        host: host.clone(),
+        port_name: "https".to_owned(),
+        port: i32::from(*port),
+        protocol: "TCP".to_owned(),
+    });
+    let told =
+        facts.services.iter().filter(|link| reached.as_ref().is_none_or(|own| own.service != link.service));
+    variables(&told.chain(&reached).cloned().collect::<Vec<_>>())
 }
 
 /// Replaces `$(NAME)`; an unknown name stays as it is, `$$` gives `$`.

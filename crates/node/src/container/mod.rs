@@ -10,6 +10,7 @@ pub mod env_file;
 pub mod hosts;
 pub mod resources;
 pub mod security;
+pub mod services;
 pub mod spec;
 pub mod termination;
 

@@ -1,8 +1,10 @@
 //! Where Pods come from: the API's watch and the manifest directory. They only say what there is; the manager acts.
+//! And which Services there are (`services`).
 
 pub(crate) mod api;
 pub(crate) mod manifests;
 pub(crate) mod mirror;
+pub(crate) mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -122,19 +122,7 @@ fn with_index_limit<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
 
 /// A path below a domain, of at most 63 bytes.
 fn managed_by<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
-    let (domain, rest) = at.text().split_once('/').unwrap_or((at.text(), ""));
-    if at.text().is_empty() {
-        run.required(at, "");
-    } else if domain.is_empty() || rest.is_empty() {
-        run.invalid(at, at.text(), "must be a domain-prefixed path (such as \"acme.io/foo\")");
-    } else {
-        names::check_subdomain(run, at, domain);
-        let fits = |c: char| c.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(c);
-        if !rest.chars().all(fits) {
-            let rule = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')";
-            run.invalid(at, rest, rule);
-        }
-    }
+    names::check_domain_path(run, at, at.text());
 }
 
 fn completion_mode<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {

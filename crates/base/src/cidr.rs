@@ -6,6 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer};
+
 /// A range of addresses such as `10.64.3.0/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cidr {
@@ -31,6 +33,7 @@ fn mask(prefix: u8) -> u128 {
 
 impl Cidr {
     /// The range of `prefix` bits around an address, if it has that many.
+    #[must_use]
     pub fn new(address: IpAddr, prefix: u8) -> Option<Self> {
         let (value, width) = bits(address);
         let network = value & mask(prefix);
@@ -44,22 +47,45 @@ impl Cidr {
     }
 
     /// The first address.
+    #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
     /// The number of fixed bits.
+    #[must_use]
     pub fn prefix(&self) -> u8 {
         self.prefix
     }
 
+    /// The number of addresses, at most 2^64.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let free = if self.address.is_ipv4() { 32 } else { 128 } - u32::from(self.prefix);
+        1u64.checked_shl(free).unwrap_or(u64::MAX)
+    }
+
+    /// The address so many after the first.
+    #[must_use]
+    pub fn nth(&self, n: u64) -> IpAddr {
+        match self.address {
+            IpAddr::V4(four) => {
+                let n = u32::try_from(n).unwrap_or(u32::MAX);
+                IpAddr::V4(u32::from(four).wrapping_add(n).into())
+            }
+            IpAddr::V6(six) => IpAddr::V6(u128::from(six).wrapping_add(n.into()).into()),
+        }
+    }
+
     /// Whether the address is inside.
+    #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4()
             && (bits(address).0 ^ bits(self.address).0) & mask(self.prefix) == 0
     }
 
     /// Whether the ranges share an address.
+    #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other.address) || other.contains(self.address)
     }
@@ -84,6 +110,13 @@ impl FromStr for Cidr {
     }
 }
 
+impl<'de> Deserialize<'de> for Cidr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +137,17 @@ mod tests {
             assert_eq!(parsed.is_ok(), expect, "{text}");
             assert!(parsed.is_err() || parsed.unwrap().to_string() == text);
         }
+    }
+
+    #[test]
+    fn counting() {
+        for (range, size, third) in
+            [("10.96.0.0/12", 1 << 20, "10.96.0.3"), ("fd00::/112", 1 << 16, "fd00::3")]
+        {
+            let range: Cidr = range.parse().unwrap();
+            assert_eq!((range.size(), range.nth(3).to_string().as_str()), (size, third));
+        }
+        assert_eq!("fd00::/48".parse::<Cidr>().unwrap().size(), u64::MAX);
     }
 
     #[test]

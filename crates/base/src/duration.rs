@@ -93,6 +93,9 @@ pub fn parse_go(text: &str) -> Result<i64, ParseError> {
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .ok_or_else(|| error("missing unit in duration"))?;
         let (number, after) = rest.split_at(end);
+        if number.is_empty() {
+            return Err(invalid());
+        }
         let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let unit: i128 = match &after[..unit_end] {
             "ns" => 1,

@@ -12,6 +12,7 @@ mod accounts;
 mod aggregation;
 mod balancer;
 mod context;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
@@ -31,6 +32,7 @@ mod replicaset;
 mod rootca;
 mod scheduling;
 mod statefulset;
+mod tainteviction;
 mod ttl;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -95,6 +97,7 @@ pub struct Config {
 fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
     vec![
         Arc::new(Driven(aggregation::Aggregation)),
+        Arc::new(Driven(cronjob::CronJobs)),
         Arc::new(Driven(daemonset::DaemonSets::default())),
         Arc::new(Driven(deployment::Deployments)),
         Arc::new(Driven(disruption::Disruptions)),
@@ -104,7 +107,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(gc::GarbageCollector)),
         Arc::new(Driven(job::Jobs)),
         Arc::new(Driven(namespace::Namespaces)),
-        Arc::new(Driven(nodes::Nodes)),
+        Arc::new(nodes::Nodes::default()),
         Arc::new(Driven(podgc::PodGc::default())),
         Arc::new(Driven(replicaset::ReplicaSets)),
         Arc::new(Driven(replicaset::ReplicationControllers)),
@@ -112,6 +115,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(accounts::ServiceAccounts)),
         Arc::new(Driven(balancer::LoadBalancers)),
         Arc::new(Driven(statefulset::StatefulSets)),
+        Arc::new(tainteviction::TaintEviction::default()),
         Arc::new(Driven(ttl::TimeToLive)),
     ]
 }

@@ -9,6 +9,7 @@ pub mod catalogue;
 mod condition;
 pub mod configmap;
 pub mod controllerrevision;
+pub mod cronjob;
 pub mod customresourcedefinition;
 pub mod daemonset;
 pub mod deployment;
@@ -92,6 +93,7 @@ static TABLE: &[&Row] = &[
     &review::SUBJECT_ACCESS_REVIEW,
     &horizontalpodautoscaler::KIND,
     &horizontalpodautoscaler::V1_KIND,
+    &cronjob::KIND,
     &job::KIND,
     &ingressclass::KIND,
     &ingress::KIND,

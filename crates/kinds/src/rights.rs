@@ -118,6 +118,7 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
             right(PODS, "apps", &["controllerrevisions"]),
         ],
     ),
+    ("taint-eviction-controller", &[right(&["delete"], "", &["pods"]), right(CHANGE, "", &["pods/status"])]),
     ("ttl-after-finished-controller", &[right(&["delete"], "batch", &["jobs"])]),
 ];
 

@@ -89,6 +89,8 @@ const OBJECTS: &[&str] = &[
     "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a}, addressType: IPv4,
       endpoints: [{addresses: [10.0.0.1], deprecatedTopology: {a: b}}], ports: [{port: 80}]}",
     "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a}, spec: {leaseDurationSeconds: 10}}",
+    "{apiVersion: batch/v1, kind: CronJob, metadata: {name: a}, spec: {schedule: '@daily', timeZone: Europe/Paris, jobTemplate:
+      {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}}}",
     "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: a}, spec: {minAvailable: 50%, selector: {}}}",
     "{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: a}, value: 10, globalDefault: true}",
     "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: 'a:b'}, rules: [{verbs: [get], apiGroups: [''],

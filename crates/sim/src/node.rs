@@ -4,6 +4,7 @@
 //! step begins; what it lost with its process (the watch, actions under way, what was published) it finds again. Absent:
 //! Events, probes, hooks, static Pods, admission: `crates/node` has them.
 
+mod heartbeat;
 mod pod;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,8 @@ pub struct Node {
     pods: BTreeMap<String, OnNode>,
     /// UIDs that the watch has shown since it began, until it is in step.
     shown: Option<BTreeSet<String>>,
+    /// When it says again that it is there.
+    beat: Time,
 }
 
 impl Node {
@@ -76,7 +79,7 @@ impl Node {
         locked.machine.forget_mounts();
         let pods = locked.disk.iter().map(|(uid, saved)| (uid.clone(), OnNode::recovered(saved))).collect();
         drop(locked);
-        Self { name: name.to_owned(), api, host, clock, dice, pods, shown: None }
+        Self { name: name.to_owned(), api, host, clock, dice, pods, shown: None, beat: clock.time() }
     }
 
     /// Creates the Node object, or finds it there, and says that it is ready.
@@ -106,6 +109,7 @@ impl Node {
             if watch.is_none() {
                 watch = self.open().await;
             }
+            self.heartbeat().await;
             self.pass().await;
             let due = self.clock.instant(self.due(watch.is_none()));
             let events = async {
@@ -169,7 +173,8 @@ impl Node {
         let pods = self.pods.values().flat_map(|p| p.wake.into_iter().chain(p.next_finish()));
         let retry = retry.then(|| now.plus(RETRY));
         // A moment that has come is looked at again a little later, so that a pass cannot follow itself for ever.
-        pods.chain(ends).chain(retry).fold(never, Time::min).max(now.plus(Duration::from_millis(1)))
+        let all = pods.chain(ends).chain(retry).chain([self.beat]);
+        all.fold(never, Time::min).max(now.plus(Duration::from_millis(1)))
     }
 
     /// Steps every Pod until nothing changes by it.

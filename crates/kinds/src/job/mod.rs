@@ -9,7 +9,7 @@ mod pods;
 mod policy;
 pub mod reconcile;
 mod strategy;
-mod validate;
+pub(crate) mod validate;
 mod view;
 
 pub use strategy::{CONTROLLER_UID, JOB_NAME, LEGACY_CONTROLLER_UID, LEGACY_JOB_NAME};

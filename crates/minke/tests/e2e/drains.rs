@@ -59,3 +59,44 @@ fn a_budget_holds_up_a_drain() {
         assert_eq!(cluster.kubectl(&running), "");
     });
 }
+
+const TOUGH: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: frail}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: "busybox:1.36", command: [sleep, "1000"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: patient}
+spec:
+  terminationGracePeriodSeconds: 0
+  tolerations: [{key: x, operator: Exists, effect: NoExecute, tolerationSeconds: 2}]
+  containers: [{name: c, image: "busybox:1.36", command: [sleep, "1000"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: tough}
+spec:
+  terminationGracePeriodSeconds: 0
+  tolerations: [{key: x, operator: Exists, effect: NoExecute}]
+  containers: [{name: c, image: "busybox:1.36", command: [sleep, "1000"]}]
+"#;
+
+#[test]
+fn a_taint_drives_pods_away() {
+    isolated("drains::a_taint_drives_pods_away", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply(TOUGH);
+        cluster.kubectl(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
+        let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
+        cluster.kubectl(&["taint", "nodes", &node, "x=y:NoExecute"]);
+        cluster.kubectl(&["wait", "--for=delete", "pod/frail", "pod/patient", "--timeout=60s"]);
+        assert_eq!(cluster.kubectl(&["get", "pods", "-o", "name"]), "pod/tough\n");
+        let events = cluster.kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"]);
+        assert!(events.contains("Marking for deletion Pod default/frail"), "{events}");
+        cluster.kubectl(&["taint", "nodes", &node, "x-"]);
+    });
+}

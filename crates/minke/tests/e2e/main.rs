@@ -7,6 +7,7 @@ mod api;
 mod bad_input;
 mod cluster;
 mod commands;
+mod cronjobs;
 mod custom;
 mod daemonsets;
 mod data_dir;

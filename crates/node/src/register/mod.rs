@@ -143,6 +143,9 @@ async fn keep_status(config: &Config) {
     let (mut last, mut written) = (Value::Null, 0);
     loop {
         let (facts, now) = (Facts::read(&config.data_dir), now());
+        if !last.is_null() {
+            last = contradicted(last, told(config).await);
+        }
         let status = status::status(now, &facts, &known(config), Some(&last));
         if now - written >= REPORT || !status::same(&status, &last) {
             let outcome = if last.is_null() {
@@ -158,6 +161,34 @@ async fn keep_status(config: &Config) {
         }
         tokio::time::sleep(PERIOD).await;
     }
+}
+
+/// What the API tells of this node, if it can be asked; null if there is no such Node.
+async fn told(config: &Config) -> Option<Value> {
+    let target = target("", "v1", "nodes", "", &config.name);
+    match config.objects.call(Call { target, verb: Verb::Get, options: Options::default() }).await {
+        Ok(node) => Some(node["status"].clone()),
+        Err(error) if error.reason == "NotFound" => Some(Value::Null),
+        // The Lease tells of it.
+        Err(_) => None,
+    }
+}
+
+/// The last status written, as it is now: others write the conditions of a node that they do not hear of.
+fn contradicted(mut last: Value, told: Option<Value>) -> Value {
+    let Some(told) = told else { return last };
+    if told.is_null() {
+        return told;
+    }
+    for condition in last["conditions"].as_array_mut().into_iter().flatten() {
+        let mut all = told["conditions"].as_array().into_iter().flatten();
+        if let Some(other) =
+            all.find(|c| c["type"] == condition["type"] && c["status"] != condition["status"])
+        {
+            *condition = other.clone();
+        }
+    }
+    last
 }
 
 async fn keep_lease(config: &Config) {
@@ -207,6 +238,16 @@ async fn renew(config: &Config) -> Result<(), Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_contradiction_is_noticed() {
+        let ready = |status: &str| json!({"conditions": [{"type": "Ready", "status": status}]});
+        let last = ready("True");
+        assert_eq!(contradicted(last.clone(), None), last);
+        assert_eq!(contradicted(last.clone(), Some(ready("True"))), last);
+        assert_eq!(contradicted(last.clone(), Some(ready("Unknown"))), ready("Unknown"));
+        assert_eq!(contradicted(last, Some(Value::Null)), Value::Null);
+    }
 
     #[test]
     fn another_boot_is_told() {

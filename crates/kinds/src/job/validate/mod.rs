@@ -31,8 +31,8 @@ const LIMIT_OF_MANY: i64 = 10_000;
 const SPEC_TYPE: &str = "io.k8s.api.batch.v1.JobSpec";
 
 schema::rules! {
-    /// What holds for a Job's spec at any time.
-    SPEC: "io.k8s.api.batch.v1.JobSpec" = [
+    /// What holds for the spec of a Job that is to be made, and of one that is.
+    pub(crate) TEMPLATE_SPEC: "io.k8s.api.batch.v1.JobSpec" = [
         field("parallelism").at_least(0),
         field("completions").at_least(0),
         field("activeDeadlineSeconds").at_least(0),
@@ -48,6 +48,10 @@ schema::rules! {
         set("podReplacementPolicy").with(replacement_policy),
         field("template").inner(&TEMPLATE),
         field("template.spec.restartPolicy").with(restart_policy),
+    ];
+    /// What holds for a Job's spec at any time.
+    SPEC: "io.k8s.api.batch.v1.JobSpec" = [
+        here().inner(&TEMPLATE_SPEC),
         field("selector").required().with(label_selector),
         here().with(selects_template),
     ];
@@ -128,6 +132,8 @@ fn managed_by<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
 fn completion_mode<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     match at.text_of("completionMode") {
         "Indexed" => indexed(at, run),
+        // Only a Job that is made has its default.
+        "" if !at.has("completionMode") => {}
         "NonIndexed" => {
             for field in ["backoffLimitPerIndex", "maxFailedIndexes"].map(|field| at.child(field)) {
                 if field.is_set() {

@@ -1,12 +1,17 @@
 //! Node: a machine that runs Pods.
 
+pub mod eviction;
+pub mod health;
+mod taints;
+mod zones;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, ErrorType, FieldError, GoField, Path, Shown, go_form};
-use crate::kind::{Column, Endpoint, Kind, Row, Strategy};
+use crate::kind::{Column, Endpoint, IndexKeys, Kind, Row, Strategy};
 use crate::pod::validate::check_amount;
 use crate::value::{default_to, entries, get_mut, is_empty, is_set, is_true, items, remove, text};
 use crate::{meta, names};
@@ -101,6 +106,12 @@ impl Strategy for Node {
     }
     fn field(&self, obj: &Value, _field: &str) -> String {
         is_true(&obj["spec"]["unschedulable"]).to_string()
+    }
+    fn index_keys(&self) -> Option<IndexKeys> {
+        Some(|_, _, node| {
+            let drives_away = items(&node["spec"]["taints"]).iter().any(|t| t["effect"] == "NoExecute");
+            if drives_away { vec![eviction::KEY.to_owned()] } else { Vec::new() }
+        })
     }
     fn columns(&self) -> &'static [Column] {
         COLUMNS

@@ -101,82 +101,30 @@ impl Runs<'_> {
 mod tests {
     use super::*;
 
+    /// A time of a Friday, or of another day if that is said.
     fn at(text: &str) -> Timestamp {
-        Timestamp::parse(text).unwrap()
+        let day = if text.contains('T') { "" } else { "2024-06-07T" };
+        Timestamp::parse(&format!("{day}{text}Z")).unwrap()
     }
 
     #[test]
     fn what_is_due() {
-        let created = "2024-06-07T09:58:30Z";
+        let created = at("09:58:30");
+        let (friday, monday) =
+            ("30 6-16/4 * * 1-5", ["2024-06-10T11:00:00", "2024-06-10T10:30:00", "2024-06-10T14:30:00"]);
         for (schedule, last, deadline, now, want, missed, look) in [
-            ("0 * * * *", None, None, "2024-06-07T09:59:00Z", None, 0, "2024-06-07T10:00:00Z"),
-            (
-                "0 * * * *",
-                None,
-                None,
-                "2024-06-07T10:00:00Z",
-                Some("2024-06-07T10:00:00Z"),
-                0,
-                "2024-06-07T11:00:00Z",
-            ),
-            (
-                "0 * * * *",
-                Some("2024-06-07T10:00:00Z"),
-                None,
-                "2024-06-07T10:30:00Z",
-                None,
-                0,
-                "2024-06-07T11:00:00Z",
-            ),
-            (
-                "0 * * * *",
-                Some("2024-06-07T10:00:00Z"),
-                None,
-                "2024-06-07T14:30:00Z",
-                Some("2024-06-07T14:00:00Z"),
-                4,
-                "2024-06-07T15:00:00Z",
-            ),
-            ("0 * * * *", None, Some(60), "2024-06-07T14:30:00Z", None, 0, "2024-06-07T15:00:00Z"),
-            (
-                "0 * * * *",
-                None,
-                Some(1900),
-                "2024-06-07T14:30:00Z",
-                Some("2024-06-07T14:00:00Z"),
-                0,
-                "2024-06-07T15:00:00Z",
-            ),
-            (
-                "@every 1h",
-                None,
-                None,
-                "2024-06-07T14:30:00Z",
-                Some("2024-06-07T13:58:30Z"),
-                4,
-                "2024-06-07T14:58:30Z",
-            ),
-            (
-                "30 6-16/4 * * 1-5",
-                Some("2024-06-07T14:30:00Z"),
-                None,
-                "2024-06-10T11:00:00Z",
-                Some("2024-06-10T10:30:00Z"),
-                2,
-                "2024-06-10T14:30:00Z",
-            ),
-            (
-                "* * * * *",
-                None,
-                None,
-                "2024-06-07T14:30:00Z",
-                Some("2024-06-07T14:30:00Z"),
-                272,
-                "2024-06-07T14:31:00Z",
-            ),
+            ("0 * * * *", None, None, "09:59:00", None, 0, "10:00:00"),
+            ("0 * * * *", None, None, "10:00:00", Some("10:00:00"), 0, "11:00:00"),
+            ("0 * * * *", Some("10:00:00"), None, "10:30:00", None, 0, "11:00:00"),
+            ("0 * * * *", Some("10:00:00"), None, "14:30:00", Some("14:00:00"), 4, "15:00:00"),
+            ("0 * * * *", None, Some(60), "14:30:00", None, 0, "15:00:00"),
+            ("0 * * * *", None, Some(1900), "14:30:00", Some("14:00:00"), 0, "15:00:00"),
+            ("@every 1h", None, None, "14:30:00", Some("13:58:30"), 4, "14:58:30"),
+            (friday, Some("14:30:00"), None, monday[0], Some(monday[1]), 2, monday[2]),
+            ("* * * * *", None, None, "14:30:00", Some("14:30:00"), 272, "14:31:00"),
         ] {
             let parsed = Schedule::parse(schedule).unwrap();
-            let (created, last) = (at(created), last.map(at));
+            let last = last.map(at);
             let runs = Runs { schedule: &parsed, zone: &Zone::utc(), created, last, deadline };
             let due = runs.due(at(now)).unwrap();
             assert_eq!((due.at, due.missed), (want.map(at), missed), "{schedule} at {now}");
@@ -184,8 +132,7 @@ mod tests {
             assert_eq!(runs.next_look(at(now)), Some(at(look) + MARGIN), "{schedule} at {now}");
         }
         let never = Schedule::parse("0 0 31 2 *").unwrap();
-        let runs =
-            Runs { schedule: &never, zone: &Zone::utc(), created: at(created), last: None, deadline: None };
-        assert_eq!((runs.due(at(created)), runs.next_look(at(created))), (Err(Impossible), None));
+        let runs = Runs { schedule: &never, zone: &Zone::utc(), created, last: None, deadline: None };
+        assert_eq!((runs.due(created), runs.next_look(created)), (Err(Impossible), None));
     }
 }

@@ -118,7 +118,16 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
             right(PODS, "apps", &["controllerrevisions"]),
         ],
     ),
-    ("taint-eviction-controller", &[right(&["delete"], "", &["pods"]), right(CHANGE, "", &["pods/status"])]),
+    // Upstream lets it act as the node controller, so there is no role of its own to tell of events by.
+    (
+        "taint-eviction-controller",
+        &[
+            right(&["delete"], "", &["pods"]),
+            right(CHANGE, "", &["pods/status"]),
+            right(&["create", "patch", "update"], "", &["events"]),
+            right(&["create", "patch", "update"], "events.k8s.io", &["events"]),
+        ],
+    ),
     ("ttl-after-finished-controller", &[right(&["delete"], "batch", &["jobs"])]),
 ];
 

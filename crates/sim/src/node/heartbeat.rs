@@ -27,7 +27,7 @@ impl Node {
 
     async fn renew(&self) -> Result<(), Status> {
         let gvr = Gvr::new("coordination.k8s.io", "v1", "leases");
-        let place = |name: &str| Target { namespace: LEASES.into(), ..target(&gvr, name, "") };
+        let place = |name: &str| Target { namespace: LEASES.into(), ..target(&gvr, LEASES, name) };
         let renewed = controllers::Clock::now(&self.clock).rfc3339_micro();
         let spec = json!({"renewTime": renewed, "holderIdentity": self.name, "leaseDurationSeconds": 40});
         let patch = Bytes::from(json!({"spec": spec}).to_string());
@@ -41,7 +41,7 @@ impl Node {
 
     async fn be_ready(&self) -> Result<(), Status> {
         let place =
-            || Target { namespace: String::new(), ..target(&Gvr::new("", "v1", "nodes"), &self.name, "") };
+            || Target { namespace: String::new(), ..target(&Gvr::new("", "v1", "nodes"), "", &self.name) };
         let node = perform(&self.api, place(), Verb::Get).await?;
         let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
         if conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True") {

@@ -9,7 +9,7 @@ use apiserver::{Config, Pki, Server};
 use store::{Options, SqliteStore};
 use tokio::net::TcpListener;
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::main(flavor = "multi_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().ok_or("usage: serve DIR ADDR:PORT")?);

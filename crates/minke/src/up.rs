@@ -107,14 +107,15 @@ impl Stages {
     }
 }
 
-/// The tokio runtime of a daemon: two workers are enough, memory is what counts.
+/// The tokio runtime of a daemon: a worker for each core, two at least, so that one that computes stops nobody.
 ///
 /// # Errors
 /// If threads cannot be made.
 pub fn tokio_runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     builder
-        .worker_threads(2)
+        .worker_threads(cores.max(2))
         .max_blocking_threads(16)
         .thread_keep_alive(std::time::Duration::from_secs(2))
         .enable_all();

@@ -18,6 +18,8 @@ use crate::context::object;
 use crate::generic::select::Selection;
 use crate::generic::{Answer, Ctx, continuation, options};
 
+/// So many objects are looked at before others have their turn.
+const AT_ONCE: usize = 2000;
 /// How long a read waits for a revision that does not exist yet.
 const REACH: Duration = Duration::from_secs(3);
 
@@ -44,17 +46,21 @@ impl Listed {
         meta
     }
 
-    /// The whole list in JSON, items as the store holds them.
-    pub(crate) fn json(&self) -> Bytes {
-        let size: usize = self.entries.iter().map(|e| e.value.len() + 1).sum();
-        let mut out = BytesMut::with_capacity(size + 256);
-        let head = format!(
+    /// The list in JSON up to its first item.
+    pub(crate) fn head(&self) -> String {
+        format!(
             "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
             self.kind.kind,
             self.kind.api_version(),
             self.metadata()
-        );
-        out.put_slice(head.as_bytes());
+        )
+    }
+
+    /// The whole list in JSON, items as the store holds them.
+    pub(crate) fn json(&self) -> Bytes {
+        let size: usize = self.entries.iter().map(|e| e.value.len() + 1).sum();
+        let mut out = BytesMut::with_capacity(size + 256);
+        out.put_slice(self.head().as_bytes());
         for (i, entry) in self.entries.iter().enumerate() {
             if i > 0 {
                 out.put_u8(b',');
@@ -76,7 +82,7 @@ pub(crate) async fn list(ctx: &Ctx<'_>) -> Result<Answer, Status> {
     let selection = Selection::parse(ctx.kind, &ctx.params.label_selector, &ctx.params.field_selector)?;
     let prefix = object::prefix(ctx.kind, &ctx.namespace);
     let plan = plan(ctx, &prefix).await?;
-    collect(ctx, &selection, &prefix, plan).map(Answer::List)
+    collect(ctx, &selection, &prefix, plan).await.map(Answer::List)
 }
 
 /// Where and when to read.
@@ -116,7 +122,7 @@ async fn plan(ctx: &Ctx<'_>, prefix: &str) -> Result<Plan, Status> {
     }
 }
 
-fn collect(ctx: &Ctx<'_>, selection: &Selection, prefix: &str, plan: Plan) -> Result<Listed, Status> {
+async fn collect(ctx: &Ctx<'_>, selection: &Selection, prefix: &str, plan: Plan) -> Result<Listed, Status> {
     let store = ctx.store();
     let mut listed = Listed {
         kind: ctx.kind.clone(),
@@ -143,7 +149,12 @@ fn collect(ctx: &Ctx<'_>, selection: &Selection, prefix: &str, plan: Plan) -> Re
         listed.revision = page.revision;
         at = Some(page.revision);
         let last = page.entries.last().map(|e| e.key.clone());
-        listed.entries.extend(page.entries.into_iter().filter(|e| selection.matches(e)));
+        for part in page.entries.chunks(AT_ONCE) {
+            if part.len() == AT_ONCE {
+                tokio::task::yield_now().await;
+            }
+            listed.entries.extend(part.iter().filter(|e| selection.matches(e)).cloned());
+        }
         let Some(last) = last.filter(|_| page.remaining > 0) else { return Ok(listed) };
         if listed.entries.len() >= plan.limit {
             let pin = if plan.pinned { i64::try_from(page.revision).unwrap_or(i64::MAX) } else { -1 };

@@ -5,7 +5,9 @@
 
 pub(crate) mod documents;
 mod identity;
+mod long;
 mod node;
+mod pool;
 mod respond;
 mod route;
 mod site;

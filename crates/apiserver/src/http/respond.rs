@@ -80,12 +80,18 @@ pub(crate) fn warnings(reply: &mut Reply, texts: &[String]) {
     }
 }
 
-fn finish(form: &Form, code: u16, bytes: Bytes) -> Reply {
+/// The response with a whole body.
+pub(super) fn finish(form: &Form, code: u16, bytes: Bytes) -> Reply {
     let (bytes, compressed) = match form.gzip && bytes.len() > COMPRESS_BEYOND {
         true => gzip(&bytes).map_or((bytes, false), |small| (small, true)),
         false => (bytes, false),
     };
-    let mut reply = Response::new(full(bytes));
+    headed(form, code, compressed, full(bytes))
+}
+
+/// The response with this body, which may be compressed already.
+pub(super) fn headed(form: &Form, code: u16, compressed: bool, body: Body) -> Reply {
+    let mut reply = Response::new(body);
     *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.accepted.format.media_type()));

@@ -19,7 +19,7 @@ use super::Site;
 use super::identity::identify;
 use super::respond::{self, Form};
 use super::websocket::{Content, Upgrade};
-use super::{Reply, node, table, unversioned, watch};
+use super::{Reply, long, node, table, unversioned, watch};
 use crate::catalogue::lookup::{attributes, find};
 use crate::context::audit::Trail;
 use crate::context::negotiate::{self, Accepted, Format, Transform};
@@ -179,7 +179,10 @@ async fn resource(
         }
         ("watch", None) => begin_watch(site, &ctx, form, &mut request, trail).await,
         _ => match tokio::time::timeout(TIMEOUT, perform(&ctx, &info, request)).await {
-            Ok(Ok(answer)) => respond::answer(&form, answer, kind),
+            Ok(Ok(answer)) => match long::answer(&site.pool, &form, answer, kind).await {
+                (reply, true) => held(reply, trail),
+                (reply, false) => reply,
+            },
             Ok(Err(status)) => respond::error(&form, &status),
             Err(_) => respond::error(&form, &Status::timeout()),
         },

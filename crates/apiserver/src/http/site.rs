@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::documents::Documents;
+use super::pool::Pool;
 use crate::context::pki::{Pki, PkiError};
 use crate::context::services::FREE_SPACE;
 use crate::generic::Core;
@@ -22,6 +23,8 @@ pub(crate) struct Site {
     pub(crate) core: Arc<Core>,
     pub(crate) pki: Arc<Pki>,
     pub(crate) gate: listen::Gate,
+    /// Where what takes long is done.
+    pub(crate) pool: Arc<Pool>,
     documents: Mutex<Arc<Documents>>,
     closing: watch::Sender<bool>,
     bootstrapped: AtomicBool,
@@ -34,6 +37,7 @@ impl Site {
             core,
             pki,
             gate,
+            pool: Arc::new(Pool::of_this_machine()),
             documents: Mutex::new(Arc::new(Documents::new(kinds::built_in().clone()))),
             closing: watch::Sender::new(false),
             bootstrapped: AtomicBool::new(false),

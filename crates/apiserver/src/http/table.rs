@@ -55,7 +55,8 @@ fn columns(kind: &Kind) -> Vec<Value> {
     kind.strategy.headers()
 }
 
-fn row(kind: &Kind, obj: &Value, include: Include, now: i64) -> Value {
+/// One row.
+pub(crate) fn row(kind: &Kind, obj: &Value, include: Include, now: i64) -> Value {
     let mut row = json!({"cells": kind.strategy.cells(obj, now)});
     match include {
         Include::None => row["object"] = Value::Null,

@@ -12,6 +12,7 @@ mod harness;
 mod identity;
 mod kubectl;
 mod lists;
+mod long;
 mod node_rights;
 mod nodes;
 mod objects;

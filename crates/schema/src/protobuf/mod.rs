@@ -106,6 +106,21 @@ pub fn from_value(value: &Value, ty: TypeRef<'_>) -> Result<Vec<u8>, ProtoError>
     Ok(envelope(text("apiVersion"), text("kind"), &raw))
 }
 
+/// A list's body with these items, each a body of its own, given one without items, as [`from_value`] makes them.
+///
+/// # Errors
+/// One of the bodies is none.
+pub fn with_items(list: &[u8], items: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, ProtoError> {
+    let list = open(list)?;
+    let size: usize = items.iter().map(|item| item.as_ref().len() + 8).sum();
+    let mut raw = Vec::with_capacity(list.raw.len() + size);
+    raw.extend_from_slice(list.raw);
+    for item in items {
+        put_bytes(2, open(item.as_ref())?.raw, &mut raw);
+    }
+    Ok(envelope(&list.api_version, &list.kind, &raw))
+}
+
 fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
     let mut meta = Vec::with_capacity(api_version.len() + kind.len() + 8);
     put_bytes(1, api_version.as_bytes(), &mut meta);

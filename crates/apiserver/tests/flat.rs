@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use apiserver::{Config, Pki, Server};
 use bytes::Bytes;
-use client::{Call, Change, Gvr, Identity, Objects, Options, PatchType, Target, Verb, Watch};
+use client::{Answer, Call, Change, Gvr, Identity, Objects, Options, PatchType, Target, Verb, Watch};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use store::{Expect, Op, SqliteStore, Store, Write};
@@ -41,7 +41,7 @@ fn target(resource: &str, name: &str, subresource: &str) -> Target {
 
 async fn call(api: &dyn Objects, target: Target, verb: Verb, field_selector: &str) -> Value {
     let options = Options { field_selector: field_selector.into(), ..Options::default() };
-    api.call(Call { target, verb, options }).await.unwrap()
+    api.call(Call { target, verb, options }).await.and_then(Answer::value).unwrap()
 }
 
 fn pod(name: &str, node: &str) -> Value {

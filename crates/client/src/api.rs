@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use k8s_openapi::Resource;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Call, Gvr, Objects, Options, PatchType, Status, Target, Verb, Watch};
+use crate::{Answer, Call, Gvr, Objects, Options, PatchType, Status, Target, Verb, Watch};
 
 /// One kind, in one namespace or all.
 pub struct Api<K> {
@@ -81,9 +81,8 @@ impl<K: Resource + Serialize + DeserializeOwned> Api<K> {
     /// # Errors
     /// The API's.
     pub async fn list(&self, options: Options) -> Result<Vec<K>, Status> {
-        let mut list = self.raw("", "", Verb::List, options).await?;
-        let Value::Array(items) = list["items"].take() else { return Ok(Vec::new()) };
-        items.into_iter().map(typed).collect()
+        let list: Items<K> = self.raw("", "", Verb::List, options).await?.typed()?;
+        Ok(list.items.unwrap_or_default())
     }
 
     /// Creates.
@@ -158,12 +157,12 @@ impl<K: Resource + Serialize + DeserializeOwned> Api<K> {
         }
     }
 
-    async fn raw(&self, name: &str, sub: &str, verb: Verb, options: Options) -> Result<Value, Status> {
+    async fn raw(&self, name: &str, sub: &str, verb: Verb, options: Options) -> Result<Answer, Status> {
         self.objects.call(Call { target: self.target(name, sub), verb, options }).await
     }
 
     async fn one(&self, name: &str, sub: &str, verb: Verb, options: Options) -> Result<K, Status> {
-        typed(self.raw(name, sub, verb, options).await?)
+        self.raw(name, sub, verb, options).await?.typed()
     }
 }
 
@@ -171,8 +170,10 @@ fn json(object: &impl Serialize) -> Result<Value, Status> {
     serde_json::to_value(object).map_err(Status::internal)
 }
 
-fn typed<K: DeserializeOwned>(value: Value) -> Result<K, Status> {
-    serde_json::from_value(value).map_err(Status::internal)
+/// A list.
+#[derive(Deserialize)]
+struct Items<K> {
+    items: Option<Vec<K>>,
 }
 
 fn text(patch: &Value) -> Bytes {

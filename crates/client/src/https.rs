@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use crate::{
-    Call, Change, Facts, Object, Objects, Options, PatchType, Status, Target, Verb, Watch, WatchEvent,
+    Answer, Call, Change, Facts, Object, Objects, Options, PatchType, Status, Target, Verb, Watch, WatchEvent,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -234,7 +234,7 @@ impl Https {
 
 #[async_trait]
 impl Objects for Https {
-    async fn call(&self, call: Call) -> Result<Value, Status> {
+    async fn call(&self, call: Call) -> Result<Answer, Status> {
         let Call { target, verb, options } = call;
         const JSON: &str = "application/json";
         let body = |v: &Value| Bytes::from(v.to_string());
@@ -250,8 +250,7 @@ impl Objects for Https {
         let named = !matches!(verb, Verb::Create(_)) || !target.subresource.is_empty();
         let writes = matches!(verb, Verb::Create(_) | Verb::Update(_) | Verb::Patch(..));
         let path = path(&target, named, &self.query(&options, writes));
-        let bytes = self.request(method, &path, media, bytes).await?;
-        serde_json::from_slice(&bytes).map_err(Status::internal)
+        self.request(method, &path, media, bytes).await.map(Answer::json)
     }
 
     async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status> {

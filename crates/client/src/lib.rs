@@ -3,6 +3,7 @@
 //! Invariant: a handle carries one identity and every call through it passes the same authorization, admission and
 //! validation, in-process or over HTTPS. Deliberately absent: caches with opinions, retries that hide conflicts.
 
+mod answer;
 pub mod api;
 pub mod events;
 pub mod follow;
@@ -12,6 +13,7 @@ pub mod post;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use answer::{Answer, Head};
 pub use api::Api;
 pub use https::{Credential, Https};
 
@@ -208,7 +210,7 @@ pub trait Watch: Send {
 #[async_trait]
 pub trait Objects: Send + Sync + 'static {
     /// Performs one call; the answer is the object, the list, or the `Status` of a deletion.
-    async fn call(&self, call: Call) -> Result<Value, Status>;
+    async fn call(&self, call: Call) -> Result<Answer, Status>;
     /// Starts a watch. With an empty `options.resource_version` the present objects come first as `Added`, then
     /// `Synced`.
     async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status>;

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use base::Timestamp;
 use bytes::Bytes;
 use client::events::{Recorder, Source, recorder};
-use client::{Call, Gvr, Object, Objects, Options, PatchType, Snapshots, Status, Target, Verb, Want};
+use client::{Answer, Call, Gvr, Object, Objects, Options, PatchType, Snapshots, Status, Target, Verb, Want};
 use futures_util::future::join_all;
 use kinds::Kind;
 use kinds::plan::{Action, Deed, Failed, Gone, Notice, Plan, Reference, Write};
 use kinds::workload::slow_start;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::driver::{Failure, Turn};
@@ -140,10 +139,10 @@ impl Context {
         };
         match result {
             Ok(answer) => {
-                let name = answer["metadata"]["name"].as_str().unwrap_or(&write.name);
-                tell(&write.done, name);
+                let head = answer.head();
+                tell(&write.done, if head.name.is_empty() { &write.name } else { &head.name });
                 tell(&write.said, "");
-                Ok(revision(&answer))
+                Ok(head.revision)
             }
             Err(status) if harmless(&write.action, &write.name, &status) => Ok(0),
             Err(status) => {
@@ -154,7 +153,7 @@ impl Context {
     }
 
     /// One call.
-    pub(crate) async fn call(&self, call: Call) -> Result<Value, Status> {
+    pub(crate) async fn call(&self, call: Call) -> Result<Answer, Status> {
         self.objects.call(call).await
     }
 }
@@ -185,11 +184,6 @@ fn harmless(action: &Action, name: &str, status: &Status) -> bool {
         }
         Action::Update(_) | Action::Apply(..) => false,
     }
-}
-
-/// The revision of an answer, 0 if it has none.
-pub(crate) fn revision(answer: &Value) -> u64 {
-    answer["metadata"]["resourceVersion"].as_str().and_then(|r| r.parse().ok()).unwrap_or(0)
 }
 
 /// The resource of a kind.

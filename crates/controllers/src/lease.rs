@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
-use client::{Objects, Snapshots, Status, Verb};
+use client::{Answer, Objects, Snapshots, Status, Verb};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -137,7 +137,8 @@ impl Election {
     async fn attempt(&self) -> Result<bool, Status> {
         let kind = &kinds::lease::KIND;
         let place = target(kind, NAMESPACE, self.lease, "");
-        let current = match self.objects.call(plain(place.clone(), Verb::Get)).await {
+        let held = self.objects.call(plain(place.clone(), Verb::Get)).await;
+        let current = match held.and_then(Answer::value) {
             Ok(lease) => Some(lease),
             Err(status) if status.is("NotFound") => None,
             Err(status) => return Err(status),
@@ -154,7 +155,8 @@ impl Election {
 
     async fn release(&self) {
         let place = target(&kinds::lease::KIND, NAMESPACE, self.lease, "");
-        let Ok(mut lease) = self.objects.call(plain(place.clone(), Verb::Get)).await else { return };
+        let held = self.objects.call(plain(place.clone(), Verb::Get)).await;
+        let Ok(mut lease) = held.and_then(Answer::value) else { return };
         if lease["spec"]["holderIdentity"] != self.holder.as_str() {
             return;
         }

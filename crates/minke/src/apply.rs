@@ -125,7 +125,10 @@ pub async fn apply(objects: &Arc<dyn Objects>, item: &Item) -> Result<Outcome> {
 }
 
 async fn call(objects: &Arc<dyn Objects>, target: Target, verb: Verb) -> Result<Value, client::Status> {
-    objects.call(Call { target, verb, options: Options { strict: true, ..Options::default() } }).await
+    objects
+        .call(Call { target, verb, options: Options { strict: true, ..Options::default() } })
+        .await?
+        .value()
 }
 
 impl Item {

@@ -1,7 +1,7 @@
 //! The few API calls a node makes, as short functions over `client::Objects`.
 
 use bytes::Bytes;
-use client::{Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
+use client::{Answer, Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
 use kinds::rules::deletion::Deletion;
 use serde_json::Value;
 
@@ -30,18 +30,18 @@ pub(crate) const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
 /// RuntimeClasses.
 pub(crate) const RUNTIME_CLASSES: (&str, &str, &str) = ("node.k8s.io", "v1", "runtimeclasses");
 
-async fn call(api: &dyn Objects, target: Target, verb: Verb) -> Result<Value, Status> {
+async fn call(api: &dyn Objects, target: Target, verb: Verb) -> Result<Answer, Status> {
     let options = Options { field_manager: "kubelet".into(), ..Options::default() };
     api.call(Call { target, verb, options }).await
 }
 
 /// GET.
 pub(crate) async fn get(api: &dyn Objects, target: Target) -> Result<Value, Status> {
-    call(api, target, Verb::Get).await
+    call(api, target, Verb::Get).await?.value()
 }
 
 /// POST to the collection of the object.
-pub(crate) async fn create(api: &dyn Objects, mut target: Target, object: Value) -> Result<Value, Status> {
+pub(crate) async fn create(api: &dyn Objects, mut target: Target, object: Value) -> Result<Answer, Status> {
     target.name = String::new();
     call(api, target, Verb::Create(object)).await
 }
@@ -52,12 +52,12 @@ pub(crate) async fn patch(
     mut target: Target,
     subresource: &str,
     patch: &Value,
-) -> Result<Value, Status> {
+) -> Result<Answer, Status> {
     target.subresource = subresource.into();
     call(api, target, Verb::Patch(PatchType::Strategic, Bytes::from(patch.to_string()))).await
 }
 
 /// DELETE at once, only if the UID still fits.
-pub(crate) async fn delete_now(api: &dyn Objects, target: Target, uid: &str) -> Result<Value, Status> {
+pub(crate) async fn delete_now(api: &dyn Objects, target: Target, uid: &str) -> Result<Answer, Status> {
     call(api, target, Verb::Delete(Some(Deletion::of(uid).at_once().body()))).await
 }

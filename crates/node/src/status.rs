@@ -421,18 +421,17 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Objects for Api {
-        async fn call(&self, call: client::Call) -> Result<Value, Status> {
+        async fn call(&self, call: client::Call) -> Result<client::Answer, Status> {
             self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let client::Verb::Patch(_, text) = call.verb else {
-                return Ok(
-                    json!({"metadata": {"uid": "u"}, "status": {"phase": "Pending", "qosClass": "Burstable"}}),
-                );
+                let status = json!({"phase": "Pending", "qosClass": "Burstable"});
+                return Ok(json!({"metadata": {"uid": "u"}, "status": status}).into());
             };
             let patch: Value = serde_json::from_slice(&text).unwrap();
             let bad: Vec<_> = self.refused.iter().filter(|f| patch["status"].get(**f).is_some()).collect();
             if bad.is_empty() {
                 self.taken.lock().unwrap().push(patch["status"].clone());
-                return Ok(Value::Null);
+                return Ok(Value::Null.into());
             }
             let cause = |field: &&&str| kinds::status::Cause {
                 field: format!("status.{field}"),

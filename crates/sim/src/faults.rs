@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use client::{
-    Call, Catalogue, Delta, Deltas, Gvr, Object, Objects, Options, Snapshot, Snapshots, Status, Target, Verb,
-    Want, Watch, WatchEvent,
+    Answer, Call, Catalogue, Delta, Deltas, Gvr, Object, Objects, Options, Snapshot, Snapshots, Status,
+    Target, Verb, Want, Watch, WatchEvent,
 };
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::seed::Dice;
@@ -75,7 +74,7 @@ impl Faulty {
 
 #[async_trait]
 impl Objects for Faulty {
-    async fn call(&self, call: Call) -> Result<Value, Status> {
+    async fn call(&self, call: Call) -> Result<Answer, Status> {
         tokio::time::sleep(self.dice.millis(1..=30)).await;
         if self.happens(self.rates.refuse) {
             return Err(self.refusal(&call));

@@ -193,7 +193,7 @@ impl Node {
 
 /// One call.
 async fn perform(api: &Arc<dyn Objects>, target: Target, verb: Verb) -> Result<Value, Status> {
-    api.call(Call { target, verb, options: Options::default() }).await
+    api.call(Call { target, verb, options: Options::default() }).await?.value()
 }
 
 fn target(gvr: &Gvr, namespace: &str, name: &str) -> Target {

@@ -28,7 +28,7 @@ pub async fn call(
     verb: Verb,
 ) -> Result<Value, Status> {
     let target = Target { subresource: subresource.into(), ..target(kind, name) };
-    api.call(Call { target, verb, options: Options::default() }).await
+    api.call(Call { target, verb, options: Options::default() }).await?.value()
 }
 
 /// A YAML manifest as JSON.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use client::{Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
+use client::{Answer, Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
 use serde_json::{Value, json};
 use store::{
     Collection, Entry, Interest, Op, Page, RangeQuery, Revision, SqliteStore, Store, StoreError, Watcher,
@@ -216,7 +216,7 @@ impl World {
         let gvr = Gvr::new("", "v1", &next());
         let target = Target { gvr, namespace: "default".into(), name: next(), subresource: next() };
         let (api, options) = (self.api.clone(), Options { dry_run, ..Options::default() });
-        async move { api.call(Call { target, verb, options }).await }
+        async move { api.call(Call { target, verb, options }).await.and_then(Answer::value) }
     }
 
     async fn create(&self, name: &str, data: Value) -> Result<Value, Status> {

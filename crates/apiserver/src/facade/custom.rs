@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
+use client::{Answer, Call, Gvr, Identity, Objects, Options, Status, Target, Verb};
 use kinds::customresourcedefinition::{self as definition, resource};
 use kinds::rules::deletion::{Deletion, Propagation};
 use kinds::{Kind, with_custom};
@@ -161,7 +161,7 @@ impl Definitions {
         left().is_empty()
     }
 
-    async fn call(&self, target: Target, verb: Verb) -> Result<Value, Status> {
+    async fn call(&self, target: Target, verb: Verb) -> Result<Answer, Status> {
         self.api.call(Call { target, verb, options: Options::default() }).await
     }
 }

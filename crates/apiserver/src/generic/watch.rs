@@ -30,6 +30,8 @@ pub(crate) struct Frame {
     /// The shared entry that `value` is of, unless it was made for this watcher.
     pub(crate) entry: Option<Arc<Entry>>,
     pub(crate) facts: Arc<Facts>,
+    /// Whether it has just happened, so that other watchers get it too.
+    pub(crate) live: bool,
 }
 
 /// A running watch.
@@ -98,7 +100,7 @@ impl Stream {
     pub(crate) async fn next(&mut self) -> Result<Vec<Frame>, Status> {
         if !self.initial.is_empty() {
             let count = self.initial.len().min(BATCH);
-            return Ok(self.initial.drain(..count).map(|e| frame(Change::Added, e)).collect());
+            return Ok(self.initial.drain(..count).map(|e| frame(Change::Added, e, false)).collect());
         }
         if let Some(revision) = self.synced.take() {
             let (key, value) = (Arc::from(""), Bytes::new());
@@ -109,6 +111,7 @@ impl Stream {
                 revision,
                 entry: None,
                 facts: Arc::default(),
+                live: false,
             }]);
         }
         let watcher = match &mut self.watcher {
@@ -160,7 +163,7 @@ fn scope(ctx: &Ctx<'_>, selection: &Selection) -> Scope {
     }
 }
 
-fn frame(change: Change, entry: Arc<Entry>) -> Frame {
+fn frame(change: Change, entry: Arc<Entry>, live: bool) -> Frame {
     Frame {
         change,
         key: entry.key.clone(),
@@ -168,6 +171,7 @@ fn frame(change: Change, entry: Arc<Entry>) -> Frame {
         revision: entry.revision,
         facts: entry.facts().clone(),
         entry: Some(entry),
+        live,
     }
 }
 
@@ -183,15 +187,15 @@ fn transition(selection: &Selection, prefix: &str, event: &Event) -> Option<Fram
             (false, Some(_)) => Change::Modified,
             (false, None) => Change::Added,
         };
-        return Some(frame(change, entry.clone()));
+        return Some(frame(change, entry.clone(), true));
     }
     let before = event.previous.as_ref().filter(|p| selection.matches(p));
     let now = !event.deleted && selection.matches(entry);
     match (before, now) {
-        (Some(_), true) => Some(frame(Change::Modified, entry.clone())),
-        (None, true) => Some(frame(Change::Added, entry.clone())),
+        (Some(_), true) => Some(frame(Change::Modified, entry.clone(), true)),
+        (None, true) => Some(frame(Change::Added, entry.clone(), true)),
         (None, false) => None,
-        (Some(_), false) if event.deleted => Some(frame(Change::Deleted, entry.clone())),
+        (Some(_), false) if event.deleted => Some(frame(Change::Deleted, entry.clone(), true)),
         (Some(previous), false) => Some(Frame {
             change: Change::Deleted,
             key: entry.key.clone(),
@@ -199,6 +203,7 @@ fn transition(selection: &Selection, prefix: &str, event: &Event) -> Option<Fram
             revision: entry.revision,
             entry: None,
             facts: previous.facts().clone(),
+            live: true,
         }),
     }
 }

@@ -4,6 +4,7 @@
 //! are bounded and end (the crate `listen`).
 
 pub(crate) mod documents;
+mod frames;
 mod identity;
 mod long;
 mod node;

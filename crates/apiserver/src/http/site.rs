@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::documents::Documents;
+use super::frames::Frames;
 use super::pool::Pool;
 use crate::context::pki::{Pki, PkiError};
 use crate::context::services::FREE_SPACE;
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     pub(crate) gate: listen::Gate,
     /// Where what takes long is done.
     pub(crate) pool: Arc<Pool>,
+    pub(crate) frames: Frames,
     documents: Mutex<Arc<Documents>>,
     closing: watch::Sender<bool>,
     bootstrapped: AtomicBool,
@@ -37,6 +39,7 @@ impl Site {
             core,
             pki,
             gate,
+            frames: Frames::default(),
             pool: Arc::new(Pool::of_this_machine()),
             documents: Mutex::new(Arc::new(Documents::new(kinds::built_in().clone()))),
             closing: watch::Sender::new(false),

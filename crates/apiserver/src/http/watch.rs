@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use client::{Change, Status};
 use futures_util::stream;
 use http::header::{self, HeaderValue};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Site;
+use super::frames::{self, Shape};
 use super::respond::{self, Form};
 use super::{Reply, table};
 use crate::context::negotiate::{Format, Transform};
@@ -41,6 +42,7 @@ pub(crate) fn reply(
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let format = form.accepted.format;
     let pump = Pump {
+        site: site.clone(),
         watch,
         form,
         bookmarks,
@@ -71,6 +73,7 @@ fn next_bookmark(deadline: Instant) -> Instant {
 }
 
 struct Pump {
+    site: Arc<Site>,
     watch: Stream,
     form: Form,
     bookmarks: bool,
@@ -92,7 +95,7 @@ impl Pump {
                 events = self.watch.next() => Some(events),
                 () = tokio::time::sleep_until(wake) => None,
             };
-            let mut out = BytesMut::new();
+            let mut out = Vec::new();
             match events {
                 Some(Ok(frames)) => frames.iter().for_each(|f| self.put(&mut out, f)),
                 Some(Err(status)) => {
@@ -105,58 +108,36 @@ impl Pump {
                     self.put_bookmark(&mut out, self.watch.position(), false);
                 }
             }
-            if !out.is_empty() {
-                return Some(out.freeze());
+            match out.len() {
+                0 => {}
+                // Shared with the other watchers as it is.
+                1 => return out.pop(),
+                _ => return Some(out.concat().into()),
             }
         }
         None
     }
 
-    fn put(&mut self, out: &mut BytesMut, frame: &Frame) {
-        let kind = &*self.watch.kind.clone();
-        let name = match frame.change {
-            Change::Added => "ADDED",
-            Change::Modified => "MODIFIED",
-            Change::Deleted => "DELETED",
-            Change::Synced => {
-                if self.bookmarks {
-                    self.put_bookmark(out, frame.revision, true);
-                }
-                return;
-            }
-            Change::Bookmark => return,
-        };
-        match (self.form.accepted.transform, self.form.accepted.format) {
-            (Transform::None, Format::Json | Format::Yaml) => {
-                put_json(out, name, &object::wire(kind, &frame.value))
-            }
-            (Transform::Partial, Format::Json | Format::Yaml) => {
-                put_json(out, name, &respond::partial_json(&frame.value));
-            }
-            (Transform::None, Format::Protobuf) => {
-                let bytes = match &frame.entry {
-                    Some(entry) => respond::entry_protobuf(kind, entry),
-                    None => respond::protobuf_of(&object::parse(kind, &frame.value)),
-                };
-                self.put_protobuf(out, name, bytes);
-            }
-            (Transform::Table, _) => {
-                let obj = object::parse(kind, &frame.value);
-                let meta = json!({"resourceVersion": frame.revision.to_string()});
-                let now = object::now().seconds;
-                let head = !self.told_columns;
-                self.told_columns = true;
-                let body = table::table(kind, &[obj], &meta, self.form.include, head, now);
-                self.put_value(out, name, &body);
-            }
-            _ => {
-                let obj = object::parse(kind, &frame.value);
-                self.put_value(out, name, &respond::partial_of(&obj["metadata"]));
-            }
+    fn put(&mut self, out: &mut Vec<Bytes>, frame: &Frame) {
+        match frame.change {
+            Change::Added | Change::Modified | Change::Deleted => {}
+            Change::Synced if self.bookmarks => return self.put_bookmark(out, frame.revision, true),
+            Change::Synced | Change::Bookmark => return,
         }
+        let kind = self.watch.kind.clone();
+        let Some(shape) = Shape::of(&self.form) else {
+            let obj = object::parse(&kind, &frame.value);
+            let meta = json!({"resourceVersion": frame.revision.to_string()});
+            let now = object::now().seconds;
+            let head = !std::mem::replace(&mut self.told_columns, true);
+            let body = table::table(&kind, &[obj], &meta, self.form.include, head, now);
+            return self.put_value(out, frames::name(frame.change), &body);
+        };
+        let made = self.site.frames.of(&kind, frame, shape);
+        self.put_made(out, made);
     }
 
-    fn put_bookmark(&mut self, out: &mut BytesMut, revision: u64, initial_end: bool) {
+    fn put_bookmark(&mut self, out: &mut Vec<Bytes>, revision: u64, initial_end: bool) {
         let kind = &*self.watch.kind.clone();
         let mut meta = json!({"resourceVersion": revision.to_string()});
         if initial_end {
@@ -182,30 +163,23 @@ impl Pump {
         self.put_value(out, "BOOKMARK", &body);
     }
 
-    fn put_value(&mut self, out: &mut BytesMut, name: &str, body: &Value) {
-        if self.form.accepted.format == Format::Protobuf {
-            let bytes = respond::protobuf_of(body);
-            self.put_protobuf(out, name, bytes);
-        } else {
-            put_json(out, name, body.to_string().as_bytes());
-        }
+    fn put_value(&mut self, out: &mut Vec<Bytes>, name: &str, body: &Value) {
+        let made = match self.form.accepted.format {
+            Format::Protobuf => {
+                respond::protobuf_of(body).map(|bytes| Bytes::from(protobuf::watch_frame(name, &bytes)))
+            }
+            _ => Ok(frames::json(name, body.to_string().as_bytes())),
+        };
+        self.put_made(out, made);
     }
 
-    fn put_protobuf(&mut self, out: &mut BytesMut, name: &str, bytes: Result<Bytes, Status>) {
-        match bytes {
-            Ok(bytes) => out.put_slice(&protobuf::watch_frame(name, &bytes)),
+    fn put_made(&mut self, out: &mut Vec<Bytes>, made: Result<Bytes, Status>) {
+        match made {
+            Ok(bytes) => out.push(bytes),
             Err(status) => {
-                tracing::error!(error = %status, "an event has no protobuf form");
+                tracing::error!(error = %status, "an event has no form that its watcher reads");
                 self.ended = true;
             }
         }
     }
-}
-
-fn put_json(out: &mut BytesMut, name: &str, object: &[u8]) {
-    out.put_slice(b"{\"type\":\"");
-    out.put_slice(name.as_bytes());
-    out.put_slice(b"\",\"object\":");
-    out.put_slice(object);
-    out.put_slice(b"}\n");
 }

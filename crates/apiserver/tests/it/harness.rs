@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apiserver::{Config, Pki, Server};
 use bytes::Bytes;
-use client::{Call, Credential, Gvr, Https, Identity, Objects, Options, Status, Target, Verb};
+use client::{Answer, Call, Credential, Gvr, Https, Identity, Objects, Options, Status, Target, Verb};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::upgrade::Upgraded;
@@ -185,7 +185,7 @@ pub(crate) fn target(path: &str) -> Target {
 
 impl Client {
     pub(crate) async fn call(&self, path: &str, verb: Verb, options: Options) -> Result<Value, Status> {
-        self.0.call(Call { target: target(path), verb, options }).await
+        self.0.call(Call { target: target(path), verb, options }).await.and_then(Answer::value)
     }
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Status> {
         self.call(path, Verb::Get, Options::default()).await

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
-use crate::Watch;
+use crate::{Answer, Watch};
 
 /// Answers with these codes, then with 200; keeps what was asked.
 #[derive(Default)]
@@ -17,7 +17,7 @@ struct Scripted {
 
 #[async_trait]
 impl Objects for Scripted {
-    async fn call(&self, call: Call) -> Result<Value, Status> {
+    async fn call(&self, call: Call) -> Result<Answer, Status> {
         let text = match &call.verb {
             Verb::Create(object) => format!("create {} x{}", object["message"], object["count"]),
             Verb::Patch(_, patch) => {
@@ -30,7 +30,7 @@ impl Objects for Scripted {
             Some(404) => Err(Status::not_found("", "events", "e")),
             Some(500) => Err(Status::internal("no")),
             Some(403) => Err(Status::forbidden("", "events", "e", "no")),
-            _ => Ok(Value::Null),
+            _ => Ok(Value::Null.into()),
         }
     }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use client::{Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
+use client::{Answer, Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +67,7 @@ pub async fn run(config: Config, stop: CancellationToken) {
 ///
 /// # Errors
 /// What the API says.
-pub async fn register(config: &Config, status: &Value) -> Result<Value, Status> {
+pub async fn register(config: &Config, status: &Value) -> Result<Answer, Status> {
     let node = json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -80,7 +80,7 @@ pub async fn register(config: &Config, status: &Value) -> Result<Value, Status> 
         Err(error) if error.reason == "AlreadyExists" => {
             let target = self::target("", "v1", "nodes", "", &config.name);
             let call = Call { target, verb: Verb::Get, options: Options::default() };
-            let before = config.objects.call(call).await?;
+            let before = config.objects.call(call).await?.value()?;
             let node = patch_status(config, status).await?;
             if let Some(event) = rebooted(&config.name, &before["status"], status) {
                 let (kind, name) = ("Node", config.name.clone());
@@ -131,7 +131,7 @@ fn target(group: &str, version: &str, resource: &str, namespace: &str, name: &st
     Target { gvr, namespace: namespace.into(), name: name.into(), subresource: String::new() }
 }
 
-async fn patch_status(config: &Config, status: &Value) -> Result<Value, Status> {
+async fn patch_status(config: &Config, status: &Value) -> Result<Answer, Status> {
     let mut target = target("", "v1", "nodes", "", &config.name);
     target.subresource = "status".into();
     let body = json!({"status": status}).to_string();
@@ -217,8 +217,8 @@ async fn renew(config: &Config) -> Result<(), Status> {
         other => return other.map(|_| ()),
     }
     let node = target("", "v1", "nodes", "", &config.name);
-    let node =
-        config.objects.call(Call { target: node, verb: Verb::Get, options: Options::default() }).await?;
+    let call = Call { target: node, verb: Verb::Get, options: Options::default() };
+    let node = config.objects.call(call).await?.value()?;
     let owner =
         json!({"apiVersion": "v1", "kind": "Node", "name": config.name, "uid": node["metadata"]["uid"]});
     let lease = json!({

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use client::{Call, Change, Object, Options, Status, Target, Verb, Watch, WatchEvent};
+use client::{Answer, Call, Change, Object, Options, Status, Target, Verb, Watch, WatchEvent};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ impl Watch for OneWatch {
 
 #[async_trait]
 impl Objects for Api {
-    async fn call(&self, call: Call) -> Result<Value, Status> {
+    async fn call(&self, call: Call) -> Result<Answer, Status> {
         let (Verb::Create(body), "token") = (&call.verb, call.target.subresource.as_str()) else {
             panic!("volumes ask for nothing but tokens: {call:?}");
         };
@@ -80,7 +80,7 @@ impl Objects for Api {
         let mut answer = body.clone();
         answer["status"] =
             json!({"token": format!("token-{n}"), "expirationTimestamp": "2030-01-01T00:00:00Z"});
-        Ok(answer)
+        Ok(answer.into())
     }
 
     async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status> {

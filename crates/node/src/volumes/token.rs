@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use client::{Call, Gvr, Objects, Options, Target, Verb};
+use client::{Answer, Call, Gvr, Objects, Options, Target, Verb};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use serde_json::json;
 
@@ -91,10 +91,8 @@ async fn request(api: &dyn Objects, key: &Key) -> Result<(String, Duration), Str
         subresource: "token".into(),
     };
     let call = Call { target, verb: Verb::Create(body), options: Options::default() };
-    let answer =
-        api.call(call).await.map_err(|status| format!("failed to fetch token: {}", status.message))?;
-    let answer: TokenRequest =
-        serde_json::from_value(answer).map_err(|error| format!("failed to fetch token: {error}"))?;
+    let answer = api.call(call).await.and_then(Answer::typed::<TokenRequest>);
+    let answer = answer.map_err(|status| format!("failed to fetch token: {}", status.message))?;
     let life = answer.spec.and_then(|spec| spec.expiration_seconds).unwrap_or(key.seconds);
     let token = answer.status.and_then(|status| status.token).filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| "failed to fetch token: the answer holds none".to_owned())?;

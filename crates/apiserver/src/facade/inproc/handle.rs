@@ -7,7 +7,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use client::{Call, Identity, Object, Objects, Options, Status, Target, Verb, Watch, WatchEvent};
 use kinds::{Catalogue, Kind};
-use serde_json::Value;
 
 use crate::catalogue::lookup::{attributes, find};
 use crate::context::audit::Trail;
@@ -110,7 +109,7 @@ impl Handle {
 
 #[async_trait]
 impl Objects for Handle {
-    async fn call(&self, call: Call) -> Result<Value, Status> {
+    async fn call(&self, call: Call) -> Result<client::Answer, Status> {
         let Call { target, verb, options } = call;
         let (name, action) = match verb {
             Verb::Get => ("get", Action::Get),
@@ -131,7 +130,7 @@ impl Objects for Handle {
         for warning in ctx.remarks.warnings() {
             tracing::debug!(warning, user = self.identity.name, "API");
         }
-        Ok(answer?.into_value())
+        answer.map(lazy)
     }
 
     async fn watch(&self, target: Target, options: Options) -> Result<Box<dyn Watch>, Status> {
@@ -140,6 +139,20 @@ impl Objects for Handle {
         let stream = Stream::open(&ctx).await;
         trail.answered(stream.as_ref().map_or_else(|status| status.code, |_| 200));
         Ok(Box::new(Watching(stream?, trail)))
+    }
+}
+
+/// An answer to whoever is in the process: what is stored is made into JSON only if that is asked for.
+fn lazy(answer: Answer) -> client::Answer {
+    match answer {
+        Answer::Object { kind, entry, .. } => {
+            let (_, name) = object::split_key(&entry.key);
+            let head = client::Head { name: name.into(), revision: entry.revision };
+            client::Answer::later(head, move || object::wire(&kind, &entry.value))
+        }
+        Answer::List(listed) => client::Answer::json(listed.json()),
+        Answer::Value { value, .. } => value.into(),
+        Answer::Status(status) => status.to_json().into(),
     }
 }
 

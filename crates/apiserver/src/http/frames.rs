@@ -36,8 +36,8 @@ impl Shape {
         let protobuf = form.accepted.format == Format::Protobuf;
         Some(match form.accepted.transform {
             Transform::Table => return None,
-            Transform::None if protobuf => Self::Protobuf,
-            Transform::None => Self::Json,
+            Transform::None | Transform::Discovery if protobuf => Self::Protobuf,
+            Transform::None | Transform::Discovery => Self::Json,
             Transform::Partial | Transform::PartialList if protobuf => Self::PartialProtobuf,
             Transform::Partial | Transform::PartialList => Self::PartialJson,
         })

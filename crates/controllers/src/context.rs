@@ -117,7 +117,7 @@ impl Context {
     /// Whether somebody is really gone: snapshots may be of a moment before it came.
     async fn verify(&self, gone: &Gone) -> Result<(), Refused> {
         let read = plain(target(&gone.kind, &gone.namespace, &gone.name, ""), Verb::Get);
-        let status = match self.call(read).await {
+        let status = match self.call(read).await.and_then(Answer::value) {
             Ok(found) if found["metadata"]["uid"] != gone.uid.as_str() => return Ok(()),
             Ok(_) => {
                 let why = "it is there after all";

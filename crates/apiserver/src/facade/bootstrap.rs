@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use client::{Call, Gvr, Objects, Options, Status, Target, Verb};
+use client::{Answer, Call, Gvr, Objects, Options, Status, Target, Verb};
 use futures_util::future::try_join_all;
 use kinds::priorityclass::SYSTEM;
 use kinds::rbac::defaults::{self, Preset, Repair};
@@ -81,7 +81,7 @@ async fn provide(server: &Server, api: &dyn Objects, preset: Preset) -> Result<(
 }
 
 /// The outcome of a call which somebody else may have come before.
-fn settled(outcome: Result<Value, Status>, expected: &str) -> Result<(), Status> {
+fn settled(outcome: Result<Answer, Status>, expected: &str) -> Result<(), Status> {
     match outcome {
         Err(status) if !status.is(expected) => Err(status),
         _ => Ok(()),

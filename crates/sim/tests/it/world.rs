@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{Call, Gvr, Objects, Options, PatchType, Snapshots, Target, Verb, Want};
+use client::{Answer, Call, Gvr, Objects, Options, PatchType, Snapshots, Target, Verb, Want};
 use serde_json::{Value, json};
 use sim::cluster::{Cluster, Running};
 use sim::node::Node;
@@ -85,6 +85,7 @@ impl World {
             subresource: subresource.into(),
         };
         let answer = self.admin.call(Call { target, verb, options: Options::default() }).await;
+        let answer = answer.and_then(Answer::value);
         answer.unwrap_or_else(|status| panic!("{resource} {namespace}/{name}: {status}"))
     }
 

@@ -172,13 +172,13 @@ async fn range(server: &Arc<Server>, api: &dyn Objects) -> Result<(), Status> {
         Some(mut stored) => {
             if stored["spec"]["cidrs"] != json!(ranges) {
                 stored["spec"]["cidrs"] = json!(ranges);
-                stored = call(NAME, "", Verb::Update(stored)).await?;
+                stored = call(NAME, "", Verb::Update(stored)).await?.value()?;
             }
             stored
         }
         None => {
             let new = json!({"metadata": {"name": servicecidr::DEFAULT}, "spec": {"cidrs": ranges}});
-            call("", "", Verb::Create(new)).await?
+            call("", "", Verb::Create(new)).await?.value()?
         }
     };
     if servicecidr::in_use(&range).is_empty() {

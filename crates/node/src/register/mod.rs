@@ -166,7 +166,8 @@ async fn keep_status(config: &Config) {
 /// What the API tells of this node, if it can be asked; null if there is no such Node.
 async fn told(config: &Config) -> Option<Value> {
     let target = target("", "v1", "nodes", "", &config.name);
-    match config.objects.call(Call { target, verb: Verb::Get, options: Options::default() }).await {
+    let node = config.objects.call(Call { target, verb: Verb::Get, options: Options::default() }).await;
+    match node.and_then(Answer::value) {
         Ok(node) => Some(node["status"].clone()),
         Err(error) if error.reason == "NotFound" => Some(Value::Null),
         // The Lease tells of it.

@@ -31,6 +31,19 @@ fn versions(cluster: &Cluster) -> String {
     get(cluster, "pods", "{range .items[*]}{.spec.containers[0].env[0].value},{end}")
 }
 
+/// Its Pods stay if it is said so, and are taken up again under their names.
+fn orphaned_and_taken_up(cluster: &Cluster) {
+    cluster.kubectl(&["delete", "sts", "db", "--cascade=orphan"]);
+    let kept = cluster.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.metadata.uid}"]);
+    cluster.apply(DB);
+    rolled_out(cluster);
+    assert_eq!(
+        cluster.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.metadata.ownerReferences[0].name}"]),
+        "db"
+    );
+    assert!(!kept.is_empty());
+}
+
 #[test]
 fn keeps_names_and_order_rolls_out_and_back() {
     isolated("statefulsets::keeps_names_and_order_rolls_out_and_back", || {
@@ -97,16 +110,7 @@ fn keeps_names_and_order_rolls_out_and_back() {
         assert_eq!(get(&cluster, "pods", "{.items[*].metadata.name}"), "db-0");
         let described = cluster.kubectl(&["describe", "sts", "db"]);
         assert!(described.contains("delete Pod db-2 in StatefulSet db successful"), "{described}");
-        // Its Pods stay if it is said so, and are taken up again under their names.
-        cluster.kubectl(&["delete", "sts", "db", "--cascade=orphan"]);
-        let kept = cluster.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.metadata.uid}"]);
-        cluster.apply(DB);
-        rolled_out(&cluster);
-        assert_eq!(
-            cluster.kubectl(&["get", "pod", "db-0", "-o", "jsonpath={.metadata.ownerReferences[0].name}"]),
-            "db"
-        );
-        assert!(!kept.is_empty());
+        orphaned_and_taken_up(&cluster);
         cluster.kubectl(&["delete", "sts", "db"]);
         cluster.kubectl(&["wait", "--for=delete", "pod", "-l", "app=db", "--timeout=60s"]);
     });

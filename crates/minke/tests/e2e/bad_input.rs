@@ -146,6 +146,8 @@ fn a_full_disk() {
         cluster.kubectl(&["delete", "namespace", "kept", "--wait", "--timeout=60s"]);
         cluster.kill();
         cluster.start();
+        // What the start put in order gave room.
+        super::isolate::sh(&format!("cat /dev/zero >> {shown}/filler 2>/dev/null || true"));
         let refused = cluster.try_kubectl(&["create", "configmap", &name, &from]);
         assert!(!refused.status.success(), "the disk is full");
         std::fs::remove_file(data.join("filler")).expect("the filler");

@@ -97,6 +97,10 @@ fn unit() -> Result<()> {
             "one_pod",
             "--test",
             "flat",
+            "--test",
+            "nodes",
+            "--test",
+            "rights",
         ],
     )
 }

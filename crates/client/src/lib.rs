@@ -9,6 +9,7 @@ pub mod events;
 pub mod follow;
 pub mod https;
 pub mod post;
+pub mod trust;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

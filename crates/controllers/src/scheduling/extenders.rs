@@ -2,14 +2,16 @@
 //!
 //! Invariant: an answer is one whole JSON value of a 200; anything else is a failure in upstream's words.
 
-use std::time::Duration;
-
-use client::post::{Trust, post};
+use client::post::{Bounds, post};
+use client::trust::Trust;
 use scheduler::PodInfo;
 use scheduler::extender::{Ask, Extender, Tls, binding, failed};
 use serde_json::Value;
 
 use crate::context::Context;
+
+/// Largest answer, in bytes: it may name every node.
+const LIMIT: usize = 32 * 1024 * 1024;
 
 /// Asks an extender.
 pub(super) async fn ask(context: &Context, extender: &Extender, ask: &Ask) -> Result<Value, String> {
@@ -29,9 +31,9 @@ pub(super) async fn bind(extender: &Extender, pod: &PodInfo, node: &str) -> Resu
 }
 
 async fn send(extender: &Extender, url: &str, message: &Value) -> Result<Value, String> {
-    let trust = extender.tls.as_ref().map(trust);
-    let timeout: Duration = extender.timeout;
-    let (code, body) = post(url, trust.as_ref(), timeout, message).await?;
+    let tls = extender.tls.as_ref().map(|tls| trust(tls).tls()).transpose()?;
+    let bounds = Bounds { time: extender.timeout, answer: LIMIT };
+    let (code, body) = post(url, tls.as_ref(), bounds, message).await?;
     if code.as_u16() != 200 {
         let verb = url.rsplit('/').next().unwrap_or_default();
         return Err(format!("failed {verb} with extender at URL {url}, code {}", code.as_u16()));

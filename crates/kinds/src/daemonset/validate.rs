@@ -110,7 +110,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kind::Strategy as _;
+    use crate::workload::cases::valid_but;
 
     #[test]
     fn rules_name_fields_of_the_table() {
@@ -119,15 +119,8 @@ mod tests {
         }
     }
 
-    /// A valid one, but for `change`; with its defaults.
     fn daemons(change: &Value) -> Value {
-        let base = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"app": "x"}},
-            "template": {"metadata": {"labels": {"app": "x"}},
-                "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
-        let patch = json!({"spec": change}).to_string();
-        let mut made = schema::patch::merge_patch(&base, patch.as_bytes()).unwrap().value;
-        super::super::DaemonSet.default(&mut made);
-        made
+        valid_but(&super::super::DaemonSet, change)
     }
 
     #[test]

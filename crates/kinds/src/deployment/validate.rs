@@ -92,17 +92,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kind::Strategy as _;
+    use crate::workload::cases::valid_but;
 
-    /// A valid one, but for `change`; with its defaults.
     fn deployment(change: &Value) -> Value {
-        let base = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"app": "x"}},
-            "template": {"metadata": {"labels": {"app": "x"}},
-                "spec": {"containers": [{"name": "c", "image": "i", "terminationMessagePolicy": "File"}]}}}});
-        let patch = json!({"spec": change}).to_string();
-        let mut made = schema::patch::merge_patch(&base, patch.as_bytes()).unwrap().value;
-        super::super::Deployment.default(&mut made);
-        made
+        valid_but(&super::super::Deployment, change)
     }
 
     fn texts(errors: &ErrorList) -> Vec<String> {

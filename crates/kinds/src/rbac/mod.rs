@@ -49,6 +49,14 @@ pub static ROLE_BINDING: Row = Row::new(|| {
     Kind::new([GROUP, "v1"], names, Binding { cluster: false }).create_on_update().build()
 });
 
+/// A change is checked as a whole, then for what may not change.
+fn changed(kind: &Kind, rules: &Rules, new: &Value, old: &Value) -> ErrorList {
+    let mut errors = meta::whole(new, kind);
+    errors.extend(rules.validate(new, Some(old)));
+    errors.extend(meta::change(new, old));
+    errors
+}
+
 /// The behaviour of roles.
 #[derive(Debug)]
 pub struct Role {
@@ -76,10 +84,7 @@ impl Strategy for Role {
         false
     }
     fn validate_update(&self, new: &Value, old: &Value, _: Endpoint<'_>) -> ErrorList {
-        let mut errors = meta::whole(new, self.kind());
-        errors.extend(self.rules().validate(new, Some(old)));
-        errors.extend(meta::change(new, old));
-        errors
+        changed(self.kind(), self.rules(), new, old)
     }
 }
 
@@ -120,9 +125,7 @@ impl Strategy for Binding {
         false
     }
     fn validate_update(&self, new: &Value, old: &Value, _: Endpoint<'_>) -> ErrorList {
-        let mut errors = meta::whole(new, self.kind());
-        errors.extend(self.rules().validate(new, Some(old)));
-        errors.extend(meta::change(new, old));
+        let mut errors = changed(self.kind(), self.rules(), new, old);
         validate::same_role(&mut errors, new, old);
         errors
     }

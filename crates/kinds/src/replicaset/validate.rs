@@ -42,17 +42,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kind::Strategy as _;
+    use crate::workload::cases::valid_but;
 
-    /// A valid one, but for `change`; with its defaults.
     fn set(change: &Value) -> Value {
-        let base = json!({"metadata": {"name": "r"}, "spec": {"selector": {"matchLabels": {"app": "x"}},
-            "template": {"metadata": {"labels": {"app": "x"}},
-                "spec": {"containers": [{"name": "c", "image": "i", "terminationMessagePolicy": "File"}]}}}});
-        let mut made =
-            schema::patch::merge_patch(&base, json!({"spec": change}).to_string().as_bytes()).unwrap().value;
-        super::super::ReplicaSet.default(&mut made);
-        made
+        valid_but(&super::super::ReplicaSet, change)
     }
 
     fn texts(errors: &ErrorList) -> Vec<String> {

@@ -191,7 +191,7 @@ fn adds_up<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::Strategy as _;
+    use crate::workload::cases::valid_but;
 
     #[test]
     fn rules_name_fields_of_the_table() {
@@ -200,15 +200,8 @@ mod tests {
         }
     }
 
-    /// A valid one, but for `change`; with its defaults.
     fn stateful(change: &Value) -> Value {
-        let base = json!({"metadata": {"name": "s"}, "spec": {"selector": {"matchLabels": {"app": "x"}},
-            "template": {"metadata": {"labels": {"app": "x"}},
-                "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
-        let patch = json!({"spec": change}).to_string();
-        let mut made = schema::patch::merge_patch(&base, patch.as_bytes()).unwrap().value;
-        super::super::StatefulSet.default(&mut made);
-        made
+        valid_but(&super::super::StatefulSet, change)
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //!
 //! Invariant: pure; nothing here knows a particular controller. Absent: what makes a workload one of its kind.
 
+#[cfg(test)]
+pub(crate) mod cases;
 pub mod claim;
 pub mod conditions;
 pub mod hash;

@@ -1,16 +1,15 @@
 //! httpGet probes and hooks (`pkg/probe/http`, `pkg/kubelet/lifecycle/handlers.go`): one GET on a fresh connection,
 //! TLS not verified, same-host redirects followed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client::trust::Trust;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Outcome, tcp, timed_out, within};
@@ -117,8 +116,10 @@ async fn request(get: &Get, path: &str) -> Result<(StatusCode, HeaderMap, String
         .map_err(|e| GetError(format!("dial tcp {}:{}: connect: {}", get.host, get.port, tcp::words(&e))))?;
     let response = if get.scheme.eq_ignore_ascii_case("https") {
         let name = ServerName::try_from(get.host.clone()).map_err(|e| fail(&e))?;
+        // A probe asks whether the container answers, not who it is (upstream's choice).
+        let anyone = Trust { insecure: true, ..Trust::default() }.tls().map_err(GetError)?;
         let tls =
-            tokio_rustls::TlsConnector::from(unverified()?).connect(name, tcp).await.map_err(|e| fail(&e))?;
+            tokio_rustls::TlsConnector::from(anyone.config).connect(name, tcp).await.map_err(|e| fail(&e))?;
         send(TokioIo::new(tls), get, path).await?
     } else {
         send(TokioIo::new(tcp), get, path).await?
@@ -177,62 +178,4 @@ fn headers(get: &Get) -> Option<HeaderMap> {
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     }
     Some(headers)
-}
-
-fn unverified() -> Result<Arc<rustls::ClientConfig>, GetError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| GetError(e.to_string()))?;
-    let verifier = Arc::new(AnyCertificate(provider));
-    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
-}
-
-/// Accepts any certificate: a probe asks whether the container answers, not who it is (upstream's choice).
-#[derive(Debug)]
-struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            cert,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            cert,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -340,6 +340,10 @@ fn repair_rules(role: &mut Value, wanted: &Value) {
         role["rules"] = wanted["rules"].clone();
         return;
     }
+    // As they were written: nothing to compare rule by rule, which is most of a later start.
+    if role["rules"] == wanted["rules"] {
+        return;
+    }
     let rules = |role: &Value| -> Vec<Rule> {
         let rules = serde_json::from_value::<Rules>(json!({"rules": role["rules"]}));
         rules.ok().and_then(|rules| rules.rules).unwrap_or_default()

@@ -1,7 +1,8 @@
 //! Services of type LoadBalancer without a cloud: the nodes themselves are the balancer.
 //!
 //! Invariant: only Services without a class, or with ours, are served; one that is no longer of the type has its status
-//! emptied by the API server. Absent: opening ports, which what forwards traffic does.
+//! emptied by the API server. In a cluster that has no nodes at all nobody stands for a Service, so that what somebody else
+//! writes into its status stays. Absent: opening ports, which what forwards traffic does.
 
 use serde_json::{Value, json};
 
@@ -29,7 +30,8 @@ pub fn reconcile(observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     let (service, spec) = (&observed.service, &observed.service["spec"]);
     let ours = !is_set(&spec["loadBalancerClass"]) || text(&spec["loadBalancerClass"]) == CLASS;
-    if !Needs(spec).is_load_balancer() || !ours || is_set(&service["metadata"]["deletionTimestamp"]) {
+    let wanted = Needs(spec).is_load_balancer() && ours && !is_set(&service["metadata"]["deletionTimestamp"]);
+    if !wanted || observed.nodes.is_empty() {
         return plan;
     }
     let wanted = addresses(spec, &observed.nodes);
@@ -78,6 +80,15 @@ mod tests {
     fn node(ip: &str, ready: &str, labels: Value) -> Value {
         json!({"metadata": {"labels": labels}, "status": {"conditions": [{"type": "Ready", "status": ready}],
             "addresses": [{"type": "InternalIP", "address": ip}, {"type": "Hostname", "address": "h"}]}})
+    }
+
+    #[test]
+    fn without_nodes_a_status_is_left_to_others() {
+        let service = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"type": "LoadBalancer"},
+            "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}});
+        assert!(reconcile(&Observed { service: service.clone(), nodes: vec![] }).is_idle());
+        let nodes = vec![node("192.0.2.3", "False", json!({}))];
+        assert!(!reconcile(&Observed { service, nodes }).is_idle(), "its nodes are gone");
     }
 
     #[test]

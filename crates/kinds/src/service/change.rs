@@ -77,6 +77,7 @@ pub(super) fn drop_what_the_type_has_no_use_for(new: &mut Value, old: &Value) {
     let lost = [
         (was.addresses() && !is.addresses(), &["clusterIP", "clusterIPs"][..]),
         (was.addresses() && !is.addresses(), &["ipFamilies", "ipFamilyPolicy"]),
+        (was.addresses() && !is.addresses(), &["internalTrafficPolicy"]),
         (was.health_check() && !is.health_check(), &["healthCheckNodePort"]),
         (was.is_load_balancer() && !is.is_load_balancer(), &["allocateLoadBalancerNodePorts"]),
         (was.is_load_balancer() && !is.is_load_balancer(), &["loadBalancerClass"]),

@@ -12,6 +12,7 @@ mod image;
 mod instance;
 mod kubeconfig;
 mod ls;
+mod memory;
 mod play;
 mod up;
 mod wiring;
@@ -65,7 +66,7 @@ struct DataDir {
 }
 
 fn main() -> ExitCode {
-    limit_arenas();
+    memory::limit_arenas();
     host::set_umask();
     let cli = Cli::parse();
     log_to_stderr(cli.log_format);
@@ -121,13 +122,5 @@ fn log_to_stderr(format: LogFormat) {
     match format {
         LogFormat::Text => registry.with(layer).init(),
         LogFormat::Json => registry.with(layer.json()).init(),
-    }
-}
-
-/// Two allocator arenas instead of eight per core: each costs memory that is never given back.
-fn limit_arenas() {
-    // SAFETY: mallopt only sets a parameter of the allocator; no other thread runs yet.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 2);
     }
 }

@@ -226,11 +226,13 @@ async fn daemon(plan: &Plan<'_>, config: &Config, instance: Instance, stages: &m
     }
     // Not started by systemd: then there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let settling = tokio::spawn(crate::memory::give_back_after_start());
     let mut ends = Ends::new()?;
     tokio::select! {
         _ = ends.next() => {}
         _ = downs.recv() => {}
     }
+    settling.abort();
     control.abort();
     cluster.stop().await;
     Ok(())

@@ -212,7 +212,7 @@ fn the_old_type_leaves_nothing_behind() {
     assert_eq!(new["spec"]["ports"], json!([{"port": 80, "protocol": "TCP", "targetPort": 80}]));
     let name = json!({"type": "ExternalName", "externalName": "a.b"});
     let new = changed(balancer, name, FOUR).expect("a good change");
-    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
         assert!(new["spec"][field].is_null(), "{field} in {new}");
     }
 }

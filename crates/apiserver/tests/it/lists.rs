@@ -135,7 +135,8 @@ async fn discovery_and_health() {
     assert!(code == 304 && text.is_empty());
     let (_, _, text) = cluster.raw("GET", "/apis/batch/v1", &[], "").await;
     let body: Value = serde_json::from_slice(&text).unwrap();
-    assert_eq!(body["resources"][0]["name"], "jobs");
+    let names: Vec<&Value> = body["resources"].as_array().unwrap().iter().map(|r| &r["name"]).collect();
+    assert_eq!(json!(names), json!(["cronjobs", "cronjobs/status", "jobs", "jobs/status"]));
     let table = [
         ("/healthz", 200, "ok"),
         ("/livez?verbose", 200, "[+]ping ok\n[+]log ok\n[+]store ok\nlivez check passed\n"),

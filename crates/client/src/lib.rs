@@ -254,9 +254,6 @@ pub struct Delta {
     pub revision: u64,
 }
 
-/// The older name, for whoever only asks which object changed.
-pub type Wake = Delta;
-
 impl Delta {
     /// A change of an object of which at least one side is there.
     #[must_use]

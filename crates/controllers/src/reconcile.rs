@@ -137,7 +137,8 @@ impl Reads<'_> {
         namespace: &str,
         selector: &Selector,
     ) -> Result<Vec<T>, Failure> {
-        let mut found = self.0.list(kind, namespace);
+        let key = index::label_key(namespace, selector).filter(|_| kind.strategy.is_selected());
+        let mut found = key.map_or_else(|| self.0.list(kind, namespace), |key| self.indexed(kind, &[&key]));
         found.retain(|object| index::selects(selector, &object.facts));
         parsed(&found)
     }
@@ -168,18 +169,6 @@ impl Reads<'_> {
         let mut found = self.held(kind, namespace, uid, Some(&index::orphan_key(namespace, selector)));
         found.retain(|o| o.facts.controller().is_some() || index::selects(selector, &o.facts));
         parsed(&found)
-    }
-
-    /// The objects that have this controller, and all of the namespace that have none. Who has a selector asks for
-    /// [`Reads::selected`].
-    #[allow(dead_code, reason = "for controllers without a selector")]
-    pub(crate) fn claimable<T: DeserializeOwned>(
-        self,
-        kind: &Kind,
-        namespace: &str,
-        uid: &str,
-    ) -> Result<Vec<T>, Failure> {
-        parsed(&self.held(kind, namespace, uid, Some(&index::any_orphan_key(namespace))))
     }
 
     /// The keys of all objects of a kind.

@@ -154,6 +154,9 @@ fn ports<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
 pub struct EndpointSlice;
 
 impl Strategy for EndpointSlice {
+    fn is_selected(&self) -> bool {
+        true
+    }
     fn default(&self, obj: &mut Value) {
         for port in items_mut(obj, "ports") {
             default_missing(port, "name", "");

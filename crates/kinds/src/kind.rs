@@ -379,6 +379,11 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn is_claimed(&self) -> bool {
         false
     }
+    /// Whether objects of this kind are looked up by their labels, whoever controls them: the store then finds them by each
+    /// ([`crate::workload::index`]).
+    fn is_selected(&self) -> bool {
+        false
+    }
     /// What reads an object's selector, if it is looked up by what it selects ([`crate::workload::index`]).
     fn selector(&self) -> Option<ReadSelector> {
         None

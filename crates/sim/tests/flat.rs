@@ -2,7 +2,7 @@
 //! namespace holds. Counted in allocations of all threads, so this program has one test. `FLAT_PODS` says how many
 //! others, 5,000 if it does not.
 //!
-//! Half of the others are another ReplicaSet's, half are nobody's; all are on the same node.
+//! The ReplicaSet that is looked at has a budget. Half of the others are another ReplicaSet's, half are nobody's; all are on the same node.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
@@ -67,6 +67,9 @@ impl World {
         let job = json!({"metadata": {"name": "j"}, "spec": {"template": template}});
         call(&admin, &Gvr::new("batch", "v1", "jobs"), "", "", Verb::Create(job)).await.unwrap();
         call(&admin, &sets(), "", "", Verb::Create(set("web", 1))).await.unwrap();
+        let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 0, "selector": {"matchLabels": {"app": "web"}}}});
+        let budgets = Gvr::new("policy", "v1", "poddisruptionbudgets");
+        call(&admin, &budgets, "", "", Verb::Create(budget)).await.unwrap();
         let mut own = Vec::new();
         for owner in ["j", "web"] {
             let mut pods = Feed::open(&admin, &Gvr::of::<Pod>(), "").await;

@@ -42,6 +42,9 @@ fn try_read(key: &str, json: &[u8]) -> Result<Facts, serde_json::Error> {
     let Some(strategy) = stored_kind(key).map(|kind| &kind.strategy) else { return Ok(facts) };
     let (namespace, name) = object::split_key(key);
     let mut all = if strategy.is_claimed() { index::orphan_keys(namespace, &facts) } else { Vec::new() };
+    if strategy.is_selected() {
+        all.extend(index::label_keys(namespace, &facts));
+    }
     let (fields, keys, selector) = (strategy.selectable_fields(), strategy.index_keys(), strategy.selector());
     if fields.is_empty() && keys.is_none() && selector.is_none() {
         return Ok(if all.is_empty() { facts } else { facts.with_keys(all) });

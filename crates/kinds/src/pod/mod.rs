@@ -81,6 +81,9 @@ impl Strategy for Pod {
     fn is_claimed(&self) -> bool {
         true
     }
+    fn is_selected(&self) -> bool {
+        true
+    }
     fn index_keys(&self) -> Option<IndexKeys> {
         Some(index::keys)
     }

@@ -1,5 +1,5 @@
-//! Under which keys the store finds objects by labels: those that nobody controls, for a claimant that looks for its own;
-//! and claimants, for an object that looks for whom it belongs to.
+//! Under which keys the store finds objects by labels: all, for who selects them; those that nobody controls, for a claimant
+//! that looks for its own; and claimants, for an object that looks for whom it belongs to.
 //!
 //! Invariant: whoever a selector selects shares a key with it, and one more label looks at no more strangers. A selector
 //! that asks for no label's very value is looked for in the whole namespace. Absent: whether it really selects.
@@ -24,10 +24,16 @@ pub fn orphan_key(namespace: &str, selector: &Selector) -> String {
     key_of("orphan", namespace, label_of(selector))
 }
 
-/// The key of all orphans of a namespace.
+/// The keys of an object by its labels, whoever controls it.
 #[must_use]
-pub fn any_orphan_key(namespace: &str) -> String {
-    key_of("orphan", namespace, None)
+pub fn label_keys(namespace: &str, facts: &Facts) -> Vec<String> {
+    facts.labels.iter().map(|(key, value)| key_of("label", namespace, Some((key, value)))).collect()
+}
+
+/// The key of the objects that a selector may select; none if it asks for no label's very value.
+#[must_use]
+pub fn label_key(namespace: &str, selector: &Selector) -> Option<String> {
+    label_of(selector).map(|label| key_of("label", namespace, Some(label)))
 }
 
 /// The key of an object that selects others.
@@ -108,12 +114,15 @@ mod tests {
             assert!(selects(&selector, &orphan));
             assert_eq!(orphan_key("n", &selector), format!("orphan=n{label}"));
             assert!(orphan_keys("n", &orphan).contains(&orphan_key("n", &selector)));
+            let by_label = label_key("n", &selector);
+            assert_eq!(by_label, (!label.is_empty()).then(|| format!("label=n{label}")));
+            assert!(by_label.is_none_or(|key| label_keys("n", &orphan).contains(&key)));
             assert!(claimant_keys("n", &orphan).contains(&claimant_key("n", &selector)));
             assert!(!orphan_keys("m", &orphan).contains(&orphan_key("n", &selector)));
         }
         let owned = facts(&labels, &json!([{"kind": "Job", "uid": "u", "controller": true}]));
         assert_eq!(orphan_keys("n", &owned), [""; 0]);
-        assert_eq!(orphan_keys("n", &facts(&json!(null), &json!(null))), [any_orphan_key("n")]);
+        assert_eq!(orphan_keys("n", &facts(&json!(null), &json!(null))), ["orphan=n"]);
     }
 
     #[test]

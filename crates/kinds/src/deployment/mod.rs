@@ -49,8 +49,8 @@ impl Strategy for Deployment {
         default_missing(strategy, "type", "RollingUpdate");
         if text(&strategy["type"]) == "RollingUpdate" {
             let rolling = child(strategy, "rollingUpdate");
-            default_to(rolling, "maxUnavailable", QUARTER);
-            default_to(rolling, "maxSurge", QUARTER);
+            default_missing(rolling, "maxUnavailable", QUARTER);
+            default_missing(rolling, "maxSurge", QUARTER);
         }
         if let Some(template) = get_mut(spec, "template") {
             pod::default::template(template);

@@ -110,6 +110,12 @@ mod tests {
             (json!({}), vec![]),
             (rolling(json!(0), json!("1%")), vec![]),
             (
+                rolling(json!(1), json!("")),
+                vec!["spec.strategy.rollingUpdate.maxSurge: Invalid value: \"\": a valid percent string must be a numeric \
+                      string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+                    .to_owned()],
+            ),
+            (
                 rolling(json!(0), json!("0%")),
                 vec!["spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"
                     .to_owned()],

@@ -30,8 +30,11 @@ enum Command {
         /// Cases to run; all if none is named.
         cases: Vec<String>,
     },
-    /// Measures how fast and how small the shipped binary is.
+    /// Measures how fast and how small the shipped binary is, or one part by itself.
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
+        #[command(subcommand)]
+        part: Option<Part>,
         /// The program to measure [default: dist/minke, which `make` builds].
         program: Option<PathBuf>,
         /// Prints JSON instead of a table.
@@ -46,13 +49,29 @@ enum Command {
     },
 }
 
+/// What can be measured by itself.
+#[derive(Subcommand)]
+enum Part {
+    /// How many Pods a second the scheduler binds, by upstream's workloads.
+    Scheduler {
+        /// Divides the numbers of nodes and Pods.
+        #[arg(long, default_value_t = 1)]
+        scale: usize,
+        /// Workloads to run; all if none is named.
+        workloads: Vec<String>,
+    },
+}
+
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Ci { stages } => ci::run_stages(&stages),
         Command::Tidy => tidy::check(),
         Command::Run => xtask::demo::run(),
         Command::Vm { cases } => xtask::vm::run(&cases),
-        Command::Bench { program, json } => bench::run(program.as_deref(), json),
+        Command::Bench { part: Some(Part::Scheduler { scale, workloads }), .. } => {
+            bench::scheduler(scale, &workloads)
+        }
+        Command::Bench { part: None, program, json } => bench::run(program.as_deref(), json),
         Command::Schema { check } => schema::run(check),
     }
 }

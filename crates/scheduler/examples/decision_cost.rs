@@ -23,9 +23,19 @@ fn main() {
             world::decide(&mut scheduler, &format!("new{round}"));
         }
         let decision = start.elapsed() / ROUNDS;
-        println!(
-            "{} nodes, {others} other Pods: an unrelated event {event:?}, a decision {decision:?}",
-            world::NODES
-        );
+        let nodes = world::NODES;
+        println!("{nodes} nodes, {others} other Pods: an unrelated event {event:?}, a decision {decision:?}");
+        for (name, spec) in [
+            ("spread", world::spread("DoNotSchedule")),
+            ("spread if it can be", world::spread("ScheduleAnyway")),
+            ("near and apart", world::near_and_apart()),
+        ] {
+            let start = Clock::now();
+            for round in 0..ROUNDS {
+                world::set(&mut scheduler, world::parsed(&format!("{name}{round}"), &spec), 1);
+                assert!(scheduler.next(world::NOW, base::Timestamp::default()).is_some());
+            }
+            println!("  {name}: a decision {:?}", start.elapsed() / ROUNDS);
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! Invariants: a Pod counts on at most one node; its sums are kept, never made again; an assumed Pod counts until its
 //! binding is seen, refused or so long ago that it must be lost. A change costs what it changes. Upstream: `backend/cache`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +59,9 @@ pub struct Cache {
     arrangement: u64,
     pods: Map<Key, Known>,
     keys: Map<Arc<str>, Key>,
-    assumed: BTreeMap<Arc<str>, Assumed>,
+    assumed: Map<Arc<str>, Assumed>,
+    /// Those whose binding is done, by the time until which they are believed in.
+    due: BTreeSet<(Instant, Arc<str>)>,
     nominated: Map<Arc<str>, Arc<str>>,
     surroundings: Arc<Surroundings>,
 }
@@ -147,13 +149,18 @@ impl Cache {
     /// The binding of an assumed Pod is done and will be seen.
     pub fn binding_done(&mut self, uid: &str, now: Instant) {
         if let Some(assumed) = self.assumed.get_mut(uid) {
-            assumed.until = Some(now + ASSUMED_FOR);
+            let until = now + ASSUMED_FOR;
+            assumed.until = Some(until);
+            self.due.insert((until, assumed.pod.uid.clone()));
         }
     }
 
     /// The binding of an assumed Pod was refused, or it is lost: its room is free again.
     pub fn unassume(&mut self, uid: &str) -> Option<Change> {
-        let Assumed { pod, .. } = self.assumed.remove(uid)?;
+        let Assumed { pod, until } = self.assumed.remove(uid)?;
+        if let Some(until) = until {
+            self.due.remove(&(until, pod.uid.clone()));
+        }
         self.remove_from_node(&pod.node_name.clone(), uid);
         Some(Change::Pod { before: Some(pod), after: None })
     }
@@ -161,14 +168,13 @@ impl Cache {
     /// Bound Pods that nobody showed bound in time.
     #[must_use]
     pub fn overdue(&self, now: Instant) -> Vec<Arc<str>> {
-        let late = self.assumed.iter().filter(|(_, a)| a.until.is_some_and(|until| until <= now));
-        late.map(|(uid, _)| uid.clone()).collect()
+        self.due.iter().take_while(|(until, _)| *until <= now).map(|(_, uid)| uid.clone()).collect()
     }
 
     /// When the next assumed Pod is overdue.
     #[must_use]
     pub fn next_overdue(&self) -> Option<Instant> {
-        self.assumed.values().filter_map(|a| a.until).min()
+        self.due.first().map(|(until, _)| *until)
     }
 
     /// Keeps room for an unbound Pod on a node, or (`None`) no longer.

@@ -18,6 +18,7 @@ mod plan;
 mod plugin;
 mod plugins;
 mod pod;
+mod pods;
 mod profile;
 mod queue;
 mod refusal;
@@ -39,6 +40,7 @@ pub use plugin::{
     Attempt, Filter, Nomination, Plugin, PluginSet, Points, PostFilter, PreFilter, Score, Verdict,
 };
 pub use pod::{Constraint, Inclusion, PodAffinity, PodInfo, PodState, PodTerm, Weighted};
+pub use pods::Pods;
 pub use profile::{DEFAULT, Profile, Profiles};
 pub use queue::{Backoff, Queue};
 pub use refusal::{Diagnosis, Reason, Reasons, Refusal};

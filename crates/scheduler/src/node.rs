@@ -12,6 +12,7 @@ use kinds::rules::ports::HostPort;
 use kinds::rules::resources::amounts;
 
 use crate::pod::PodInfo;
+use crate::pods::Pods;
 use crate::resources::{NonZero, Resources};
 
 /// Label of a node's own name.
@@ -88,7 +89,7 @@ pub struct NodeInfo {
     /// What its object says.
     pub facts: Arc<NodeFacts>,
     /// Its Pods that have not finished, deleting ones included.
-    pub pods: Vec<Arc<PodInfo>>,
+    pub pods: Pods,
     /// Pods for which room was made here and that are not bound yet.
     pub nominated: Vec<Arc<PodInfo>>,
     /// Sum of the requests of its Pods.
@@ -125,8 +126,7 @@ impl NodeInfo {
 
     /// Counts a Pod no more; without it here nothing happens.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
-        let index = self.pods.iter().position(|p| *p.uid == *uid)?;
-        let pod = self.pods.swap_remove(index);
+        let pod = self.pods.remove(uid)?;
         self.requested.subtract(&pod.requests);
         self.nonzero.milli_cpu -= pod.nonzero.milli_cpu;
         self.nonzero.memory -= pod.nonzero.memory;

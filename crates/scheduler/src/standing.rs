@@ -9,7 +9,6 @@ use std::sync::Arc;
 use crate::Map;
 use crate::node::NodeInfo;
 use crate::pod::{PodInfo, PodTerm};
-use crate::tally::difference;
 
 /// The domains of a term, with how many Pods ask it there, or with the sum of their weights.
 pub(crate) type Domains = Map<Arc<str>, i64>;
@@ -66,7 +65,7 @@ impl Standing {
     pub(crate) fn moved(&mut self, old: Option<&NodeInfo>, new: Option<&NodeInfo>) {
         match (old, new) {
             (Some(old), Some(new)) if Arc::ptr_eq(&old.facts, &new.facts) => {
-                difference(old, new).for_each(|(pod, by)| self.count(pod, new, by));
+                new.pods.since(&old.pods).for_each(|(pod, by)| self.count(pod, new, by));
             }
             _ => {
                 for (node, by) in new.into_iter().map(|n| (n, 1)).chain(old.into_iter().map(|n| (n, -1))) {

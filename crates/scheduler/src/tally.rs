@@ -215,7 +215,7 @@ impl Tallies {
             let tally = Arc::make_mut(tally);
             match (old, new) {
                 (Some(old), Some(new)) if Arc::ptr_eq(&old.facts, &new.facts) => {
-                    for (pod, by) in difference(old, new) {
+                    for (pod, by) in new.pods.since(&old.pods) {
                         tally.count_pod(new, pod, by, around);
                     }
                 }
@@ -227,20 +227,4 @@ impl Tallies {
             }
         }
     }
-}
-
-/// The Pods that came (1) and went (-1) between two states of a node; one that only changed its place is in both.
-pub(crate) fn difference<'n>(
-    old: &'n NodeInfo,
-    new: &'n NodeInfo,
-) -> impl Iterator<Item = (&'n Arc<PodInfo>, i64)> {
-    let stays = move |i: usize| match (old.pods.get(i), new.pods.get(i)) {
-        (Some(before), Some(after)) => Arc::ptr_eq(before, after),
-        _ => false,
-    };
-    let changed = (0..old.pods.len().max(new.pods.len())).filter(move |i| !stays(*i));
-    changed.flat_map(move |i| {
-        let gone = old.pods.get(i).map(|pod| (pod, -1));
-        gone.into_iter().chain(new.pods.get(i).map(|pod| (pod, 1)))
-    })
 }

@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: how fast and how small the shipped binary is, measured on this machine.
 //!
 //! The measuring program is `crates/minke/benches/figures`; here it is built, put into namespaces of its own and its
-//! figures are shown beside what they should reach. Invariant: nothing on the host is touched but files under the
-//! target and the temporary directory. Absent: a verdict by exit code; a busy machine is not a failure.
+//! figures are shown beside what they should reach. `cargo xtask bench scheduler` builds and starts
+//! `crates/sim/benches/scheduler`. Invariant: nothing on the host is touched but files under the target and the temporary
+//! directory. Absent: a verdict by exit code; a busy machine is not a failure.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -56,28 +57,37 @@ pub fn run(program: Option<&Path>, json: bool) -> Result<()> {
     Ok(())
 }
 
+/// Measures the scheduler by upstream's workloads and prints a line for each.
+///
+/// # Errors
+/// If the measuring program cannot be built, or fails.
+pub fn scheduler(scale: usize, workloads: &[String]) -> Result<()> {
+    let measuring = built(&["--release", "--package", "sim", "--bench", "scheduler"], "scheduler")?;
+    let status = std::process::Command::new(&measuring)
+        .args(["--scale", &scale.to_string()])
+        .args(workloads)
+        .status()
+        .with_context(|| format!("{}", measuring.display()))?;
+    if !status.success() {
+        bail!("measuring ended with {status}");
+    }
+    Ok(())
+}
+
 /// Builds the measuring program, which is not what is measured: without optimisation, to be there at once.
 fn measuring() -> Result<PathBuf> {
-    let built = output(
-        "cargo",
-        &[
-            "build",
-            "--locked",
-            "--quiet",
-            "--package",
-            "minke",
-            "--bench",
-            "figures",
-            "--message-format",
-            "json",
-        ],
-    )?;
-    built
+    built(&["--package", "minke", "--bench", "figures"], "figures")
+}
+
+/// Builds a bench and tells where it is.
+fn built(what: &[&str], name: &str) -> Result<PathBuf> {
+    let arguments = [&["build", "--locked", "--quiet", "--message-format", "json"], what].concat();
+    output("cargo", &arguments)?
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "figures")
+        .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo names no executable of the bench figures")
+        .with_context(|| format!("cargo names no executable of the bench {name}"))
 }
 
 /// Builds the optimised examples that measure the runtime and the store alone; returns where they are.

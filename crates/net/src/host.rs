@@ -14,7 +14,7 @@ use crate::netlink::{Batch, Socket, errno};
 use crate::nft::{self, Forward, Model, Table};
 use crate::range::Claims;
 use crate::rtnl::{self, Link, Route};
-use crate::{Cidr, Config, NetError, ServiceChanges, conntrack, services};
+use crate::{Cidr, Config, NetError, PolicyChanges, ServiceChanges, conntrack, policies, services};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// What keeps IPv6 of Pods out of the host; the last two hold where somebody turns IPv6 on for all links.
@@ -38,6 +38,7 @@ pub(crate) struct Host {
     host_ip: IpAddr,
     ipv6: bool,
     services: services::State,
+    policies: policies::State,
 }
 
 /// The first address of the range after the network's.
@@ -75,6 +76,7 @@ impl Host {
             mtu: config.mtu.or(mtu).unwrap_or(MTU),
             host_ip: host_ip.unwrap_or(gateway.into()),
             ipv6: Path::new("/proc/sys/net/ipv6").exists(),
+            policies: policies::State::new(config.instance_id),
             services: services::State::new(services::Ground {
                 instance_id: config.instance_id,
                 link_prefix: link_prefix(config.instance_id),
@@ -234,6 +236,11 @@ impl Host {
         self.services.apply(&mut self.netfilter, changes)
     }
 
+    /// Has the kernel hold Pods to their policies as they now are.
+    pub(crate) fn restrict(&mut self, changes: &PolicyChanges) -> Result<(), NetError> {
+        self.policies.apply(&mut self.netfilter, changes)
+    }
+
     /// Removes links; those that are gone are fine.
     pub(crate) fn delete_links(&mut self, indices: &[u32]) -> Result<(), NetError> {
         let group = self.group();
@@ -279,6 +286,7 @@ impl Host {
             own_links(&mut route, config.instance_id)?.iter().map(|link| link.index).collect();
         delete_links(&mut route, doomed_group(config.instance_id), &links)?;
         services::remove(&mut netfilter, config.instance_id)?;
+        policies::remove(&mut netfilter, config.instance_id)?;
         remove_service_routes(&mut route, doomed_group(config.instance_id))?;
         let table = nft::table(config.instance_id);
         nft::withdraw_forwarding(&mut netfilter, &table.name)

@@ -1,4 +1,4 @@
-//! The Pod network of one node: addresses, routed veth pairs, hostPorts, masquerade, Services; later VXLAN.
+//! The Pod network of one node: addresses, routed veth pairs, hostPorts, masquerade, Services, policies; later VXLAN.
 //!
 //! Invariants: everything made carries the instance's id and is removed by [`Network::teardown`]; no command is ever
 //! run, links and rules go through our own netlink encoder, rules in one transaction; nothing is done twice if asked
@@ -36,6 +36,7 @@ mod netlink;
 mod netns;
 mod nft;
 mod pod_network;
+mod policies;
 mod range;
 mod reaper;
 mod rtnl;
@@ -53,6 +54,7 @@ use worker::{Answer, Command};
 
 pub use base::{Cidr, CidrError};
 pub use pod_network::{PodName, PodNetwork};
+pub use policies::{Allow, Block, Peers, PodPolicy, PolicyChanges, PolicyNetwork, PortRange};
 pub use services::{Endpoint, Service, ServiceChanges, ServiceNetwork, ServicePort};
 
 /// What makes one instance's network.
@@ -236,6 +238,11 @@ impl Network {
     /// Makes the kernel lead Services' traffic as they now are.
     pub async fn serve(&self, changes: ServiceChanges) -> Result<(), NetError> {
         self.ask(|answer| Command::Serve { changes, answer }).await
+    }
+
+    /// Makes the kernel hold Pods to their policies as they now are.
+    pub async fn restrict(&self, changes: PolicyChanges) -> Result<(), NetError> {
+        self.ask(|answer| Command::Restrict { changes, answer }).await
     }
 
     /// Removes every link, rule, address, route and file of this instance. Attaching is over after that.

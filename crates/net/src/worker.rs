@@ -18,7 +18,7 @@ use crate::netlink::{Batch, errno};
 use crate::netns::{self, Netns, Pool};
 use crate::reaper::Reaper;
 use crate::rtnl::{self, Mac, Veth};
-use crate::{Attachment, HostPort, NetError, ServiceChanges, nft};
+use crate::{Attachment, HostPort, NetError, PolicyChanges, ServiceChanges, nft};
 
 /// Commands that may wait.
 const QUEUE: usize = 256;
@@ -33,6 +33,7 @@ pub(crate) enum Command {
     Detach { uid: String, answer: Answer<()> },
     Unclaimed { answer: Answer<Vec<String>> },
     Serve { changes: ServiceChanges, answer: Answer<()> },
+    Restrict { changes: PolicyChanges, answer: Answer<()> },
     Teardown { answer: Answer<()> },
 }
 
@@ -83,6 +84,7 @@ impl Worker {
                 reply(answer, Ok(uids.filter(|uid| !self.claimed.contains(uid)).collect()));
             }
             Command::Serve { changes, answer } => reply(answer, self.host.serve(&changes)),
+            Command::Restrict { changes, answer } => reply(answer, self.host.restrict(&changes)),
             Command::Teardown { answer } => reply(answer, Err(NetError::Closed)),
         }
     }

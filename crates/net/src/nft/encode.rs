@@ -35,6 +35,10 @@ const REMEMBERED: u32 = 1 << 18;
 /// Verdicts: on to another chain and back, or for good.
 const JUMP: i32 = -3;
 const GOTO: i32 = -4;
+const RETURN: i32 = -5;
+/// Comparisons: at most, at least.
+const AT_MOST: u32 = 3;
+const AT_LEAST: u32 = 5;
 /// "Port unreachable" of ICMP and of ICMPv6.
 const UNREACHABLE: [u8; 2] = [3, 4];
 /// Elements in one message; each takes at most 120 bytes, and nested attributes end at 64 KiB.
@@ -185,6 +189,7 @@ fn new_element(batch: &mut Batch, element: &Element) {
             Value::Nothing => {}
             Value::Data(data) => _ = batch.nest(2, |batch| _ = batch.attr(DATA_VALUE, data)),
             Value::Goto(chain) => _ = batch.nest(2, |batch| verdict_data(batch, GOTO, Some(chain))),
+            Value::Jump(chain) => _ = batch.nest(2, |batch| verdict_data(batch, JUMP, Some(chain))),
             Value::Drop => _ = batch.nest(2, |batch| verdict_data(batch, 0, None)),
         }
     });
@@ -242,7 +247,11 @@ fn value(batch: &mut Batch, attribute: u16, bytes: &[u8]) {
 fn new_expr(batch: &mut Batch, family: Family, step: &Expr) {
     match step {
         Expr::Load(field, Reg(reg)) => load(batch, family, *field, *reg),
-        Expr::Compare { reg, negated, value: bytes } => compare(batch, *reg, *negated, bytes),
+        Expr::Compare { reg, negated, value: bytes } => compare(batch, *reg, u32::from(*negated), bytes),
+        Expr::Between { reg, from, to } => {
+            compare(batch, *reg, AT_LEAST, &from.to_be_bytes());
+            compare(batch, *reg, AT_MOST, &to.to_be_bytes());
+        }
         Expr::Mask { reg, mask } => expr(batch, "bitwise", |batch| {
             batch.be32(1, reg.0).be32(2, reg.0).be32(3, u32::try_from(mask.len()).expect("few"));
             value(batch, 4, mask);
@@ -255,10 +264,11 @@ fn new_expr(batch: &mut Batch, family: Family, step: &Expr) {
             expr(batch, "fib", |batch| {
                 batch.be32(1, reg.0).be32(2, 1).be32(3, 9);
             });
-            compare(batch, *reg, false, &[0; 4]);
+            compare(batch, *reg, 0, &[0; 4]);
         }
         Expr::Jump(chain) => verdict(batch, JUMP, Some(chain)),
         Expr::Goto(chain) => verdict(batch, GOTO, Some(chain)),
+        Expr::Return => verdict(batch, RETURN, None),
         Expr::Constant { reg, value: bytes } => expr(batch, "immediate", |batch| {
             batch.be32(1, reg.0);
             value(batch, 2, bytes);
@@ -275,9 +285,10 @@ fn new_expr(batch: &mut Batch, family: Family, step: &Expr) {
     }
 }
 
-fn compare(batch: &mut Batch, reg: Reg, negated: bool, bytes: &[u8]) {
+/// Compares with the kernel's number for how: 0 equal, 1 not equal.
+fn compare(batch: &mut Batch, reg: Reg, how: u32, bytes: &[u8]) {
     expr(batch, "cmp", |batch| {
-        batch.be32(1, reg.0).be32(2, u32::from(negated));
+        batch.be32(1, reg.0).be32(2, how);
         value(batch, 3, bytes);
     });
 }
@@ -287,7 +298,7 @@ fn of_this_host(batch: &mut Batch, reg: Reg, source: bool, negated: bool) {
     expr(batch, "fib", |batch| {
         batch.be32(1, reg.0).be32(2, 3).be32(3, if source { 1 } else { 2 });
     });
-    compare(batch, reg, negated, &2u32.to_ne_bytes());
+    compare(batch, reg, u32::from(negated), &2u32.to_ne_bytes());
 }
 
 /// The steps that read or fill a set.
@@ -355,15 +366,15 @@ fn load(batch: &mut Batch, family: Family, field: Field, reg: u32) {
             batch.be32(1, reg).be32(2, key);
         }
     };
-    // Of the connection; a direction for what differs by it, the original one.
-    let connection = |key: u32, directed: bool| {
+    // Of the connection; where it differs by direction, of the original one (0) or of the answers (1).
+    let connection = |key: u32, direction: Option<u8>| {
         move |batch: &mut Batch| {
             batch.be32(1, reg).be32(2, key);
-            if directed {
-                batch.attr(3, &[0]);
-            }
+            direction.into_iter().for_each(|direction| _ = batch.attr(3, &[direction]));
         }
     };
+    // The keys of IPv6 addresses are two higher.
+    let of_family = |key: u32| if family == Family::V4 { key } else { key + 2 };
     let source = if family == Family::V4 { 12 } else { 8 };
     match field {
         Field::Source => expr(batch, "payload", payload(1, source, width)),
@@ -371,12 +382,14 @@ fn load(batch: &mut Batch, family: Family, field: Field, reg: u32) {
         Field::Port => expr(batch, "payload", payload(2, 2, 2)),
         Field::Protocol => expr(batch, "meta", meta(16)),
         Field::InputName => expr(batch, "meta", meta(6)),
-        Field::State => expr(batch, "ct", connection(0, false)),
-        Field::Status => expr(batch, "ct", connection(2, false)),
-        Field::OriginalDestination => {
-            expr(batch, "ct", connection(if family == Family::V4 { 20 } else { 22 }, true));
-        }
-        Field::OriginalPort => expr(batch, "ct", connection(12, true)),
+        Field::State => expr(batch, "ct", connection(0, None)),
+        Field::Status => expr(batch, "ct", connection(2, None)),
+        Field::ConnectionProtocol => expr(batch, "ct", connection(10, None)),
+        Field::OriginalSource => expr(batch, "ct", connection(of_family(19), Some(0))),
+        Field::OriginalDestination => expr(batch, "ct", connection(of_family(20), Some(0))),
+        Field::OriginalPort => expr(batch, "ct", connection(12, Some(0))),
+        Field::Answerer => expr(batch, "ct", connection(of_family(19), Some(1))),
+        Field::AnswererPort => expr(batch, "ct", connection(11, Some(1))),
     }
 }
 

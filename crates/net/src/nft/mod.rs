@@ -3,9 +3,15 @@
 //! Invariant: a table is replaced whole in one transaction; elements and chains are added and removed in between, each
 //! change in one transaction. Absent: the `nft` command, reading rules back (tests do, with `nft`).
 
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::netlink::Socket;
+
 mod compile;
 mod encode;
 mod foreign;
+pub(crate) mod steps;
 
 pub(crate) use compile::{Forward, Model, compile, elements, number, padded, table};
 pub(crate) use encode::{add_elements, change, delete_elements, delete_table, replace_table};
@@ -56,6 +62,12 @@ pub(crate) enum Field {
     State,
     /// Status of its connection, as bits.
     Status,
+    /// Source address that its connection began with.
+    OriginalSource,
+    /// Address, port and protocol of who answers in its connection, whatever it was addressed to.
+    Answerer,
+    AnswererPort,
+    ConnectionProtocol,
     /// Destination address that its connection began with.
     OriginalDestination,
     /// Destination port that its connection began with.
@@ -69,6 +81,8 @@ pub(crate) enum Expr {
     Load(Field, Reg),
     /// Goes on only if the register begins with these bytes (or, negated, does not).
     Compare { reg: Reg, negated: bool, value: Vec<u8> },
+    /// Goes on only if the port in the register lies between these, both included.
+    Between { reg: Reg, from: u16, to: u16 },
     /// Keeps only these bits of what is in a register.
     Mask { reg: Reg, mask: Vec<u8> },
     /// Goes on only if the destination is an address of this host; uses the register.
@@ -105,6 +119,8 @@ pub(crate) enum Expr {
     Snat { address: Reg },
     /// Changes the source address to that of the link it leaves by.
     Masquerade,
+    /// Goes back to the chain that led here.
+    Return,
     /// Ends the chain and lets the packet go on.
     Accept,
     /// Ends the packet.
@@ -167,6 +183,7 @@ pub(crate) enum Value {
     Nothing,
     Data(Vec<u8>),
     Goto(String),
+    Jump(String),
     Drop,
 }
 
@@ -187,6 +204,53 @@ pub(crate) struct Change {
     pub(crate) removed: Vec<Element>,
 }
 
+/// What comes and goes on the way from one state to the next; what does both stays.
+#[derive(Debug, Default)]
+pub(crate) struct Difference {
+    elements: BTreeMap<Element, i32>,
+    /// By name; the chain itself where it comes.
+    chains: BTreeMap<String, (i32, Option<Chain>)>,
+}
+
+impl Difference {
+    pub(crate) fn add(&mut self, element: Element) {
+        *self.elements.entry(element).or_default() += 1;
+    }
+
+    pub(crate) fn remove(&mut self, element: Element) {
+        *self.elements.entry(element).or_default() -= 1;
+    }
+
+    pub(crate) fn add_chain(&mut self, chain: Chain) {
+        let entry = self.chains.entry(chain.name.clone()).or_default();
+        *entry = (entry.0 + 1, Some(chain));
+    }
+
+    pub(crate) fn remove_chain(&mut self, name: String) {
+        self.chains.entry(name).or_default().0 -= 1;
+    }
+
+    /// The change; chains that go are in the order of their names.
+    pub(crate) fn change(self) -> Change {
+        let mut change = Change::default();
+        for (name, (sum, chain)) in self.chains {
+            match sum.signum() {
+                1 => change.new_chains.extend(chain),
+                -1 => change.old_chains.push(name),
+                _ => {}
+            }
+        }
+        for (element, sum) in self.elements {
+            match sum.signum() {
+                1 => change.added.push(element),
+                -1 => change.removed.push(element),
+                _ => {}
+            }
+        }
+        change
+    }
+}
+
 impl Change {
     /// Whether nothing changes.
     pub(crate) fn is_empty(&self) -> bool {
@@ -201,4 +265,14 @@ pub(crate) struct RuleSet {
     pub(crate) sets: Vec<Set>,
     pub(crate) elements: Vec<Element>,
     pub(crate) chains: Vec<Chain>,
+}
+
+/// Removes a table of both families; those that are not there are fine.
+pub(crate) fn remove_both(netfilter: &mut Socket, table: impl Fn(Family) -> Table) -> io::Result<()> {
+    netfilter.transact(delete_table(&table(Family::V4)))?;
+    if let Err(error) = netfilter.transact(delete_table(&table(Family::V6))) {
+        // A kernel without IPv6 has no such table.
+        tracing::debug!(%error, "no table of IPv6");
+    }
+    Ok(())
 }

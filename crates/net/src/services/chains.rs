@@ -16,6 +16,7 @@
 
 use std::net::IpAddr;
 
+use crate::nft::steps::{bits, family_of, fnv, in_range};
 use crate::nft::{Chain, Expr, Family, Field, Hook, Reg, RuleSet, Set, Table, Type, Use, word};
 use crate::{Cidr, Protocol};
 
@@ -114,24 +115,6 @@ impl Way {
     }
 }
 
-/// FNV-1a: short names that stay the same.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-pub(super) fn family_of(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::V4 } else { Family::V6 }
-}
-
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
-
 /// Where things stand: a destination in the first registers, and behind it what belongs to its key.
 struct Regs {
     /// Words of an address.
@@ -221,20 +204,6 @@ impl Picker {
         rule.extend([self.remember(seconds), self.dnat()]);
         rule
     }
-}
-
-fn in_range(field: Field, range: Cidr, negated: bool) -> Vec<Expr> {
-    let network = octets(range.address());
-    let bits = usize::from(range.prefix());
-    let mask = (0..network.len()).map(|at| {
-        let ones = bits.saturating_sub(at * 8).min(8);
-        u8::try_from(0xff00_u32 >> ones & 0xff).expect("8 bits")
-    });
-    vec![
-        Expr::Load(field, word(0)),
-        Expr::Mask { reg: word(0), mask: mask.collect() },
-        Expr::Compare { reg: word(0), negated, value: network },
-    ]
 }
 
 fn loopback(family: Family) -> Cidr {
@@ -357,15 +326,6 @@ fn by_map(ground: &Ground, family: Family, map: &'static str) -> Vec<Vec<Expr>> 
     std::iter::once(lookup(false)).chain(at_node).collect()
 }
 
-fn bits(field: Field, wanted: u32) -> Vec<Expr> {
-    let reg = word(0);
-    vec![
-        Expr::Load(field, reg),
-        Expr::Mask { reg, mask: wanted.to_ne_bytes().to_vec() },
-        Expr::Compare { reg, negated: true, value: vec![0; 4] },
-    ]
-}
-
 fn refuse(ground: &Ground, family: Family) -> Vec<Vec<Expr>> {
     let new = |rule: Vec<Expr>| [bits(Field::State, NEW), rule].concat();
     let mut rules: Vec<Vec<Expr>> = by_map(ground, family, REFUSED).into_iter().map(new).collect();
@@ -431,6 +391,6 @@ fn postrouting(ground: &Ground, family: Family) -> Vec<Vec<Expr>> {
 /// A destination as a key; no address is every one of the node.
 pub(super) fn key(family: Family, address: Option<IpAddr>, protocol: Protocol, port: u16) -> Vec<u8> {
     let width = usize::try_from(family.width()).expect("few");
-    let address = address.map_or_else(|| vec![0; width], octets);
+    let address = address.map_or_else(|| vec![0; width], crate::nft::steps::octets);
     [&address[..], &[crate::nft::number(protocol), 0, 0, 0], &crate::nft::padded(port)].concat()
 }

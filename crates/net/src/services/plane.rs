@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::chains::{CLUSTER_IPS, ENDPOINTS, HAIRPIN, INSIDE, INSIDE_OFFSET, LIVE, REFUSED};
-use super::chains::{REJECT, SERVICES, Way, family_of, key, octets};
+use super::chains::{REJECT, SERVICES, Way, key};
 use super::{Endpoint, Service};
-use crate::nft::{Change, Element, Family, Value, padded};
+use crate::nft::steps::{family_of, octets};
+use crate::nft::{Change, Difference, Element, Family, Value, padded};
 use crate::{Cidr, Protocol};
 
 /// Where packets may want to go; without an address, to any of the node's.
@@ -88,7 +89,7 @@ impl Plane {
             let entries = service.map(|service| entries(self.family, service)).unwrap_or_default();
             self.replace(name, entries, &mut difference);
         }
-        difference.change(self.family)
+        difference.change()
     }
 
     fn replace(&mut self, name: &str, entries: BTreeMap<Front, Entry>, difference: &mut Difference) {
@@ -127,13 +128,13 @@ impl Plane {
         }
         let held = |entry: Option<&Entry>| entry.map(|entry| self.held(front, entry)).unwrap_or_default();
         let (old, new) = (held(old), held(new));
-        old.own.difference(&new.own).for_each(|element| difference.remove(Shared::Element(element.clone())));
-        new.own.difference(&old.own).for_each(|element| difference.add(Shared::Element(element.clone())));
+        old.own.difference(&new.own).for_each(|element| difference.remove(element.clone()));
+        new.own.difference(&old.own).for_each(|element| difference.add(element.clone()));
         for shared in new.shared.difference(&old.shared) {
             let users = self.shared.entry(shared.clone()).or_default();
             *users += 1;
             if *users == 1 {
-                difference.add(shared.clone());
+                add(difference, self.family, shared.clone());
             }
         }
         for shared in old.shared.difference(&new.shared) {
@@ -141,7 +142,7 @@ impl Plane {
             *users = users.saturating_sub(1);
             if *users == 0 {
                 self.shared.remove(shared);
-                difference.remove(shared.clone());
+                remove(difference, shared.clone());
             }
         }
     }
@@ -210,10 +211,10 @@ impl Plane {
         let mut difference = Difference::default();
         for (front, claims) in &self.fronts {
             let Some(entry) = claims.values().next() else { continue };
-            self.held(*front, entry).own.into_iter().for_each(|own| difference.add(Shared::Element(own)));
+            self.held(*front, entry).own.into_iter().for_each(|own| difference.add(own));
         }
-        self.shared.keys().for_each(|shared| difference.add(shared.clone()));
-        difference.change(self.family)
+        self.shared.keys().for_each(|shared| add(&mut difference, self.family, shared.clone()));
+        difference.change()
     }
 
     /// The UDP destinations that changed, each with its endpoints now.
@@ -233,33 +234,17 @@ impl Plane {
     }
 }
 
-/// What comes and goes; what does both stays.
-#[derive(Debug, Default)]
-struct Difference(BTreeMap<Shared, i32>);
-
-impl Difference {
-    fn add(&mut self, what: Shared) {
-        *self.0.entry(what).or_default() += 1;
+fn add(difference: &mut Difference, family: Family, shared: Shared) {
+    match shared {
+        Shared::Chain(way) => difference.add_chain(way.chain(family)),
+        Shared::Element(element) => difference.add(element),
     }
+}
 
-    fn remove(&mut self, what: Shared) {
-        *self.0.entry(what).or_default() -= 1;
-    }
-
-    fn change(self, family: Family) -> Change {
-        let mut change = Change::default();
-        for (what, sum) in self.0 {
-            match (what, sum.signum()) {
-                (Shared::Chain(way), 1) => change.new_chains.push(way.chain(family)),
-                (Shared::Chain(way), -1) => change.old_chains.push(way.name()),
-                (Shared::Element(element), 1) => change.added.push(element),
-                (Shared::Element(element), -1) => change.removed.push(element),
-                _ => {}
-            }
-        }
-        // A chain that leads to another one goes first: `only-` before `pick-`.
-        change.old_chains.sort();
-        change
+fn remove(difference: &mut Difference, shared: Shared) {
+    match shared {
+        Shared::Chain(way) => difference.remove_chain(way.name()),
+        Shared::Element(element) => difference.remove(element),
     }
 }
 

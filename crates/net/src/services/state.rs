@@ -128,17 +128,8 @@ fn forget(
 
 /// Removes the tables; those that are not there are fine.
 pub(crate) fn remove(netfilter: &mut Socket, instance_id: u32) -> Result<(), NetError> {
-    for family in [Family::V4, Family::V6] {
-        match netfilter.transact(nft::delete_table(&chains::table(instance_id, family))) {
-            // A kernel without IPv6 has no such table.
-            Err(error) if family == Family::V4 => {
-                return Err(NetError::kernel("remove the rules of Services")(error));
-            }
-            Err(error) => tracing::debug!(%error, "no rules of Services for IPv6"),
-            Ok(()) => {}
-        }
-    }
-    Ok(())
+    nft::remove_both(netfilter, |family| chains::table(instance_id, family))
+        .map_err(NetError::kernel("remove the rules of Services"))
 }
 
 #[cfg(test)]

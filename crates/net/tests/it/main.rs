@@ -7,6 +7,7 @@
 
 mod killed;
 mod lifecycle;
+mod policies;
 mod services;
 mod spoofed;
 mod traffic;

@@ -36,7 +36,7 @@ fn told(change: &Change) -> Vec<String> {
         let value = match &element.value {
             Value::Nothing => String::new(),
             Value::Data(data) => format!(" {data:?}"),
-            Value::Goto(chain) => format!(" {chain}"),
+            Value::Goto(chain) | Value::Jump(chain) => format!(" {chain}"),
             Value::Drop => " drop".to_owned(),
         };
         format!("{} {:?}{value}", element.set, element.key)
@@ -133,7 +133,7 @@ fn ranges_and_affinity_make_chains() {
     let mut plane = Plane::new(Family::V4, pods());
     let change = plane.update([("d/web", Some(&service))]);
     let names: Vec<&str> = change.new_chains.iter().map(|chain| chain.name.as_str()).collect();
-    assert_eq!(names, ["pick-1-10800s", "only-c1398717fdb49a4a-pick-1-10800s"]);
+    assert_eq!(names, ["only-c1398717fdb49a4a-pick-1-10800s", "pick-1-10800s"]);
     assert_eq!(change.added.iter().filter(|element| element.set == LIVE).count(), 2);
     let change = plane.update([("d/web", None)]);
     assert_eq!(change.old_chains, ["only-c1398717fdb49a4a-pick-1-10800s", "pick-1-10800s"]);

@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("controllers", &["base", "schema", "kinds", "client", "scheduler"]),
     ("images", &["base"]),
     ("net", &["base"]),
+    ("dns", &["client"]),
     ("runtime", &["base", "shim"]),
     ("shim", &[]),
     ("node", &["base", "schema", "kinds", "client", "listen", "lifecycle", "images", "net", "runtime"]),

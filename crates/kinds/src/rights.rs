@@ -22,6 +22,7 @@ const fn right(
     Right { verbs, group, resources }
 }
 
+const WATCH: &[&str] = &["list", "watch"];
 const CHANGE: &[&str] = &["patch", "update"];
 const REMOVE: &[&str] = &["delete", "patch", "update"];
 const PODS: &[&str] = &["create", "delete", "patch"];
@@ -73,11 +74,23 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
         "job-controller",
         &[right(CHANGE, "batch", &["jobs", "jobs/status", "jobs/finalizers"]), right(PODS, "", &["pods"])],
     ),
+    // Not controllers, but parts of each node: its DNS and its network policies.
+    (
+        "kube-dns",
+        &[right(WATCH, "", &["services"]), right(WATCH, "discovery.k8s.io", &["endpointslices"])],
+    ),
     (
         "namespace-controller",
         &[
             right(&["delete", "deletecollection"], "*", ALL),
             right(CHANGE, "", &["namespaces/finalize", "namespaces/status"]),
+        ],
+    ),
+    (
+        "network-policies",
+        &[
+            right(WATCH, "", &["pods", "namespaces"]),
+            right(WATCH, "networking.k8s.io", &["networkpolicies"]),
         ],
     ),
     (

@@ -19,6 +19,7 @@ use crate::config::{Config, Part, SchedulerFile};
 use crate::instance::Instance;
 use crate::up::Stages;
 
+mod dns;
 mod names;
 mod remove;
 
@@ -367,6 +368,10 @@ async fn start_node(
     let node_ip = ground.net.host_ip();
     let listener = endpoint(instance)?;
     let own_ports = own_ports(&ground, api, listener.local_addr()?);
+    let cluster_dns = match api {
+        Some(api) => Some(dns::address(api.server.objects(admin_identity(), "minke")).await?),
+        None => None,
+    };
     let settings = node::Config {
         name: name.to_owned(),
         data_dir: instance.dir.clone(),
@@ -381,8 +386,8 @@ async fn start_node(
         own_ports,
         resolv_conf: config.resolv_conf.clone(),
         labels: BTreeMap::new(),
-        cluster_dns: Vec::new(),
-        cluster_domain: "cluster.local".to_owned(),
+        cluster_dns: cluster_dns.into_iter().collect(),
+        cluster_domain: dns::DOMAIN.to_owned(),
         limits: config.limits()?,
         version: VERSION.to_owned(),
         seccomp_default: config.seccomp_default,
@@ -390,8 +395,20 @@ async fn start_node(
     let node = node::Node::new(settings)?;
     let handle = node.handle();
     let stop = stop.child_token();
-    let proxied = (ground.net.clone(), config.node_port_ranges()?);
-    let proxy = api.map(|api| tokio::spawn(start_proxy(api, name, proxied, &stop)));
+    let mut parts = Vec::new();
+    if let Some((api, address)) = api.zip(cluster_dns) {
+        let proxied = (ground.net.clone(), config.node_port_ranges()?);
+        parts.push(tokio::spawn(start_proxy(api, name, proxied, &stop)));
+        let policies = node::policies::Settings {
+            api: api.server.objects(system_identity("system:serviceaccount:kube-system:network-policies"), "minke"),
+            network: ground.net.clone(),
+            node: name.to_owned(),
+        };
+        parts.push(tokio::spawn(node::policies::run(policies, stop.clone())));
+        let resolv_conf = config.resolv_conf.clone();
+        let node = dns::Node { name, ip: ground.net.gateway(), resolv_conf };
+        parts.push(start_dns(api, node, address, &stop).await?);
+    }
     let serving = match api {
         Some(api) => Some(serve_node(api, name, node_ip, listener, handle.clone())?),
         // Without an API server nobody could prove who he is.
@@ -405,13 +422,25 @@ async fn start_node(
         if let Some(serving) = serving {
             serving.abort();
         }
-        if let Some(proxy) = proxy
-            && let Err(error) = proxy.await
-        {
-            tracing::error!(%error, "the node's Services ended badly");
+        for part in parts {
+            if let Err(error) = part.await {
+                tracing::error!(%error, "a part of the node ended badly");
+            }
         }
     });
     Ok(NodeTask { handle, stop, task: Mutex::new(Some(task)) })
+}
+
+/// The node's DNS.
+async fn start_dns(
+    api: &Api,
+    node: dns::Node<'_>,
+    address: IpAddr,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let admin = api.server.objects(admin_identity(), "minke");
+    let reader = api.server.objects(system_identity("system:serviceaccount:kube-system:kube-dns"), "minke");
+    dns::start(admin, reader, node, address, stop.clone()).await
 }
 
 /// The node's part of Services.

@@ -56,8 +56,12 @@ fn pod_host_and_host_port() {
                 && hosts.contains("192.0.2.1\texample.test"),
             "{hosts}"
         );
-        let events = cluster.kubectl(&["get", "events", "--field-selector", "reason=MissingClusterDNS"]);
-        assert!(events.contains("pod/client"), "{events}");
+        let resolver = cluster.kubectl(&["exec", "client", "--", "cat", "/etc/resolv.conf"]);
+        assert!(
+            resolver.starts_with("search default.svc.cluster.local svc.cluster.local cluster.local")
+                && resolver.ends_with("nameserver 10.96.0.10\noptions ndots:5\n"),
+            "{resolver}"
+        );
     });
 }
 

@@ -74,6 +74,14 @@ fn a_service_leads_to_its_endpoints() {
             );
         }
         assert!(TcpStream::connect((host.as_str(), 30_080)).is_ok(), "the node to its port");
+        let ask = |name: &str| cluster.kubectl(&["exec", "client", "--", "nslookup", name]);
+        let name = "web.default.svc.cluster.local";
+        let answer = ask(name);
+        assert!(answer.contains("10.96.0.10") && answer.contains("10.96.0.99"), "{answer}");
+        let back = ask("10.96.0.99");
+        assert!(back.contains(name), "{back}");
+        let own = cluster.kubectl(&["get", "service", "kube-dns", "-n", "kube-system", "--no-headers"]);
+        assert!(own.contains("10.96.0.10") && own.contains("53/UDP,53/TCP"), "{own}");
     });
 }
 

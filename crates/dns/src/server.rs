@@ -199,7 +199,7 @@ impl Server {
         match self.find(&name, query.query_type) {
             Found::Outside => return Answer::Asks(Box::new(question), name),
             Found::Alias { record, target } => {
-                answer.answers.push(record);
+                answer.answers.push(*record);
                 if !self.chase(&mut answer, target, query.query_type) {
                     return Answer::Asks(Box::new(question), name);
                 }
@@ -239,7 +239,7 @@ impl Server {
             match self.find(&next, kind) {
                 Found::Outside => return false,
                 Found::Alias { record, target } => {
-                    answer.answers.push(record);
+                    answer.answers.push(*record);
                     next = target;
                 }
                 Found::Unknown => return true,
@@ -267,7 +267,7 @@ impl Server {
             if let RData::CNAME(alias) = &record.data {
                 query.name = alias.0.clone();
             }
-            aliases.push(record);
+            aliases.push(*record);
             target = next;
         }
         let dnssec = question.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);

@@ -75,10 +75,7 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
         &[right(CHANGE, "batch", &["jobs", "jobs/status", "jobs/finalizers"]), right(PODS, "", &["pods"])],
     ),
     // Not controllers, but parts of each node: its DNS and its network policies.
-    (
-        "kube-dns",
-        &[right(WATCH, "", &["services"]), right(WATCH, "discovery.k8s.io", &["endpointslices"])],
-    ),
+    ("kube-dns", &[right(WATCH, "", &["services"]), right(WATCH, "discovery.k8s.io", &["endpointslices"])]),
     (
         "namespace-controller",
         &[
@@ -88,10 +85,7 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
     ),
     (
         "network-policies",
-        &[
-            right(WATCH, "", &["pods", "namespaces"]),
-            right(WATCH, "networking.k8s.io", &["networkpolicies"]),
-        ],
+        &[right(WATCH, "", &["pods", "namespaces"]), right(WATCH, "networking.k8s.io", &["networkpolicies"])],
     ),
     (
         "node-controller",

@@ -1,9 +1,8 @@
 //! The one place that knows all parts: how they are made, in which order, and how they end.
 //!
 //! Invariants: a part gets handles, never another part's type; what is started here is a task that ends with `stop`;
-//! ending the daemon leaves Pods alone. Absent: decisions of any part.
+//! ending the daemon leaves Pods alone. Absent: decisions of any part, and what a node runs (`agent`).
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,14 +18,12 @@ use crate::config::{Config, Part, SchedulerFile};
 use crate::instance::Instance;
 use crate::up::Stages;
 
+mod agent;
 mod dns;
 mod names;
 mod remove;
 
 pub use remove::{GRACE, remove};
-
-/// Upstream's port of a node's HTTPS endpoints.
-const NODE_PORT: u16 = 10_250;
 
 /// What `/version` and the Node's status say.
 const VERSION: &str = concat!("v1.36.2+minke.", env!("CARGO_PKG_VERSION"));
@@ -37,7 +34,7 @@ pub struct Cluster {
     pub admin: Option<Arc<dyn Objects>>,
     /// The image store.
     pub images: Arc<images::Images>,
-    node: Option<NodeTask>,
+    node: Option<agent::NodeTask>,
     store: Option<Arc<store::SqliteStore>>,
     api: Option<Api>,
     log_root: PathBuf,
@@ -52,26 +49,8 @@ struct Api {
     gate: listen::Gate,
     pki: Arc<apiserver::Pki>,
     address: SocketAddr,
-}
-
-/// The node agent at work.
-struct NodeTask {
-    handle: node::NodeHandle,
-    stop: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl NodeTask {
-    /// Ends the agent; its Pods live on.
-    async fn stop(&self) {
-        self.stop.cancel();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the node ended badly");
-        }
-    }
+    /// Where the cluster finds its DNS; a range of a few Services has no room for it.
+    dns: Option<IpAddr>,
 }
 
 /// What the node needs of the network; without a node there is none.
@@ -123,7 +102,7 @@ impl Cluster {
         let mut node = None;
         if let (Some(ground), Some(name)) = (ground, name) {
             let images = images.clone();
-            node = Some(start_node(instance, config, &name, ground, images, api.as_ref(), &stop).await?);
+            node = Some(agent::start(instance, config, &name, ground, images, api.as_ref(), &stop).await?);
             stages.done("node", &name);
         }
         let admin = api.as_ref().map(|a| a.server.objects(admin_identity(), "minke"));
@@ -307,6 +286,7 @@ async fn start_api(
     }
     let services = service_network(config, &store, ground, address)?;
     ips.extend(services.own_address());
+    let cluster_dns = dns::address(&services.ranges);
     let (dns, ips) = names::of(address.ip(), ips, &config.tls_sans);
     let pki = apiserver::Pki::open(&instance.dir.join("pki"), &dns, &ips).context("cannot open the keys")?;
     let settings = apiserver::Config { services, ..apiserver::Config::new(store, pki.clone()) };
@@ -319,7 +299,7 @@ async fn start_api(
             tracing::error!(%error, "the API server ended");
         }
     }));
-    Ok(Api { server, gate, pki, address })
+    Ok(Api { server, gate, pki, address, dns: cluster_dns })
 }
 
 /// What Services are given of, and where the API server is reached.
@@ -345,146 +325,6 @@ fn service_network(
     let endpoint = names::advertised(address.ip(), inside);
     let endpoint = endpoint.map(|ip| SocketAddr::new(ip, address.port()));
     Ok(apiserver::ServiceNetwork { ranges, endpoint, ..apiserver::ServiceNetwork::default() })
-}
-
-/// The node agent and its HTTPS endpoints.
-async fn start_node(
-    instance: &Instance,
-    config: &Config,
-    name: &str,
-    ground: Ground,
-    images: Arc<images::Images>,
-    api: Option<&Api>,
-    stop: &CancellationToken,
-) -> Result<NodeTask> {
-    let user = format!("system:node:{name}");
-    let identity = Identity {
-        name: user.clone(),
-        groups: vec!["system:nodes".to_owned(), "system:authenticated".to_owned()],
-        ..Identity::default()
-    };
-    let root = cgroup_root(instance, config);
-    crate::instance::keep_atomic(&instance.dir.join("cgroup-root"), &root)?;
-    let node_ip = ground.net.host_ip();
-    let listener = endpoint(instance)?;
-    let own_ports = own_ports(&ground, api, listener.local_addr()?);
-    let cluster_dns = match api {
-        Some(api) => Some(dns::address(api.server.objects(admin_identity(), "minke")).await?),
-        None => None,
-    };
-    let settings = node::Config {
-        name: name.to_owned(),
-        data_dir: instance.dir.clone(),
-        cgroup_root: root,
-        runtime: ground.runtime,
-        images,
-        network: ground.net.clone(),
-        api: api.map(|a| a.server.objects(identity, "kubelet")),
-        api_address: api.map(|a| (ground.net.gateway(), a.address.port())),
-        node_ips: vec![node_ip],
-        port: listener.local_addr()?.port(),
-        own_ports,
-        resolv_conf: config.resolv_conf.clone(),
-        labels: BTreeMap::new(),
-        cluster_dns: cluster_dns.into_iter().collect(),
-        cluster_domain: dns::DOMAIN.to_owned(),
-        limits: config.limits()?,
-        version: VERSION.to_owned(),
-        seccomp_default: config.seccomp_default,
-    };
-    let node = node::Node::new(settings)?;
-    let handle = node.handle();
-    let stop = stop.child_token();
-    let mut parts = Vec::new();
-    if let Some((api, address)) = api.zip(cluster_dns) {
-        let proxied = (ground.net.clone(), config.node_port_ranges()?);
-        parts.push(tokio::spawn(start_proxy(api, name, proxied, &stop)));
-        let policies = node::policies::Settings {
-            api: api.server.objects(system_identity("system:serviceaccount:kube-system:network-policies"), "minke"),
-            network: ground.net.clone(),
-            node: name.to_owned(),
-        };
-        parts.push(tokio::spawn(node::policies::run(policies, stop.clone())));
-        let resolv_conf = config.resolv_conf.clone();
-        let node = dns::Node { name, ip: ground.net.gateway(), resolv_conf };
-        parts.push(start_dns(api, node, address, &stop).await?);
-    }
-    let serving = match api {
-        Some(api) => Some(serve_node(api, name, node_ip, listener, handle.clone())?),
-        // Without an API server nobody could prove who he is.
-        None => None,
-    };
-    let token = stop.clone();
-    let task = tokio::spawn(async move {
-        if let Err(error) = node.run(token).await {
-            tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "the node ended");
-        }
-        if let Some(serving) = serving {
-            serving.abort();
-        }
-        for part in parts {
-            if let Err(error) = part.await {
-                tracing::error!(%error, "a part of the node ended badly");
-            }
-        }
-    });
-    Ok(NodeTask { handle, stop, task: Mutex::new(Some(task)) })
-}
-
-/// The node's DNS.
-async fn start_dns(
-    api: &Api,
-    node: dns::Node<'_>,
-    address: IpAddr,
-    stop: &CancellationToken,
-) -> Result<JoinHandle<()>> {
-    let admin = api.server.objects(admin_identity(), "minke");
-    let reader = api.server.objects(system_identity("system:serviceaccount:kube-system:kube-dns"), "minke");
-    dns::start(admin, reader, node, address, stop.clone()).await
-}
-
-/// The node's part of Services.
-fn start_proxy(
-    api: &Api,
-    name: &str,
-    (network, node_port_addresses): (Arc<net::Network>, Vec<net::Cidr>),
-    stop: &CancellationToken,
-) -> impl Future<Output = ()> + use<> {
-    let settings = node::services::Settings {
-        api: api.server.objects(system_identity("system:kube-proxy"), "kube-proxy"),
-        network,
-        node: name.to_owned(),
-        node_port_addresses,
-    };
-    node::services::run(settings, stop.clone())
-}
-
-/// Where this program listens: the API server, also for Pods, and the node.
-fn own_ports(ground: &Ground, api: Option<&Api>, node: SocketAddr) -> Vec<SocketAddr> {
-    let api = api.map(|a| [a.address, SocketAddr::new(ground.net.gateway(), a.address.port())]);
-    api.into_iter().flatten().chain([node]).collect()
-}
-
-/// The node's HTTPS endpoints, for whom the cluster's CA vouches.
-fn serve_node(
-    api: &Api,
-    name: &str,
-    ip: IpAddr,
-    listener: std::net::TcpListener,
-    handle: node::NodeHandle,
-) -> Result<JoinHandle<()>> {
-    let pair = api.pki.node_serving(name, &[ip, Ipv4Addr::LOCALHOST.into()])?;
-    let tls = Arc::new(api.pki.node_server_tls(&pair)?);
-    let listener = tokio_listener(listener)?;
-    Ok(tokio::spawn(node::server::serve(listener, tls, api.gate.clone(), handle)))
-}
-
-/// Upstream's port of a node's HTTPS endpoints, or a free one if another instance has it.
-fn endpoint(instance: &Instance) -> Result<std::net::TcpListener> {
-    let at = |port| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
-    at(NODE_PORT)
-        .or_else(|_| at(0))
-        .with_context(|| format!("instance {}: no port for the node", instance.hex()))
 }
 
 /// The controllers and the scheduler, each under its own identity.

@@ -40,8 +40,6 @@ pub struct Config {
     pub network: Arc<dyn PodNetwork>,
     /// The API as `system:node:NAME`; `None` runs static Pods only.
     pub api: Option<Arc<dyn Objects>>,
-    /// Where Pods reach the API server: KUBERNETES_SERVICE_HOST and PORT until Services exist.
-    pub api_address: Option<(IpAddr, u16)>,
     /// This node's addresses, primary first.
     pub node_ips: Vec<IpAddr>,
     /// Port of its HTTPS endpoints, told in the Node's status.

@@ -25,7 +25,7 @@ pub(crate) enum Found {
     /// Records of the name, and those that will be asked for next.
     Records { answers: Vec<Record>, additionals: Vec<Record> },
     /// The name is another one, of which this is the record.
-    Alias { record: Record, target: String },
+    Alias { record: Box<Record>, target: String },
     /// The name is there, with nothing of that type.
     Nothing,
     /// There is no such name.
@@ -290,7 +290,7 @@ impl Zone {
                 let alias = domain_name(target).and_then(|to| record(name, RData::CNAME(CNAME(to))));
                 match alias {
                     Some(record) if kind == RecordType::CNAME => found(vec![record]),
-                    Some(record) => Found::Alias { record, target: target.clone() },
+                    Some(record) => Found::Alias { record: Box::new(record), target: target.clone() },
                     None => Found::Nothing,
                 }
             }

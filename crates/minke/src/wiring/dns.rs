@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use base::cidr::Cidr;
 use bytes::Bytes;
-use client::{Api as Typed, Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
+use client::{Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::networking::v1::ServiceCIDR;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +22,8 @@ pub(super) const DOMAIN: &str = "cluster.local";
 const PORT: u16 = 53;
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "kube-dns";
-/// The range of Services that an instance begins with.
-const RANGE: &str = "kubernetes";
-const DEFAULT: &str = "10.96.0.0/12";
 /// Which address of the range.
-const TENTH: u32 = 10;
+const TENTH: u64 = 10;
 const HOST: &str = "/etc/resolv.conf";
 /// Between two tries to make the objects.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -39,19 +36,9 @@ pub(super) struct Node<'a> {
     pub(super) resolv_conf: Option<PathBuf>,
 }
 
-/// The address at which the cluster finds its DNS.
-///
-/// # Errors
-/// If the API does not answer.
-pub(super) async fn address(admin: Arc<dyn Objects>) -> Result<IpAddr> {
-    let stored = Typed::<ServiceCIDR>::all(admin).get_opt(RANGE).await?;
-    let cidrs = stored.and_then(|range| range.spec).and_then(|spec| spec.cidrs).unwrap_or_default();
-    let range = cidrs.first().map_or(DEFAULT, String::as_str);
-    let range: net::Cidr = range.parse().with_context(|| format!("ServiceCIDR {RANGE}: {range:?}"))?;
-    Ok(match range.address() {
-        IpAddr::V4(first) => (u32::from(first) + TENTH).to_be_bytes().into(),
-        IpAddr::V6(first) => (u128::from(first) + u128::from(TENTH)).to_be_bytes().into(),
-    })
+/// The address at which a cluster whose Services have these ranges finds its DNS.
+pub(super) fn address(ranges: &[Cidr]) -> Option<IpAddr> {
+    ranges.first().filter(|range| range.size() > TENTH).map(|range| range.nth(TENTH))
 }
 
 /// Starts a node's server, which answers as `reader` may read.
@@ -135,6 +122,7 @@ async fn make(admin: &dyn Objects, service: &Value, slice: &Value, address: IpAd
         }
         found => found?,
     };
+    let there = there.value()?;
     if there["spec"]["clusterIP"] != json!(address) {
         tracing::warn!("{NAMESPACE}/{NAME} is not at {address}, where Pods look for it");
     }

@@ -233,7 +233,7 @@ fn tail(text: &str) -> String {
 }
 
 /// kubectl 1.36, fetched by `cargo xtask ci` (or now).
-fn kubectl_path() -> PathBuf {
+pub fn kubectl_path() -> PathBuf {
     xtask::shell::tools().join("kubectl")
 }
 

@@ -65,22 +65,60 @@ fn pod_host_and_host_port() {
     });
 }
 
+const IN_CLUSTER: &str = r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: look}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{kind: ServiceAccount, name: default, namespace: default}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: c}
+spec:
+  volumes: [{name: kubectl, hostPath: {path: KUBECTL, type: File}}]
+  containers:
+    - name: c
+      image: busybox:1.36
+      command: [sleep, "1000"]
+      volumeMounts: [{name: kubectl, mountPath: /kubectl, readOnly: true}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: host}
+spec:
+  hostNetwork: true
+  volumes: [{name: kubectl, hostPath: {path: KUBECTL, type: File}}]
+  containers:
+    - name: c
+      image: busybox:1.36
+      command: [sleep, "1000"]
+      volumeMounts: [{name: kubectl, mountPath: /kubectl, readOnly: true}]
+"#;
+
 #[test]
 fn the_api_server_is_reachable_from_pods() {
     isolated("network::the_api_server_is_reachable_from_pods", || {
         let cluster = Cluster::up(&[]);
-        cluster.kubectl(&["run", "c", "--image=busybox:1.36", "--", "sleep", "1000"]);
-        cluster.wait("condition=Ready", "pod/c");
-        let line = "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null && echo reached";
-        assert!(cluster.kubectl(&["exec", "c", "--", "sh", "-c", line]).contains("reached"));
-        let token = cluster.kubectl(&[
-            "exec",
-            "c",
-            "--",
-            "cat",
-            "/var/run/secrets/kubernetes.io/serviceaccount/token",
-        ]);
+        let kubectl = super::cluster::kubectl_path();
+        cluster.apply(&IN_CLUSTER.replace("KUBECTL", kubectl.to_str().expect("UTF-8")));
+        for pod in ["pod/c", "pod/host"] {
+            cluster.wait("condition=Ready", pod);
+        }
+        let sh = |pod: &str, line: &str| cluster.kubectl(&["exec", pod, "--", "sh", "-c", line]);
+        let line = "echo $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT";
+        assert_eq!(sh("c", line), "10.96.0.1 443\n");
+        let token = sh("c", "cat /var/run/secrets/kubernetes.io/serviceaccount/token");
         assert_eq!(token.split('.').count(), 3, "a JWT");
+        // Where it is, who it is and whom it trusts, kubectl takes from what the Pod is told.
+        for pod in ["c", "host"] {
+            assert_eq!(sh(pod, "/kubectl get pods -o name"), "pod/c\npod/host\n", "{pod}");
+        }
+        let named = "cd /var/run/secrets/kubernetes.io/serviceaccount; /kubectl --token=$(cat token) \
+                     --certificate-authority=ca.crt --server=https://kubernetes.default.svc get pods -o name";
+        assert_eq!(sh("c", named), "pod/c\npod/host\n", "by name");
+        let here = cluster.kubectl(&["--server=https://10.96.0.1", "get", "pods", "-o", "name"]);
+        assert_eq!(here, "pod/c\npod/host\n", "from the node, as the administrator");
     });
 }
 

@@ -57,7 +57,6 @@ impl Making<'_> {
             pod_ips: self.pod_ips.to_vec(),
             allocatable: shared.allocatable.clone(),
             services: self.services().await?,
-            api: shared.config.api_address.map(|(ip, port)| (ip.to_string(), port)),
         };
         let env = env::environment(self.pod, c, &sources, &facts)?;
         let mut mounts =

@@ -35,8 +35,6 @@ pub struct Facts {
     pub allocatable: BTreeMap<String, Quantity>,
     /// The Services that the Pod is told of.
     pub services: Vec<Link>,
-    /// Where Pods reach the API server, as long as its Service's own address leads nowhere.
-    pub api: Option<(String, u16)>,
 }
 
 /// The names of ConfigMaps (`false`) and Secrets (`true`) that a container's environment needs.
@@ -73,7 +71,7 @@ pub fn environment(
     sources: &Sources,
     facts: &Facts,
 ) -> Result<BTreeMap<String, String>, ConfigError> {
-    let services = service_variables(facts);
+    let services = variables(&facts.services);
     let mut env = from_whole_objects(container, sources)?;
     for variable in container.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
@@ -281,20 +279,6 @@ pub fn go_quote(text: &str) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// The variables of Services. The API server's own is told as it is reached, whatever its Service says.
-fn service_variables(facts: &Facts) -> BTreeMap<String, String> {
-    let reached = facts.api.as_ref().map(|(host, port)| Link {
-        service: "kubernetes".to_owned(),
-        host: host.clone(),
-        port_name: "https".to_owned(),
-        port: i32::from(*port),
-        protocol: "TCP".to_owned(),
-    });
-    let told =
-        facts.services.iter().filter(|link| reached.as_ref().is_none_or(|own| own.service != link.service));
-    variables(&told.chain(&reached).cloned().collect::<Vec<_>>())
 }
 
 /// Replaces `$(NAME)`; an unknown name stays as it is, `$$` gives `$`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Value, json};
 
+use super::services::Link;
 use super::{dns, env, hosts, resources, security, termination};
 
 fn pod(spec: Value) -> Pod {
@@ -53,7 +54,14 @@ fn environments() {
         files: [(("v".to_owned(), "f".to_owned()), Some("A='1'".to_owned()))].into(),
         ..env::Sources::default()
     };
-    let facts = env::Facts { api: Some(("10.0.0.1".to_owned(), 6443)), ..env::Facts::default() };
+    let own = Link {
+        service: "kubernetes".to_owned(),
+        host: "10.96.0.1".to_owned(),
+        port_name: "https".to_owned(),
+        port: 443,
+        protocol: "TCP".to_owned(),
+    };
+    let facts = env::Facts { services: vec![own], ..env::Facts::default() };
     let env = env::environment(&pod, first(&pod), &sources, &facts).expect("an environment");
     for (name, want) in [
         ("P_k", "v"),
@@ -61,8 +69,8 @@ fn environments() {
         ("L", "1"),
         ("CPU", "250"),
         ("FILE", "1"),
-        ("HOST", "10.0.0.1"),
-        ("KUBERNETES_SERVICE_PORT", "6443"),
+        ("HOST", "10.96.0.1"),
+        ("KUBERNETES_SERVICE_PORT", "443"),
     ] {
         assert_eq!(env.get(name).map(String::as_str), Some(want), "{name}");
     }

@@ -43,7 +43,6 @@ impl World {
             images: Arc::new(Album),
             network: Arc::new(Wire),
             api: None,
-            api_address: None,
             node_ips: vec!["192.0.2.9".parse().unwrap()],
             port: 0,
             labels: Default::default(),

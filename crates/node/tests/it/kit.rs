@@ -136,7 +136,6 @@ impl Kit {
             node_ips: vec![network.host_ip()],
             network: network.clone(),
             api: None,
-            api_address: Some(("10.0.0.1".parse().unwrap(), 6443)),
             port: 10250,
             labels: Default::default(),
             cluster_dns: vec![],

@@ -82,7 +82,7 @@ pub(crate) fn of_pod(reads: Reads<'_>, delta: &Delta) -> Vec<Key> {
 
 /// Every Service.
 pub(crate) fn every(reads: Reads<'_>) -> Vec<Key> {
-    reads.keys(&SERVICES)
+    reads.keys(&SERVICES, "")
 }
 
 /// The zone of a node that is there.

@@ -27,6 +27,7 @@ mod namespace;
 mod nodes;
 mod podgc;
 mod queue;
+mod quotas;
 mod reconcile;
 mod replicaset;
 mod rootca;
@@ -109,6 +110,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(namespace::Namespaces)),
         Arc::new(nodes::Nodes::default()),
         Arc::new(Driven(podgc::PodGc::default())),
+        Arc::new(Driven(quotas::Quotas)),
         Arc::new(Driven(replicaset::ReplicaSets)),
         Arc::new(Driven(replicaset::ReplicationControllers)),
         Arc::new(Driven(rootca::RootCa { pem: config.ca_pem.clone() })),

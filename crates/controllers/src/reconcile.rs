@@ -171,9 +171,14 @@ impl Reads<'_> {
         parsed(&found)
     }
 
-    /// The keys of all objects of a kind.
-    pub(crate) fn keys(self, kind: &Kind) -> Vec<Key> {
-        let all = self.0.list(kind, "").into_iter();
+    /// How many objects of a kind a namespace has.
+    pub(crate) fn count(self, kind: &Kind, namespace: &str) -> usize {
+        self.0.list(kind, namespace).len()
+    }
+
+    /// The keys of all objects of a namespace, or of all where it is empty.
+    pub(crate) fn keys(self, kind: &Kind, namespace: &str) -> Vec<Key> {
+        let all = self.0.list(kind, namespace).into_iter();
         all.map(|o| Key { bucket: Arc::default(), namespace: o.namespace, name: o.name }).collect()
     }
 

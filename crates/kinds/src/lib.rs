@@ -24,6 +24,7 @@ pub mod ipaddress;
 pub mod job;
 pub mod kind;
 pub mod lease;
+pub mod limitrange;
 pub mod meta;
 pub mod mutatingwebhookconfiguration;
 pub mod namespace;
@@ -39,6 +40,7 @@ pub mod priorityclass;
 pub mod rbac;
 pub mod replicaset;
 pub mod replicationcontroller;
+pub mod resourcequota;
 pub mod review;
 pub mod rights;
 pub mod rules;
@@ -71,11 +73,13 @@ static TABLE: &[&Row] = &[
     &configmap::KIND,
     &endpoints::KIND,
     &event::KIND,
+    &limitrange::KIND,
     &namespace::KIND,
     &node::KIND,
     &pod::KIND,
     &podtemplate::KIND,
     &replicationcontroller::KIND,
+    &resourcequota::KIND,
     &secret::KIND,
     &serviceaccount::KIND,
     &service::KIND,

@@ -114,6 +114,7 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
             right(PODS, "", &["pods"]),
         ],
     ),
+    ("resourcequota-controller", &[right(&["update"], "", &["resourcequotas/status"])]),
     ("root-ca-cert-publisher", &[right(&["create", "update"], "", &["configmaps"])]),
     ("service-account-controller", &[right(&["create"], "", &["serviceaccounts"])]),
     ("service-controller", &[right(CHANGE, "", &["services/status"])]),

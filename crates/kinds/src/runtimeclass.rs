@@ -23,7 +23,8 @@ const TOLERATION_FORM: &[GoField] = &[
 
 /// The row.
 pub static KIND: Row = Row::new(|| {
-    let row = Kind::new(["node.k8s.io", "v1"], ["RuntimeClass", "runtimeclasses"], RuntimeClass);
+    let row =
+        Kind::new(["node.k8s.io", "v1"], ["RuntimeClass", "runtimeclasses"], RuntimeClass).create_on_update();
     row.cluster_wide().conditional().build()
 });
 

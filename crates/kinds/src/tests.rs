@@ -39,6 +39,8 @@ const OBJECTS: &[&str] = &[
     "{apiVersion: v1, kind: Namespace, metadata: {name: a}}",
     "{apiVersion: v1, kind: Node, metadata: {name: a}, status: {capacity: {cpu: 2, memory: 1Gi}}}",
     "{apiVersion: v1, kind: ServiceAccount, metadata: {name: a}}",
+    "{apiVersion: v1, kind: ResourceQuota, metadata: {name: a}, spec: {hard: {pods: 1, requests.cpu: 1}}}",
+    "{apiVersion: v1, kind: LimitRange, metadata: {name: a}, spec: {limits: [{type: Container, max: {cpu: 1}}]}}",
     "{apiVersion: v1, kind: PodTemplate, metadata: {name: a}, template: {spec: {containers: [{name: c, image: x}]}}}",
     "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {volumes: [{name: v}, {name: h, hostPath: {path: /x}}],
       containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v}], ports: [{containerPort: 80}],

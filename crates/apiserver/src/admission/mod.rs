@@ -3,14 +3,16 @@
 //! Invariants: a write goes decode → default → locate → own → **mutate** → prepare → validate → **validate** → **reserve** →
 //! commit → **settle**; the phases in bold are here, each run over one [`Review`] by the [`Chain`], in upstream's order of
 //! plugins. A plugin is one file, or folder, and one line in [`built_in`].
-//! Absent (later kinds): LimitRanger, storage and ingress plugins, policies, ResourceQuota.
+//! Absent (later kinds): storage and ingress plugins, policies.
 
 mod chain;
+mod limit_ranger;
 mod namespace;
 mod node;
 mod node_restriction;
 mod pod_security;
 mod priority;
+mod quota;
 mod rbac;
 mod reserve;
 mod review;
@@ -37,6 +39,7 @@ pub(crate) const MIRROR: &str = "kubernetes.io/config.mirror";
 pub(crate) fn built_in() -> Vec<Row> {
     vec![
         namespace::row(),
+        limit_ranger::row(),
         service_account::row(),
         node_restriction::row(),
         node::row(),
@@ -48,6 +51,7 @@ pub(crate) fn built_in() -> Vec<Row> {
         webhook::validating(),
         rbac::row(),
         service::row(),
+        quota::row(),
     ]
 }
 

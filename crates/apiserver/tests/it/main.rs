@@ -18,6 +18,7 @@ mod nodes;
 mod objects;
 mod pod_security;
 mod priorities;
+mod quotas;
 mod roles;
 mod services;
 mod versions;

@@ -195,11 +195,12 @@ fn role(entry: &Entry) -> Preset {
 /// Puts the rules of the others into the roles that gather them, so that they are whole before their controller runs. What
 /// is gathered may gather itself: the list is gone through until nothing changes.
 fn gather(roles: &mut [Preset]) {
+    let is_part = |role: &Preset| role.object["metadata"]["labels"].as_object().is_some_and(|l| l.len() > 1);
     loop {
-        let objects: Vec<Value> = roles.iter().map(|role| role.object.clone()).collect();
+        let parts: Vec<Value> = roles.iter().filter(|r| is_part(r)).map(|r| r.object.clone()).collect();
         let mut changed = false;
         for role in roles.iter_mut().filter(|role| role.object.get("aggregationRule").is_some()) {
-            if let Some(rules) = aggregated(&role.object, &objects) {
+            if let Some(rules) = aggregated(&role.object, &parts) {
                 role.object["rules"] = rules;
                 changed = true;
             }

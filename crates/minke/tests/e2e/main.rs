@@ -22,6 +22,7 @@ mod network;
 mod play;
 mod pods;
 mod policies;
+mod quotas;
 mod refusals;
 mod replicationcontrollers;
 mod resize;

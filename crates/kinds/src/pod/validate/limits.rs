@@ -14,7 +14,7 @@ use crate::rules::resources::{is_extended, is_native};
 use crate::value::{entries, items, text};
 
 /// Names without a domain that something in a cluster counts; of these only the first three fit a container.
-const STANDARD: &[&str] = &[
+pub(crate) const STANDARD: &[&str] = &[
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -37,12 +37,12 @@ const STANDARD: &[&str] = &[
     "services.loadbalancers",
 ];
 
-fn is_huge_page(name: &str) -> bool {
+pub(crate) fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
 /// Whether more may be promised than there is; else request and limit must be equal.
-fn overcommits(name: &str) -> bool {
+pub(crate) fn overcommits(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
 }
 

@@ -7,7 +7,7 @@
 mod claim;
 mod containers;
 mod env;
-mod limits;
+pub(crate) mod limits;
 mod mounts;
 mod probes;
 mod projected;

@@ -62,7 +62,7 @@ fn main() {
     };
     assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let config = Config { instance_id: 1, data_dir: dir.path().to_owned(), pod_cidr: None, mtu: None };
+    let config = Config { instance_id: 1, data_dir: dir.path().to_owned(), ..Config::default() };
     let started = Instant::now();
     let network = Network::open(config).expect("the network opens");
     all_at_once("open", started);

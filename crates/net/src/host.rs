@@ -12,9 +12,11 @@ use std::path::Path;
 use crate::lease::{Lease, Leases};
 use crate::netlink::{Batch, Socket, errno};
 use crate::nft::{self, Forward, Model, Table};
-use crate::range::Claims;
+use crate::range::{Claims, enclosing};
 use crate::rtnl::{self, Link, Route};
-use crate::{Cidr, Config, NetError, PolicyChanges, ServiceChanges, conntrack, policies, services};
+use crate::{
+    Cidr, Config, NetError, Peer, PolicyChanges, ServiceChanges, conntrack, peers, policies, services,
+};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 /// What keeps IPv6 of Pods out of the host; the last two hold where somebody turns IPv6 on for all links.
@@ -100,6 +102,10 @@ impl Host {
 
     pub(crate) fn range(&self) -> Cidr {
         self.leases.range()
+    }
+
+    pub(crate) fn cluster(&self) -> Cidr {
+        self.config.cluster_cidr.unwrap_or_else(|| enclosing(self.range()))
     }
 
     pub(crate) fn gateway(&self) -> Ipv4Addr {
@@ -212,6 +218,7 @@ impl Host {
             instance_id: self.config.instance_id,
             link_prefix: &link_prefix,
             range: self.range(),
+            cluster: self.cluster(),
             gateway: self.gateway,
         };
         let rules = nft::compile(&model, self.leases.iter().map(|(_, lease)| lease));
@@ -239,6 +246,11 @@ impl Host {
     /// Has the kernel hold Pods to their policies as they now are.
     pub(crate) fn restrict(&mut self, changes: &PolicyChanges) -> Result<(), NetError> {
         self.policies.apply(&mut self.netfilter, changes)
+    }
+
+    /// Routes the ranges of these nodes to them, and no others; those without a way are returned.
+    pub(crate) fn reach(&mut self, peers: Vec<Peer>) -> Result<Vec<Peer>, NetError> {
+        peers::reach(&mut self.route, peers::metric(self.config.instance_id), peers)
     }
 
     /// Removes links; those that are gone are fine.
@@ -292,6 +304,7 @@ impl Host {
         nft::withdraw_forwarding(&mut netfilter, &table.name)
             .and_then(|()| netfilter.transact(nft::delete_table(&table)))
             .map_err(NetError::kernel(format!("remove the nf_tables table {}", table.name)))?;
+        peers::remove_routes(&mut route, peers::metric(config.instance_id))?;
         if let Some(leases) = Leases::load(&config.data_dir)? {
             remove_gateway(&mut route, leases.range())?;
         }
@@ -454,6 +467,7 @@ mod tests {
             to: to.parse().unwrap(),
             oif: 1,
             source: None,
+            via: None,
             metric: 0,
             ours,
             local,

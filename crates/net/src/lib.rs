@@ -1,4 +1,5 @@
-//! The Pod network of one node: addresses, routed veth pairs, hostPorts, masquerade, Services, policies; later VXLAN.
+//! The Pod network of one node: addresses, routed veth pairs, hostPorts, masquerade, Services, policies, the way to other nodes'
+//! Pods; later VXLAN.
 //!
 //! Invariants: everything made carries the instance's id and is removed by [`Network::teardown`]; no command is ever
 //! run, links and rules go through our own netlink encoder, rules in one transaction; nothing is done twice if asked
@@ -11,7 +12,7 @@
 //! # async fn wiring() -> Result<(), net::NetError> {
 //! use net::{Config, HostPort, Network, Protocol};
 //! // Once, at start. Blocks a few milliseconds; rules and leases of an earlier life are taken over.
-//! let config = Config { instance_id: 0x1f2e_3d4c, data_dir: "/var/lib/minke".into(), pod_cidr: None, mtu: None };
+//! let config = Config { instance_id: 0x1f2e_3d4c, data_dir: "/var/lib/minke".into(), ..Config::default() };
 //! let network = tokio::task::spawn_blocking(|| Network::open(config)).await.expect("open does not panic")?;
 //! // `status.hostIP`, Node.spec.podCIDR, and the address that the API server also listens on, for Pods.
 //! let (_node_ip, _cidr, _gateway) = (network.host_ip(), network.pod_cidr(), network.gateway());
@@ -35,6 +36,7 @@ mod lease;
 mod netlink;
 mod netns;
 mod nft;
+mod peers;
 mod pod_network;
 mod policies;
 mod range;
@@ -53,12 +55,13 @@ use tokio::sync::{mpsc, oneshot};
 use worker::{Answer, Command};
 
 pub use base::{Cidr, CidrError};
+pub use peers::{Peer, PeerNetwork};
 pub use pod_network::{PodName, PodNetwork};
 pub use policies::{Allow, Block, Peers, PodPolicy, PolicyChanges, PolicyNetwork, PortRange};
 pub use services::{Endpoint, Service, ServiceChanges, ServiceNetwork, ServicePort};
 
 /// What makes one instance's network.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The instance's id, written as 8 hex digits wherever the kernel keeps a name.
     pub instance_id: u32,
@@ -66,6 +69,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The Pod range; `None` takes a free /24 and keeps it.
     pub pod_cidr: Option<Cidr>,
+    /// The range of all nodes' Pods, whom this node's Pods meet under their own addresses; `None` is what such a free /24 is
+    /// taken of, a /16 (a /17 in 192.168.128.0/17), and for another range that alone.
+    pub cluster_cidr: Option<Cidr>,
     /// MTU of the Pods' links in bytes; `None` is that of the host's default route.
     pub mtu: Option<u32>,
 }
@@ -175,6 +181,7 @@ impl NetError {
 #[derive(Debug)]
 pub struct Network {
     range: Cidr,
+    cluster: Cidr,
     gateway: Ipv4Addr,
     host_ip: IpAddr,
     worker: mpsc::Sender<Command>,
@@ -184,9 +191,10 @@ impl Network {
     /// Takes the Pod range, sets up gateway and rules, takes over earlier leases. Blocks; needs `CAP_NET_ADMIN`.
     pub fn open(config: Config) -> Result<Arc<Self>, NetError> {
         let host = Host::set_up(&config)?;
-        let (range, gateway, host_ip) = (host.range(), host.gateway(), host.host_ip());
+        let (range, cluster) = (host.range(), host.cluster());
+        let (gateway, host_ip) = (host.gateway(), host.host_ip());
         let worker = worker::start(host)?;
-        Ok(Arc::new(Self { range, gateway, host_ip, worker }))
+        Ok(Arc::new(Self { range, cluster, gateway, host_ip, worker }))
     }
 
     /// Removes an instance's network without opening it, for a `minke down` that finds no daemon. Blocks; nothing
@@ -198,6 +206,11 @@ impl Network {
     /// The Pod range of this node.
     pub fn pod_cidr(&self) -> Cidr {
         self.range
+    }
+
+    /// The range of all nodes' Pods.
+    pub fn cluster_cidr(&self) -> Cidr {
+        self.cluster
     }
 
     /// The host's address as Pods see it, on `lo`: their default gateway.
@@ -243,6 +256,12 @@ impl Network {
     /// Makes the kernel hold Pods to their policies as they now are.
     pub async fn restrict(&self, changes: PolicyChanges) -> Result<(), NetError> {
         self.ask(|answer| Command::Restrict { changes, answer }).await
+    }
+
+    /// Makes these the other nodes whose Pods are reached, and says which of them are not on this host's own segments: to
+    /// those there is no way yet.
+    pub async fn reach(&self, peers: Vec<Peer>) -> Result<Vec<Peer>, NetError> {
+        self.ask(|answer| Command::Reach { peers, answer }).await
     }
 
     /// Removes every link, rule, address, route and file of this instance. Attaching is over after that.

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::rtnl::Route;
@@ -22,6 +22,22 @@ const BLOCKS: [(Ipv4Addr, u32); 3] = [
 ];
 /// Pods of one node: 253.
 const PREFIX: u32 = 24;
+
+/// The range of all nodes' Pods around one node's: a part of the block that it was chosen from, wide enough for 255 nodes (127
+/// in the last block). Another range is somebody's choice, and nothing around it is known to be Pods'.
+pub(crate) fn enclosing(range: Cidr) -> Cidr {
+    let block = BLOCKS.iter().find_map(|(address, prefix)| {
+        let prefix = u8::try_from(*prefix).expect("bits of an address");
+        Cidr::new((*address).into(), prefix).filter(|block| block.contains(range.address()))
+    });
+    let IpAddr::V4(address) = range.address() else { return range };
+    let Some(prefix) = block.map(|block| block.prefix().max(16)).filter(|prefix| *prefix < range.prefix())
+    else {
+        return range;
+    };
+    let mask = u32::MAX << (32 - u32::from(prefix));
+    Cidr::new(Ipv4Addr::from(u32::from(address) & mask).into(), prefix).unwrap_or(range)
+}
 
 /// The machine-wide lock, held while a range is chosen.
 pub(crate) struct Claims {
@@ -114,6 +130,20 @@ fn read_claim(path: &Path) -> io::Result<Option<(String, Cidr)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_around_a_range() {
+        for (range, want) in [
+            ("10.84.19.0/24", "10.84.0.0/16"),
+            ("172.25.3.0/24", "172.25.0.0/16"),
+            ("192.168.130.0/24", "192.168.128.0/17"),
+            ("192.168.5.0/24", "192.168.5.0/24"),
+            ("10.96.0.0/16", "10.96.0.0/16"),
+            ("10.70.0.0/16", "10.70.0.0/16"),
+        ] {
+            assert_eq!(enclosing(range.parse().unwrap()).to_string(), want, "{range}");
+        }
+    }
 
     #[test]
     fn candidates_stay_in_their_block() {

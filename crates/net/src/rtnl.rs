@@ -92,6 +92,8 @@ pub(crate) struct Route {
     pub(crate) to: Cidr,
     pub(crate) oif: u32,
     pub(crate) source: Option<IpAddr>,
+    /// The next router, if it is not on the link itself.
+    pub(crate) via: Option<IpAddr>,
     pub(crate) metric: u32,
     /// Made by some instance of Minke.
     pub(crate) ours: bool,
@@ -253,6 +255,19 @@ pub(crate) fn delete_service_route(batch: &mut Batch, index: u32, range: Cidr, m
     batch.attr(RTA_PRIORITY, &metric.to_ne_bytes());
 }
 
+/// Routes another node's range to that node, which is on a link of this host.
+pub(crate) fn new_peer_route(batch: &mut Batch, range: Cidr, via: IpAddr, index: u32, metric: u32) {
+    batch.message(NEWROUTE, CREATE | REPLACE | ACK, &route_header(range, SCOPE_GLOBAL, UNICAST, 0));
+    batch.attr(RTA_DST, &octets(range.address())).attr(RTA_OIF, &index.to_ne_bytes());
+    batch.attr(RTA_GATEWAY, &octets(via)).attr(RTA_PRIORITY, &metric.to_ne_bytes());
+}
+
+/// Removes that.
+pub(crate) fn delete_peer_route(batch: &mut Batch, range: Cidr, metric: u32) {
+    batch.message(DELROUTE, ACK, &route_header(range, SCOPE_GLOBAL, UNICAST, 0));
+    batch.attr(RTA_DST, &octets(range.address())).attr(RTA_PRIORITY, &metric.to_ne_bytes());
+}
+
 /// Saves the first packet a question.
 pub(crate) fn new_neighbour(batch: &mut Batch, index: u32, ip: IpAddr, mac: Mac) {
     let mut header = [0; 12];
@@ -315,6 +330,7 @@ fn parse_route(bytes: &[u8]) -> Option<Route> {
         to: Cidr::new(ip(RTA_DST).unwrap_or(Ipv4Addr::UNSPECIFIED.into()), header[1])?,
         oif: find(attributes, RTA_OIF).map_or(0, |data| word(data, 0)),
         source: ip(RTA_PREFSRC),
+        via: ip(RTA_GATEWAY),
         metric: find(attributes, RTA_PRIORITY).map_or(0, |data| word(data, 0)),
         ours: header[5] == PROTOCOL,
         local: table == u32::from(TABLE_LOCAL),

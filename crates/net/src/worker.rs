@@ -18,7 +18,7 @@ use crate::netlink::{Batch, errno};
 use crate::netns::{self, Netns, Pool};
 use crate::reaper::Reaper;
 use crate::rtnl::{self, Mac, Veth};
-use crate::{Attachment, HostPort, NetError, PolicyChanges, ServiceChanges, nft};
+use crate::{Attachment, HostPort, NetError, Peer, PolicyChanges, ServiceChanges, nft};
 
 /// Commands that may wait.
 const QUEUE: usize = 256;
@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Unclaimed { answer: Answer<Vec<String>> },
     Serve { changes: ServiceChanges, answer: Answer<()> },
     Restrict { changes: PolicyChanges, answer: Answer<()> },
+    Reach { peers: Vec<Peer>, answer: Answer<Vec<Peer>> },
     Teardown { answer: Answer<()> },
 }
 
@@ -85,6 +86,7 @@ impl Worker {
             }
             Command::Serve { changes, answer } => reply(answer, self.host.serve(&changes)),
             Command::Restrict { changes, answer } => reply(answer, self.host.restrict(&changes)),
+            Command::Reach { peers, answer } => reply(answer, self.host.reach(peers)),
             Command::Teardown { answer } => reply(answer, Err(NetError::Closed)),
         }
     }

@@ -6,7 +6,7 @@
 //! prerouting,  to a host port of one address, then to one of every address of this host: to its Pod
 //! output
 //! postrouting  a Pod to itself by its host port, or this host by 127.0.0.1: from the gateway
-//!              out of the range: from the host
+//!              out of the range of all nodes' Pods: from the host
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -25,6 +25,8 @@ pub(crate) struct Model<'a> {
     pub(crate) instance_id: u32,
     pub(crate) link_prefix: &'a str,
     pub(crate) range: Cidr,
+    /// Where Pods are met under their own addresses, other nodes' too.
+    pub(crate) cluster: Cidr,
     pub(crate) gateway: Ipv4Addr,
 }
 
@@ -168,7 +170,7 @@ fn sources(model: &Model<'_>) -> Vec<Vec<Expr>> {
     let by_loopback =
         [in_range(Field::Source, loopback(), false), in_range(Field::Destination, model.range, false)];
     let leaving =
-        [in_range(Field::Source, model.range, false), in_range(Field::Destination, model.range, true)];
+        [in_range(Field::Source, model.range, false), in_range(Field::Destination, model.cluster, true)];
     vec![
         [itself, from_gateway.to_vec()].concat(),
         [by_loopback.concat(), from_gateway.to_vec()].concat(),
@@ -236,6 +238,7 @@ mod tests {
             instance_id: 0x1f,
             link_prefix: "mk0000",
             range: "10.64.3.0/24".parse().unwrap(),
+            cluster: "10.64.0.0/16".parse().unwrap(),
             gateway: Ipv4Addr::new(10, 64, 3, 1),
         };
         let leases = [lease(&[(None, 8080, 80, Protocol::Tcp)]), lease(&[])];

@@ -16,7 +16,7 @@ const ID: u32 = 0x1f2e_3d4c;
 #[test]
 fn child() {
     let Ok(data_dir) = std::env::var(ROLE) else { return };
-    let config = Config { instance_id: ID, data_dir: data_dir.into(), pod_cidr: None, mtu: None };
+    let config = Config { instance_id: ID, data_dir: data_dir.into(), ..Config::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let network = Network::open(config).unwrap();

@@ -79,7 +79,7 @@ fn what_nft_reads_is_what_was_meant() {
 		type nat hook postrouting priority srcnat; policy accept;
 		ip saddr . ip daddr @hairpin snat to 10.64.3.1
 		ip saddr 127.0.0.0/8 ip daddr 10.64.3.0/24 snat to 10.64.3.1
-		ip saddr 10.64.3.0/24 ip daddr != 10.64.3.0/24 masquerade
+		ip saddr 10.64.3.0/24 ip daddr != 10.64.0.0/16 masquerade
 	}
 }
 "#;
@@ -227,7 +227,7 @@ fn instances_take_different_ranges() {
             instance_id: 0x2f2e_3d4c,
             data_dir: dir.path().to_owned(),
             pod_cidr,
-            mtu: None,
+            ..Config::default()
         };
         let taken = Network::open(config(Some(first.pod_cidr()))).unwrap_err();
         assert!(matches!(taken, NetError::RangeTaken { .. }), "{taken}");

@@ -7,6 +7,7 @@
 
 mod killed;
 mod lifecycle;
+mod peers;
 mod policies;
 mod services;
 mod spoofed;

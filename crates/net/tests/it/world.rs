@@ -92,7 +92,7 @@ impl World {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config { instance_id: 0x1f2e_3d4c, data_dir: self.dir.path().to_owned(), pod_cidr: None, mtu: None }
+        Config { instance_id: 0x1f2e_3d4c, data_dir: self.dir.path().to_owned(), ..Config::default() }
     }
 
     pub(crate) fn open(&self) -> Arc<Network> {

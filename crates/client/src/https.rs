@@ -5,7 +5,7 @@
 //! resolver), proxies.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+use crate::trust::Trust;
 use crate::{
     Answer, Call, Change, Facts, Object, Objects, Options, PatchType, Status, Target, Verb, Watch, WatchEvent,
 };
@@ -78,7 +79,7 @@ pub struct Https {
     address: SocketAddr,
     name: ServerName<'static>,
     authority: String,
-    tls: Arc<rustls::ClientConfig>,
+    tls: RwLock<Arc<rustls::ClientConfig>>,
     token: Option<HeaderValue>,
     manager: String,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
@@ -99,6 +100,27 @@ impl Https {
     pub fn new(
         server: &str,
         ca_pem: &str,
+        credential: &Credential,
+        manager: &str,
+    ) -> Result<Arc<Self>, ConfigError> {
+        Self::with(server, tls(ca_pem, credential)?, credential, manager)
+    }
+
+    /// A client of whoever answers at an address, which proves nothing: for what is checked otherwise.
+    ///
+    /// # Errors
+    /// As [`Https::new`].
+    pub fn of_anyone(server: &str) -> Result<Arc<Self>, ConfigError> {
+        let trust = Trust { insecure: true, ..Trust::default() };
+        let made = trust.tls().map_err(|_| ConfigError::Pem("nothing"))?;
+        let mut config = rustls::ClientConfig::clone(&made.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Self::with(server, config, &Credential::None, "")
+    }
+
+    fn with(
+        server: &str,
+        tls: rustls::ClientConfig,
         credential: &Credential,
         manager: &str,
     ) -> Result<Arc<Self>, ConfigError> {
@@ -124,11 +146,22 @@ impl Https {
             address: SocketAddr::new(ip, port),
             name: ServerName::try_from(bare.to_owned()).map_err(|_| bad())?,
             authority: authority.to_owned(),
-            tls: Arc::new(tls(ca_pem, credential)?),
+            tls: RwLock::new(Arc::new(tls)),
             token,
             manager: manager.to_owned(),
             connection: Mutex::new(None),
         }))
+    }
+
+    /// From the next connection on, with another certificate; what runs goes on.
+    ///
+    /// # Errors
+    /// If the parts do not parse; then nothing changes.
+    pub async fn renew(&self, ca_pem: &str, credential: &Credential) -> Result<(), ConfigError> {
+        let new = Arc::new(tls(ca_pem, credential)?);
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.connection.lock().await = None;
+        Ok(())
     }
 
     /// One request with its whole answer.
@@ -185,7 +218,8 @@ impl Https {
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
-        let tls = tokio_rustls::TlsConnector::from(self.tls.clone()).connect(self.name.clone(), tcp).await?;
+        let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let tls = tokio_rustls::TlsConnector::from(tls).connect(self.name.clone(), tcp).await?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE)

@@ -11,6 +11,7 @@
 mod accounts;
 mod aggregation;
 mod balancer;
+mod certificates;
 mod context;
 mod cronjob;
 mod daemonset;
@@ -24,6 +25,7 @@ mod job;
 mod lease;
 mod mirroring;
 mod namespace;
+mod nodeipam;
 mod nodes;
 mod podgc;
 mod queue;
@@ -34,6 +36,7 @@ mod rootca;
 mod scheduling;
 mod statefulset;
 mod tainteviction;
+mod tokens;
 mod ttl;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -49,6 +52,8 @@ use crate::context::Context;
 use crate::driver::Controller;
 use crate::lease::Election;
 use crate::reconcile::Driven;
+
+pub use crate::certificates::{Sign, ToSign};
 
 /// Makes the API as an identity sees it, from a user name such as `system:kube-scheduler` or
 /// `system:serviceaccount:kube-system:job-controller`. The caller adds the groups (`system:authenticated`, and for
@@ -81,6 +86,10 @@ pub struct Config {
     pub connect: Connect,
     /// PEM of the cluster CA, published in every namespace.
     pub ca_pem: String,
+    /// Signs certificates with the cluster CA.
+    pub sign: Sign,
+    /// The range of all nodes' Pods, of which nodes that have none get theirs.
+    pub cluster_cidr: Option<base::Cidr>,
     /// Holder of the leases. Keep it across restarts of one data directory (whose lock excludes a second daemon): a
     /// restarted daemon then takes its own lease over at once instead of waiting for its end.
     pub holder: String,
@@ -98,6 +107,7 @@ pub struct Config {
 fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
     vec![
         Arc::new(Driven(aggregation::Aggregation)),
+        Arc::new(certificates::Certificates { sign: config.sign.clone() }),
         Arc::new(Driven(cronjob::CronJobs)),
         Arc::new(Driven(daemonset::DaemonSets::default())),
         Arc::new(Driven(deployment::Deployments)),
@@ -108,6 +118,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(gc::GarbageCollector)),
         Arc::new(Driven(job::Jobs)),
         Arc::new(Driven(namespace::Namespaces)),
+        Arc::new(Driven(nodeipam::NodeRanges { cluster: config.cluster_cidr })),
         Arc::new(nodes::Nodes::default()),
         Arc::new(Driven(podgc::PodGc::default())),
         Arc::new(Driven(quotas::Quotas)),
@@ -118,6 +129,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(balancer::LoadBalancers)),
         Arc::new(Driven(statefulset::StatefulSets)),
         Arc::new(tainteviction::TaintEviction::default()),
+        Arc::new(Driven(tokens::TokenCleaner)),
         Arc::new(Driven(ttl::TimeToLive)),
     ]
 }

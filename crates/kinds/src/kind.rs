@@ -62,6 +62,8 @@ pub struct Kind {
     pub resets_status: bool,
     /// Whether changes are counted in `metadata.generation`.
     pub counts_generations: bool,
+    /// Whether the spec is the server's, set when the object is made: no write changes it and nobody owns its fields.
+    pub keeps_spec: bool,
     /// What every answer about it warns of.
     pub deprecated: Option<&'static str>,
     /// The type of its objects where that is no built-in one.
@@ -100,6 +102,7 @@ impl Kind {
             collected: true,
             resets_status: true,
             counts_generations: false,
+            keeps_spec: false,
             deprecated: None,
             custom: None,
             strategy: Arc::new(strategy),
@@ -203,6 +206,12 @@ impl Kind {
     #[must_use]
     pub fn with_generation(self) -> Self {
         Self { counts_generations: true, ..self }
+    }
+
+    /// The spec is the server's, set when the object is made.
+    #[must_use]
+    pub fn keeps_spec(self) -> Self {
+        Self { keeps_spec: true, ..self }
     }
 
     /// Every answer about it has this warning.

@@ -6,6 +6,7 @@
 
 pub mod binding;
 pub mod catalogue;
+pub mod certificatesigningrequest;
 mod condition;
 pub mod configmap;
 pub mod controllerrevision;
@@ -99,6 +100,7 @@ static TABLE: &[&Row] = &[
     &horizontalpodautoscaler::V1_KIND,
     &cronjob::KIND,
     &job::KIND,
+    &certificatesigningrequest::KIND,
     &ingressclass::KIND,
     &ingress::KIND,
     &ipaddress::KIND,

@@ -3,6 +3,8 @@
 //!
 //! Invariant: a controller has the rights of upstream's role and of its row, and no others.
 
+use crate::certificatesigningrequest::{NODE_PROXY, NODE_SERVING};
+
 /// Verbs on resources (or `resource/subresource`) of one group; `*` is everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Right {
@@ -12,6 +14,8 @@ pub struct Right {
     pub group: &'static str,
     /// Resources.
     pub resources: &'static [&'static str],
+    /// Only those of these names; none is all.
+    pub names: &'static [&'static str],
 }
 
 const fn right(
@@ -19,7 +23,7 @@ const fn right(
     group: &'static str,
     resources: &'static [&'static str],
 ) -> Right {
-    Right { verbs, group, resources }
+    Right { verbs, group, resources, names: &[] }
 }
 
 const WATCH: &[&str] = &["list", "watch"];
@@ -30,6 +34,23 @@ const ALL: &[&str] = &["*"];
 
 /// Controllers by the name of their account in `kube-system`, in alphabetical order.
 pub const CONTROLLERS: &[(&str, &[Right])] = &[
+    (
+        "certificate-controller",
+        &[
+            right(
+                &["update"],
+                "certificates.k8s.io",
+                &["certificatesigningrequests/approval", "certificatesigningrequests/status"],
+            ),
+            right(&["delete"], "certificates.k8s.io", &["certificatesigningrequests"]),
+            right(&["create"], "authorization.k8s.io", &["subjectaccessreviews"]),
+            Right {
+                names: &[NODE_SERVING, NODE_PROXY],
+                ..right(&["approve"], "certificates.k8s.io", &["signers"])
+            },
+            Right { names: &[NODE_PROXY], ..right(&["sign"], "certificates.k8s.io", &["signers"]) },
+        ],
+    ),
     (
         "clusterrole-aggregation-controller",
         &[right(&["escalate", "patch"], "rbac.authorization.k8s.io", &["clusterroles"])],
@@ -136,6 +157,7 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
             right(&["create", "patch", "update"], "events.k8s.io", &["events"]),
         ],
     ),
+    ("token-cleaner", &[right(&["delete"], "", &["secrets"])]),
     ("ttl-after-finished-controller", &[right(&["delete"], "batch", &["jobs"])]),
 ];
 

@@ -157,17 +157,34 @@ impl Kind {
                 }
             }
             Some([]) => {}
-            Some(own) => {
-                let fields =
-                    |v: &Value| v.as_object().into_iter().flat_map(Map::keys).cloned().collect::<Vec<_>>();
-                for field in fields(old).into_iter().chain(fields(new)) {
-                    if !own.contains(&field.as_str()) && !is_head(&field) {
-                        keep(new, old, &field);
-                    }
-                }
-            }
+            Some(own) => self.keep_but(new, old, own),
+        }
+        if self.keeps_spec {
+            keep(new, old, "spec");
         }
         self.strategy.prepare_update(new, old, endpoint);
+    }
+
+    /// Keeps of `old` all top-level fields but these and metadata.
+    pub(crate) fn keep_but(&self, new: &mut Value, old: &Value, own: &[&str]) {
+        let fields = |v: &Value| v.as_object().into_iter().flat_map(Map::keys).cloned().collect::<Vec<_>>();
+        for field in fields(old).into_iter().chain(fields(new)) {
+            if !own.contains(&field.as_str()) && !is_head(&field) {
+                keep(new, old, &field);
+            }
+        }
+    }
+
+    /// The top-level fields that nobody owns who writes through this endpoint, since it does not change them.
+    #[must_use]
+    pub fn reset_fields(&self, sub: Option<&Subresource>) -> &'static [&'static str] {
+        let is_status = |s: &Subresource| s.fields().contains(&STATUS);
+        match sub {
+            None if self.keeps_spec => &["spec", STATUS],
+            None if self.subresources.iter().any(is_status) => &[STATUS],
+            Some(sub) if self.keeps_spec || is_status(sub) => &["spec"],
+            _ => &[],
+        }
     }
 
     /// Whether a change counts as a new generation: something is wished otherwise.

@@ -91,6 +91,10 @@ const OBJECTS: &[&str] = &[
     "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a}, addressType: IPv4,
       endpoints: [{addresses: [10.0.0.1], deprecatedTopology: {a: b}}], ports: [{port: 80}]}",
     "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a}, spec: {leaseDurationSeconds: 10}}",
+    // A request of nobody, with a key and a signature of no bytes.
+    "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: a}, spec: {signerName: e.com/s,
+      usages: [client auth], request: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUNFd0ZBSUJBREFBTUFzd0JnWUVLZ01F\
+      QlFNQkFLQUFNQVlHQkNvREJBVURBUUE9Ci0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=}}",
     "{apiVersion: batch/v1, kind: CronJob, metadata: {name: a}, spec: {schedule: '@daily', timeZone: Europe/Paris, jobTemplate:
       {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}}}",
     "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: a}, spec: {minAvailable: 50%, selector: {}}}",

@@ -11,6 +11,15 @@ use serde_json::Value;
 
 use crate::rules::phase;
 
+/// An object as one of the API's own types, by way of its text: what reads a type is made once for each form it is read from, and
+/// that of a Pod takes a quarter of a megabyte, so all are read from text.
+///
+/// # Errors
+/// If the value does not fit the type.
+pub fn typed<T: serde::de::DeserializeOwned>(value: &Value) -> serde_json::Result<T> {
+    serde_json::from_slice(&serde_json::to_vec(value)?)
+}
+
 /// `metadata`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -6,8 +6,10 @@
 //! upgraded connections live as long as they like. Absent: what is answered, and who may ask.
 
 mod activity;
+mod certificate;
 mod gate;
 mod serve;
 
+pub use certificate::Certificate;
 pub use gate::{Gate, Limits, Open};
 pub use serve::{Peer, Protocols, serve};

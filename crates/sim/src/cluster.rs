@@ -91,6 +91,11 @@ impl Cluster {
         self.api(&format!("system:node:{name}"), &["system:nodes"])
     }
 
+    fn sign(&self) -> controllers::Sign {
+        let pki = self.pki.clone();
+        Arc::new(move |asked| pki.sign(asked.request, asked.usages, asked.seconds))
+    }
+
     /// What the controllers and the scheduler need; they are started by [`controllers::run`].
     #[must_use]
     pub fn loops(&self) -> controllers::Config {
@@ -99,6 +104,8 @@ impl Cluster {
             snapshots: self.server.snapshots(),
             connect: Arc::new(move |user| server.objects(system_identity(user), user)),
             ca_pem: self.pki.ca_pem().to_owned(),
+            sign: self.sign(),
+            cluster_cidr: None,
             holder: "sim".to_owned(),
             controllers: true,
             scheduler: true,

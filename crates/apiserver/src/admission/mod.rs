@@ -5,6 +5,7 @@
 //! plugins. A plugin is one file, or folder, and one line in [`built_in`].
 //! Absent (later kinds): storage and ingress plugins, policies.
 
+mod certificates;
 mod chain;
 mod limit_ranger;
 mod namespace;
@@ -47,8 +48,12 @@ pub(crate) fn built_in() -> Vec<Row> {
         priority::row(),
         tolerations::row(),
         runtime_class::row(),
+        certificates::approval(),
+        certificates::signing(),
+        certificates::subject(),
         webhook::mutating(),
         webhook::validating(),
+        certificates::request(),
         rbac::row(),
         service::row(),
         quota::row(),

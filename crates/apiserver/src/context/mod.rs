@@ -8,6 +8,7 @@ pub(crate) mod allocation;
 pub mod audit;
 pub(crate) mod authn;
 pub(crate) mod authz;
+mod bootstrap_token;
 pub(crate) mod facts;
 pub(crate) mod form;
 pub(crate) mod nature;

@@ -2,9 +2,11 @@
 //!
 //! Invariants: a private key is readable by its owner only and is written whole or not at all; the CA and the
 //! service-account key are made once and never replaced here; leaves are re-issued when their names change or less
-//! than a month is left. Absent: rotation of the CA, certificate requests (`CertificateSigningRequest`).
+//! than a month is left. Absent: rotation of the CA; who may have a certificate (requests for them are admitted and decided
+//! elsewhere).
 
 mod files;
+mod sign;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -265,24 +267,6 @@ impl Pki {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Serving(self.clone())));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
-    }
-
-    /// The TLS side of a node's own HTTPS server: `pair`, and only clients with a certificate of this CA.
-    ///
-    /// # Errors
-    /// If the pair is damaged.
-    pub fn node_server_tls(&self, pair: &Pair) -> Result<rustls::ServerConfig, PkiError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots()?, provider.clone())
-            .build()
-            .map_err(|e| rustls::Error::General(e.to_string()))?;
-        let (certs, key) = parse(pair)?;
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(certs, key)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
 

@@ -6,7 +6,7 @@
 
 use client::Status;
 use kinds::apply::{self as rules, ApplyError, Write};
-use kinds::{Endpoint, Subresource, decode};
+use kinds::{Endpoint, decode};
 use serde_json::{Value, json};
 
 use crate::context::request::FieldValidation;
@@ -125,12 +125,7 @@ pub(crate) fn track_new(ctx: &Ctx<'_>, gvk: (&str, &str, &str), new: &mut Value)
 
 fn write<'a>(ctx: &'a Ctx<'_>, api_version: &'a str, time: &'a str) -> Write<'a> {
     let subresource = ctx.sub.map_or("", |s| s.name);
-    let is_status = |s: &&Subresource| s.fields().contains(&"status");
-    let reset: &[&str] = match ctx.sub {
-        None if ctx.kind.subresources.iter().any(|s| is_status(&s)) => &["status"],
-        Some(sub) if is_status(&sub) => &["spec"],
-        _ => &[],
-    };
+    let reset = ctx.kind.reset_fields(ctx.sub);
     let kind = ctx.sub.map_or(ctx.kind.kind.as_str(), |s| &s.kind);
     Write { manager: &ctx.manager, api_version, kind, subresource, time, reset }
 }

@@ -21,7 +21,8 @@ async fn node(cluster: &Cluster, api: &Client) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let pair = cluster.pki.node_serving("n1", &["127.0.0.1".parse().unwrap()]).unwrap();
-    let tls = Arc::new(cluster.pki.node_server_tls(&pair).unwrap());
+    let certificate = listen::Certificate::new(&pair.cert_pem, &pair.key_pem).unwrap();
+    let tls = Arc::new(certificate.mutual_tls(cluster.pki.ca_pem()).unwrap());
     tokio::spawn(async move {
         let acceptor = tokio_rustls::TlsAcceptor::from(tls);
         while let Ok((tcp, _)) = listener.accept().await {

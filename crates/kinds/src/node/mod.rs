@@ -2,6 +2,7 @@
 
 pub mod eviction;
 pub mod health;
+pub mod ranges;
 mod taints;
 mod zones;
 

@@ -266,6 +266,7 @@ fn right(right: &rights::Right) -> Rule {
         verbs: owned(right.verbs),
         api_groups: owned(&[right.group]),
         resources: owned(right.resources),
+        resource_names: owned(right.names),
         ..Rule::default()
     }
 }
@@ -412,7 +413,10 @@ mod tests {
             let roles: Vec<&str> = bound.map(|b| text(&b.object["roleRef"]["name"])).collect();
             let rules: Vec<Rule> = all
                 .iter()
-                .filter(|d| d.kind.kind == CLUSTER_ROLE.kind && roles.contains(&d.name.as_str()))
+                .filter(|d| {
+                    [&CLUSTER_ROLE.kind, &ROLE.kind].contains(&&d.kind.kind)
+                        && roles.contains(&d.name.as_str())
+                })
                 .flat_map(|d| items(&d.object["rules"]))
                 .map(|rule| serde_json::from_value(rule.clone()).unwrap())
                 .collect();

@@ -13,6 +13,7 @@ use crate::rules::phase;
 use crate::rules::resources::{self, Amounts, is_extended};
 use crate::value::{int, items, text};
 use crate::view::time;
+use crate::view::typed;
 
 const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
 const CLAIMS: &str = "persistentvolumeclaims";
@@ -72,7 +73,7 @@ fn is_over(pod: &Value, now: Timestamp) -> bool {
 fn compute(usage: &mut Amounts, pod: &Value) {
     usage.insert("pods".into(), one());
     // What is stored, or has been validated, is a Pod.
-    let pod: Pod = serde_json::from_value(pod.clone()).unwrap_or_default();
+    let pod: Pod = typed(pod).unwrap_or_default();
     let limits = pod.spec.as_ref().map(resources::limits).unwrap_or_default();
     usage.extend(named(&resources::held(&pod, &Amounts::new()), &limits));
 }

@@ -7,6 +7,7 @@
 //! Invariants: pure and read-only; a rule says what is, never what to do about it. Deliberately absent: defaults and what
 //! may be written at all (a kind's `default` and `validate`), and rules that one component alone knows.
 
+pub mod bootstrap_token;
 pub mod conditions;
 pub mod containers;
 pub mod deletion;
@@ -19,11 +20,12 @@ pub mod sysctls;
 pub mod taints;
 
 use k8s_openapi::api::core::v1::PodSpec;
-use serde::Deserialize;
 use serde_json::Value;
+
+use crate::view::typed;
 
 /// A Pod's spec as the rules read it. What does not fit its type reads as empty: decoding has refused that before.
 #[must_use]
 pub fn pod_spec(spec: &Value) -> PodSpec {
-    PodSpec::deserialize(spec).unwrap_or_default()
+    typed(spec).unwrap_or_default()
 }

@@ -41,6 +41,9 @@ impl Cluster {
                 api.objects(identity(user, "system:authenticated"), "kube-scheduler")
             }),
             ca_pem: pki.ca_pem().to_owned(),
+            // Nobody asks for certificates or ranges here.
+            sign: Arc::new(|_| Err("nothing is signed here".to_owned())),
+            cluster_cidr: None,
             holder: "bench".to_owned(),
             controllers: false,
             scheduler: true,

@@ -54,6 +54,11 @@ pub struct Config {
     pub system_reserved: BTreeMap<String, String>,
     /// The same, for this program.
     pub kube_reserved: BTreeMap<String, String>,
+    /// Range of all nodes' Pods; a part of what the first node's is chosen from by default.
+    pub cluster_cidr: Option<base::Cidr>,
+    /// The cluster elsewhere that this is a node of; only `minke node` says it.
+    #[serde(skip)]
+    pub join: Option<crate::join::Wanted>,
 }
 
 /// A part of the program that can be left out.

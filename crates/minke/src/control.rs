@@ -16,6 +16,11 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// End all Pods and the daemon.
     Down,
+    /// Make a token with which another machine joins.
+    TokenCreate {
+        /// For how many hours; 0 is for ever.
+        hours: u64,
+    },
     /// Import an archive.
     ImageImport {
         /// Absolute path.

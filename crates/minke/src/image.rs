@@ -162,7 +162,7 @@ pub async fn handle(
             let stay = format!("; {kept} of its layers stay until the containers that use them have ended");
             Ok(vec![format!("removed {reference}{}", if kept == 0 { "" } else { &stay })])
         }
-        Request::Down => bail!("not a request about images"),
+        Request::Down | Request::TokenCreate { .. } => bail!("not a request about images"),
     }
 }
 

@@ -10,10 +10,12 @@ mod down;
 mod host;
 mod image;
 mod instance;
+mod join;
 mod kubeconfig;
 mod ls;
 mod memory;
 mod play;
+mod token;
 mod up;
 mod wiring;
 
@@ -43,6 +45,10 @@ enum LogFormat {
 enum Command {
     /// Runs a cluster on this machine until it is told to stop; its Pods live on.
     Up(up::Args),
+    /// Runs this machine as a node of a cluster whose API server is elsewhere; its Pods live on.
+    Node(join::Args),
+    /// Works with the tokens by which other machines join.
+    Token(token::Args),
     /// Ends all Pods gracefully, then the daemon, and removes everything of the instance but its data.
     Down(DataDir),
     /// Runs manifests in a throwaway instance and ends with them.
@@ -72,6 +78,8 @@ fn main() -> ExitCode {
     log_to_stderr(cli.log_format);
     let outcome = match cli.command {
         Command::Up(args) => as_root("up").and_then(|()| up::run(&args)),
+        Command::Node(args) => as_root("node").and_then(|()| join::run(&args)),
+        Command::Token(args) => token::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Down(dir) => {
             as_root("down").and_then(|()| down::run(&dir.data_dir)).map(|()| ExitCode::SUCCESS)
         }

@@ -188,6 +188,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Runs a node of a cluster elsewhere until SIGTERM, SIGINT, SIGHUP or `minke down`.
+///
+/// # Errors
+/// If it cannot join or a part cannot start.
+pub fn run_node(data_dir: &Path, images: &[PathBuf], config: &Config) -> Result<ExitCode> {
+    let mut stages = Stages::new(false);
+    let instance = Instance::open(data_dir)?;
+    record::write(&instance, Made::Up)?;
+    let kubeconfig = instance.dir.join("kubeconfig");
+    let plan = Plan { images, kubeconfig, apply: &[], manifests: Vec::new() };
+    tokio_runtime()?.block_on(daemon(&plan, config, instance, &mut stages))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// What a daemon does once before it is ready.
 struct Plan<'a> {
     images: &'a [PathBuf],
@@ -268,6 +282,7 @@ impl Handler for Control {
                 self.down.send(()).await.context("the daemon is ending already")?;
                 Ok(vec![format!("{ended} Pods ended")])
             }
+            Request::TokenCreate { hours } => self.cluster.token(hours).await,
             request => image::handle(&self.cluster.images, request, progress).await,
         }
     }

@@ -16,8 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Part, SchedulerFile};
 use crate::instance::Instance;
+use crate::join::Membership;
+use crate::token;
 use crate::up::Stages;
+use access::Access;
 
+mod access;
 mod agent;
 mod dns;
 mod names;
@@ -51,6 +55,8 @@ struct Api {
     address: SocketAddr,
     /// Where the cluster finds its DNS; a range of a few Services has no room for it.
     dns: Option<IpAddr>,
+    /// The range of all nodes' Pods, and this machine's address, where there is a node.
+    pods: Option<(base::Cidr, IpAddr)>,
 }
 
 /// What the node needs of the network; without a node there is none.
@@ -73,8 +79,15 @@ impl Cluster {
         };
         let scheduling = scheduling(config)?;
         let images = images(instance, config).await?;
+        let member = match (config.joins(), &name) {
+            (Some(wanted), Some(name)) => Some(Membership::enter(instance, name, wanted).await?),
+            _ => None,
+        };
+        if let Some(member) = &member {
+            stages.done("joined", &member.server.to_string());
+        }
         let ground = match config.runs(Part::Node) {
-            true => Some(ground(instance, config).await?),
+            true => Some(ground(instance, config, member.as_ref()).await?),
             false => None,
         };
         stages.done(
@@ -102,9 +115,15 @@ impl Cluster {
         let mut node = None;
         if let (Some(ground), Some(name)) = (ground, name) {
             let images = images.clone();
-            node = Some(agent::start(instance, config, &name, ground, images, api.as_ref(), &stop).await?);
+            let access = match (&api, &member) {
+                (Some(api), _) => Some(Access::here(api, &name, &ground.net)?),
+                (None, Some(member)) => Some(Access::elsewhere(member, &ground.net).await?),
+                (None, None) => None,
+            };
+            node = Some(agent::start(instance, config, &name, ground, images, access, &stop).await?);
             stages.done("node", &name);
         }
+        tasks.extend(member.map(|member| renewal(member, &stop)));
         let admin = api.as_ref().map(|a| a.server.objects(admin_identity(), "minke"));
         let log_root = instance.dir.join("log/pods");
         Ok(Self { admin, images, node, store, api, log_root, stop, tasks: Mutex::new(tasks) })
@@ -128,6 +147,21 @@ impl Cluster {
         let url = format!("https://{}", names::reachable(api.address));
         let text = api.pki.admin_kubeconfig(&url, name)?;
         Ok(Some((url, text)))
+    }
+
+    /// Makes a token with which another machine joins; the lines to print.
+    ///
+    /// # Errors
+    /// If there is no API server, or others cannot reach it.
+    pub async fn token(&self, hours: u64) -> Result<Vec<String>> {
+        let (api, admin) = match (&self.api, &self.admin) {
+            (Some(api), Some(admin)) => (api, admin),
+            _ => anyhow::bail!("no API server runs here"),
+        };
+        let server = names::joined_at(api.address, api.pods.map(|(_, ip)| ip))?.to_string();
+        let pod_cidr = api.pods.map(|(range, _)| range);
+        let cluster = token::Cluster { server, ca_pem: api.pki.ca_pem(), pod_cidr };
+        token::create(&**admin, &cluster, hours).await
     }
 
     /// Directory of the Pods' logs.
@@ -211,13 +245,18 @@ fn docker_credentials() -> Result<Vec<images::Credential>> {
     images::parse_docker_config(&json).map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))
 }
 
-async fn ground(instance: &Instance, config: &Config) -> Result<Ground> {
+async fn ground(instance: &Instance, config: &Config, member: Option<&Membership>) -> Result<Ground> {
     let pod_cidr = match &config.pod_cidr {
         Some(text) => Some(text.parse().with_context(|| format!("podCidr: {text:?}"))?),
         None => None,
     };
-    let settings =
-        net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr, mtu: None };
+    let settings = net::Config {
+        instance_id: instance.id,
+        data_dir: instance.dir.clone(),
+        pod_cidr: member.map(|member| member.pod_cidr).or(pod_cidr),
+        cluster_cidr: member.map_or(config.cluster_cidr, |member| member.cluster_cidr),
+        mtu: None,
+    };
     let net = tokio::task::spawn_blocking(move || net::Network::open(settings))
         .await?
         .context("cannot set up the Pod network")?;
@@ -299,7 +338,8 @@ async fn start_api(
             tracing::error!(%error, "the API server ended");
         }
     }));
-    Ok(Api { server, gate, pki, address, dns: cluster_dns })
+    let pods = ground.map(|ground| (ground.net.cluster_cidr(), ground.net.host_ip()));
+    Ok(Api { server, gate, pki, address, dns: cluster_dns, pods })
 }
 
 /// What Services are given of, and where the API server is reached.
@@ -327,6 +367,17 @@ fn service_network(
     Ok(apiserver::ServiceNetwork { ranges, endpoint, ..apiserver::ServiceNetwork::default() })
 }
 
+/// Renews a member's certificates until it is stopped.
+fn renewal(member: Membership, stop: &CancellationToken) -> JoinHandle<()> {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = member.renew() => {}
+        }
+    })
+}
+
 /// The controllers and the scheduler, each under its own identity.
 fn start_controllers(
     api: &Api,
@@ -335,11 +386,13 @@ fn start_controllers(
     id: &str,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
-    let server = api.server.clone();
+    let (server, pki) = (api.server.clone(), api.pki.clone());
     let settings = controllers::Config {
         snapshots: api.server.snapshots(),
         connect: Arc::new(move |user| server.objects(system_identity(user), field_manager(user))),
         ca_pem: api.pki.ca_pem().to_owned(),
+        cluster_cidr: config.cluster_cidr.or(api.pods.map(|(range, _)| range)),
+        sign: Arc::new(move |asked| pki.sign(asked.request, asked.usages, asked.seconds)),
         holder: format!("minke_{id}"),
         controllers: config.runs(Part::Controllers),
         scheduler: config.runs(Part::Scheduler),

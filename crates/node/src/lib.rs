@@ -23,6 +23,7 @@ mod limits;
 pub mod logs;
 mod manager;
 mod node;
+pub mod peers;
 pub mod policies;
 pub mod probe;
 mod probes;

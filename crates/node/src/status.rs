@@ -217,7 +217,7 @@ async fn tell(
         Ok(o) if uid.is_some() && o["metadata"]["uid"].as_str() != uid.as_deref() => {
             return Ok(Answer::Taken);
         }
-        Ok(o) => serde_json::from_value(o["status"].clone()).ok(),
+        Ok(o) => kinds::view::typed(&o["status"]).ok(),
     };
     let Some(change) = difference(shown.as_ref(), status) else { return Ok(Answer::Taken) };
     let mut left_out = BTreeSet::new();

@@ -3,15 +3,15 @@
 //! Invariant: they end together, after the agent; its Pods and what the kernel holds for them live on.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use client::Identity;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, Ground, VERSION, admin_identity, cgroup_root, dns, system_identity, tokio_listener};
+use super::access::Access;
+use super::{Ground, VERSION, cgroup_root, dns, tokio_listener};
 use crate::config::Config;
 use crate::instance::Instance;
 
@@ -48,7 +48,7 @@ pub(super) async fn start(
     name: &str,
     ground: Ground,
     images: Arc<images::Images>,
-    api: Option<&Api>,
+    access: Option<Access>,
     stop: &CancellationToken,
 ) -> Result<NodeTask> {
     let root = cgroup_root(instance, config);
@@ -60,16 +60,16 @@ pub(super) async fn start(
         name: name.to_owned(),
         data_dir: instance.dir.clone(),
         cgroup_root: root,
-        own_ports: own_ports(&ground, api, listener.local_addr()?),
+        own_ports: access.iter().flat_map(|a| a.ports.clone()).chain([listener.local_addr()?]).collect(),
         runtime: ground.runtime,
         images,
         network: ground.net,
-        api: api.map(|a| a.server.objects(identity(name), "kubelet")),
+        api: access.as_ref().map(|a| a.node.clone()),
         node_ips: vec![node_ip],
         port: listener.local_addr()?.port(),
         resolv_conf: config.resolv_conf.clone(),
         labels: BTreeMap::new(),
-        cluster_dns: api.and_then(|api| api.dns).into_iter().collect(),
+        cluster_dns: access.as_ref().and_then(|a| a.dns).into_iter().collect(),
         cluster_domain: dns::DOMAIN.to_owned(),
         limits: config.limits()?,
         version: VERSION.to_owned(),
@@ -80,9 +80,10 @@ pub(super) async fn start(
     let stop = stop.child_token();
     let (mut beside, mut serving) = (Vec::new(), None);
     // Without an API server there are no Services, and nobody could prove to the endpoints who he is.
-    if let Some(api) = api {
-        beside = start_beside(api, config, name, network, &stop).await?;
-        serving = Some(serve(api, name, node_ip, listener, handle.clone())?);
+    if let Some(access) = access {
+        beside = start_beside(&access, config, name, network, &stop).await?;
+        let listener = tokio_listener(listener)?;
+        serving = Some(tokio::spawn(node::server::serve(listener, access.tls, access.gate, handle.clone())));
     }
     let token = stop.clone();
     let task = tokio::spawn(async move {
@@ -101,68 +102,41 @@ pub(super) async fn start(
     Ok(NodeTask { handle, stop, task: Mutex::new(Some(task)) })
 }
 
-/// As whom the agent speaks.
-fn identity(name: &str) -> Identity {
-    Identity {
-        name: format!("system:node:{name}"),
-        groups: vec!["system:nodes".to_owned(), "system:authenticated".to_owned()],
-        ..Identity::default()
-    }
-}
-
-/// The node's part of Services, of network policies, and its DNS.
+/// The node's part of Services, of network policies, the way to other nodes, and its DNS.
 async fn start_beside(
-    api: &Api,
+    access: &Access,
     config: &Config,
     name: &str,
     network: Arc<net::Network>,
     stop: &CancellationToken,
 ) -> Result<Vec<JoinHandle<()>>> {
     let services = node::services::Settings {
-        api: api.server.objects(system_identity("system:kube-proxy"), "kube-proxy"),
+        api: access.services.clone(),
         network: network.clone(),
         node: name.to_owned(),
         node_port_addresses: config.node_port_ranges()?,
     };
     let policies = node::policies::Settings {
-        api: api
-            .server
-            .objects(system_identity("system:serviceaccount:kube-system:network-policies"), "minke"),
+        api: access.policies.clone(),
+        network: network.clone(),
+        node: name.to_owned(),
+    };
+    let peers = node::peers::Settings {
+        api: access.services.clone(),
         network: network.clone(),
         node: name.to_owned(),
     };
     let mut parts = vec![
         tokio::spawn(node::services::run(services, stop.clone())),
         tokio::spawn(node::policies::run(policies, stop.clone())),
+        tokio::spawn(node::peers::run(peers, stop.clone())),
     ];
-    if let Some(address) = api.dns {
-        let admin = api.server.objects(admin_identity(), "minke");
-        let reader =
-            api.server.objects(system_identity("system:serviceaccount:kube-system:kube-dns"), "minke");
+    if let Some(address) = access.dns {
+        let (publisher, reader) = (access.publisher.clone(), access.names.clone());
         let node = dns::Node { name, ip: network.gateway(), resolv_conf: config.resolv_conf.clone() };
-        parts.push(dns::start(admin, reader, node, address, stop.clone()).await?);
+        parts.push(dns::start(publisher, reader, node, address, stop.clone()).await?);
     }
     Ok(parts)
-}
-
-/// Where this program listens: the API server, also for Pods, and the node.
-fn own_ports(ground: &Ground, api: Option<&Api>, node: SocketAddr) -> Vec<SocketAddr> {
-    let api = api.map(|a| [a.address, SocketAddr::new(ground.net.gateway(), a.address.port())]);
-    api.into_iter().flatten().chain([node]).collect()
-}
-
-/// The node's HTTPS endpoints, for whom the cluster's CA vouches.
-fn serve(
-    api: &Api,
-    name: &str,
-    ip: IpAddr,
-    listener: std::net::TcpListener,
-    handle: node::NodeHandle,
-) -> Result<JoinHandle<()>> {
-    let pair = api.pki.node_serving(name, &[ip, Ipv4Addr::LOCALHOST.into()])?;
-    let tls = Arc::new(api.pki.node_server_tls(&pair)?);
-    let listener = tokio_listener(listener)?;
-    Ok(tokio::spawn(node::server::serve(listener, tls, api.gate.clone(), handle)))
 }
 
 /// Upstream's port of a node's HTTPS endpoints, or a free one if another instance has it.

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use anyhow::{Context as _, Result};
+
 /// DNS names and addresses for the certificate of a server that listens on `listen`; `more` are addresses that it
 /// listens on too, `wanted` what the configuration adds.
 pub fn of(listen: IpAddr, more: Vec<IpAddr>, wanted: &[String]) -> (Vec<String>, Vec<IpAddr>) {
@@ -32,6 +34,24 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// Where other machines reach a server that listens on `address`; `host` is this machine's own address, if it is known.
+///
+/// # Errors
+/// If only this machine reaches it.
+pub fn joined_at(address: SocketAddr, host: Option<IpAddr>) -> Result<SocketAddr> {
+    let ip = match address.ip() {
+        ip if ip.is_loopback() => None,
+        ip if ip.is_unspecified() => host
+            .filter(|ip| !ip.is_loopback())
+            .or_else(|| local_addresses().into_iter().find(|ip| !ip.is_loopback())),
+        ip => Some(ip),
+    };
+    let ip = ip.with_context(|| {
+        format!("the API server listens on {address}, where no other machine reaches it: start it with --listen 0.0.0.0:{}", address.port())
+    })?;
+    Ok(SocketAddr::new(ip, address.port()))
 }
 
 /// Where the Service `kubernetes` leads, for a server that listens on `listen` and, with a node, on the gateway of its Pods;
@@ -69,6 +89,19 @@ mod tests {
         assert_eq!(ips, [ip("10.0.0.2"), ip("10.0.0.1"), ip("10.9.8.7"), ip("fd00::1")]);
         let (_, ips) = of(ip("0.0.0.0"), Vec::new(), &[]);
         assert!(!ips.contains(&ip("0.0.0.0")) && ips.iter().all(IpAddr::is_ipv4), "{ips:?}");
+    }
+
+    #[test]
+    fn where_others_join() {
+        let host = Some("192.0.2.7".parse().unwrap());
+        for (listen, want) in [
+            ("0.0.0.0:6443", Some("192.0.2.7:6443")),
+            ("192.0.2.9:1", Some("192.0.2.9:1")),
+            ("127.0.0.1:6443", None),
+        ] {
+            let found = joined_at(listen.parse().unwrap(), host).map(|address| address.to_string());
+            assert_eq!(found.ok().as_deref(), want, "{listen}");
+        }
     }
 
     #[test]

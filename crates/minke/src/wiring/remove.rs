@@ -66,7 +66,7 @@ async fn sandboxes(instance: &Instance, grace: Duration) -> Result<()> {
 
 async fn network(instance: &Instance) -> Result<()> {
     let config =
-        net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), pod_cidr: None, mtu: None };
+        net::Config { instance_id: instance.id, data_dir: instance.dir.clone(), ..net::Config::default() };
     let removed = tokio::task::spawn_blocking(move || net::Network::remove(&config)).await?;
     removed.context("cannot remove the Pod network")
 }

@@ -5,6 +5,7 @@
 //! namespaces (the shell reaps orphans). Inside, the body runs.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use xtask::kit::isolation::{self, Cgroups};
 
@@ -49,4 +50,13 @@ pub fn sh(line: &str) -> String {
     let out = Command::new("sh").args(["-c", line]).output().expect("sh");
     assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Waits for what has no watch that a test could follow: the file system, the kernel's tables.
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -19,6 +19,7 @@ mod instances;
 mod isolate;
 mod jobs;
 mod network;
+mod nodes;
 mod play;
 mod pods;
 mod policies;

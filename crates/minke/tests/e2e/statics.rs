@@ -1,10 +1,9 @@
 //! Static Pods: manifests in DATA_DIR/manifests, with and without an API server.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
-use super::isolate::isolated;
+use super::isolate::{isolated, until};
 
 const STATIC: &str = r#"
 apiVersion: v1
@@ -14,15 +13,6 @@ spec:
   terminationGracePeriodSeconds: 1
   containers: [{name: c, image: "busybox:1.36", command: [sh, -c, "echo static; exec sleep 1000"]}]
 "#;
-
-/// Waits for a condition of the file system, which has no watch that a test could share with the daemon.
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < end, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn mirror_pods() {

@@ -1,10 +1,9 @@
 //! Volumes and environment.
 
 use std::io::{BufRead as _, BufReader};
-use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
-use super::isolate::isolated;
+use super::isolate::{isolated, until};
 
 const ALL: &str = r#"
 apiVersion: v1
@@ -311,12 +310,4 @@ fn mounts_travel_where_nothing_is_shared() {
         assert!(down.expect("minke").success() && cluster.ended());
         assert_eq!(of_pods(&cluster), Vec::<String>::new());
     });
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < end, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -63,6 +63,38 @@ pub async fn run(config: Config, stop: CancellationToken) {
     }
 }
 
+/// The Node of this name, as a target of calls.
+#[must_use]
+pub fn target_of(name: &str) -> Target {
+    target("", "v1", "nodes", "", name)
+}
+
+/// Creates the Node, if it is not there, with nothing but its labels: for a node that needs something of the cluster (a range
+/// of addresses, a certificate) before it can run.
+///
+/// # Errors
+/// What the API says.
+pub async fn announce(objects: &dyn Objects, name: &str) -> Result<(), Status> {
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": status::labels(name)}, "spec": {}});
+    let call = Call { target: target_of(""), verb: Verb::Create(node), options: Options::default() };
+    match objects.call(call).await {
+        Err(error) if error.reason != "AlreadyExists" => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Tells under which addresses the node is reached, before it can tell the rest of its status.
+///
+/// # Errors
+/// What the API says.
+pub async fn tell_addresses(objects: &dyn Objects, name: &str, ips: &[IpAddr]) -> Result<(), Status> {
+    let target = Target { subresource: "status".into(), ..target_of(name) };
+    let body = json!({"status": {"addresses": status::addresses(ips, name)}}).to_string();
+    let verb = Verb::Patch(PatchType::Strategic, body.into());
+    objects.call(Call { target, verb, options: Options::default() }).await.map(|_| ())
+}
+
 /// Creates the Node or brings its status up to date once.
 ///
 /// # Errors

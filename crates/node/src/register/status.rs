@@ -39,6 +39,13 @@ pub struct Known {
     pub images: Vec<(Vec<String>, u64)>,
 }
 
+/// Where a node is reached, primary first.
+#[must_use]
+pub fn addresses(ips: &[IpAddr], name: &str) -> Vec<Value> {
+    let internal = ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip}));
+    internal.chain([json!({"type": "Hostname", "address": name})]).collect()
+}
+
 /// The labels that every node has.
 #[must_use]
 pub fn labels(name: &str) -> Value {
@@ -54,11 +61,8 @@ pub fn labels(name: &str) -> Value {
 /// The status; conditions keep their transition times from `last` where they did not flip.
 #[must_use]
 pub fn status(now: i64, facts: &Facts, known: &Known, last: Option<&Value>) -> Value {
-    let mut addresses: Vec<Value> =
-        known.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip})).collect();
-    addresses.push(json!({"type": "Hostname", "address": known.name}));
     json!({
-        "addresses": addresses,
+        "addresses": addresses(&known.ips, &known.name),
         "capacity": capacity(facts, &known.limits),
         "allocatable": allocatable(facts, &known.limits),
         "conditions": conditions(now, facts, last),

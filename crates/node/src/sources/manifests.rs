@@ -205,7 +205,7 @@ fn make(mut value: Value, path: &Path, node: &str) -> Result<Pod, String> {
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
     }
-    let pod: Pod = serde_json::from_value(value).map_err(|e| e.to_string())?;
+    let pod: Pod = kinds::view::typed(&value).map_err(|e| e.to_string())?;
     check(&pod)?;
     Ok(pod)
 }

@@ -125,7 +125,7 @@ impl Kit {
         .await
         .unwrap();
         let config =
-            net::Config { instance_id: self.number, data_dir: data_dir.clone(), pod_cidr: None, mtu: None };
+            net::Config { instance_id: self.number, data_dir: data_dir.clone(), ..net::Config::default() };
         let network = tokio::task::spawn_blocking(|| Network::open(config)).await.unwrap().unwrap();
         let node = Node::new(Config {
             name: "n1".into(),

@@ -16,6 +16,7 @@ mod http;
 
 pub use context::allocation::{RangeError, ServiceNetwork, ranges_in_effect};
 pub use context::facts::read_facts;
+pub use context::gauge::Gauge;
 pub use context::nature::{Nature, Real};
 pub use context::pki::{Pair, Pki, PkiError};
 pub use context::{audit, pki};

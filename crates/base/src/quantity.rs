@@ -61,6 +61,12 @@ impl Quantity {
         Self { nanos: i128::from(milli) * (NANO / 1000), format: Format::DecimalSi }
     }
 
+    /// A whole number of billionths, as the use of CPU is measured.
+    #[must_use]
+    pub fn from_nano(nanos: i64) -> Self {
+        Self { nanos: i128::from(nanos), format: Format::DecimalSi }
+    }
+
     /// A whole number of bytes, written with `Ki`, `Mi`, ….
     #[must_use]
     pub fn from_bytes(bytes: i64) -> Self {

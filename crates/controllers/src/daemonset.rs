@@ -2,8 +2,9 @@
 //!
 //! Invariants: a node wakes a DaemonSet only if it changes whether a Pod belongs there. What is remembered is how often
 //! Pods of a node failed, so that the node is asked for more and more rarely; a restart forgets it, which costs one Pod.
+//! Of each node its view is kept as long as its revision holds, so a turn parses only those that changed since another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 #[derive(Default)]
 pub(crate) struct DaemonSets {
     failures: Mutex<HashMap<Place, Backoff>>,
+    nodes: Mutex<HashMap<Arc<str>, (u64, Arc<NodeView>)>>,
 }
 
 /// A DaemonSet by its UID, its generation, and a node.
@@ -63,7 +65,7 @@ impl Reconcile for DaemonSets {
             pods: reads.selected(&PODS, &key.namespace, uid, &selector)?,
             revisions: reads.selected(&REVISIONS, &key.namespace, uid, &selector)?,
             namesake: reads.one(&REVISIONS, &key.namespace, &next_name(&set))?,
-            nodes: reads.all(&NODES, "")?,
+            nodes: self.nodes(&reads.list(&NODES))?,
             ..Observed::default()
         };
         let (uid, generation) = which(&set);
@@ -91,6 +93,31 @@ impl Reconcile for DaemonSets {
 
     fn failed(&self, now: Timestamp, observed: &Observed, why: &Failed) -> Result<Plan, serde_json::Error> {
         failed(now, observed, why)
+    }
+}
+
+impl DaemonSets {
+    /// The views of these nodes; those of others are forgotten.
+    fn nodes(&self, all: &[Object]) -> Result<Vec<Arc<NodeView>>, Failure> {
+        let mut kept = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut views = Vec::with_capacity(all.len());
+        for node in all {
+            let known = kept.get(&node.name).filter(|(revision, _)| *revision == node.revision);
+            let view = match known {
+                Some((_, view)) => view.clone(),
+                None => {
+                    let view: Arc<NodeView> = Arc::new(node.parse()?);
+                    kept.insert(node.name.clone(), (node.revision, view.clone()));
+                    view
+                }
+            };
+            views.push(view);
+        }
+        if kept.len() > all.len() {
+            let there: HashSet<&str> = all.iter().map(|node| &*node.name).collect();
+            kept.retain(|name, _| there.contains(&**name));
+        }
+        Ok(views)
     }
 }
 

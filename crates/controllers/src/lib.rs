@@ -10,6 +10,7 @@
 
 mod accounts;
 mod aggregation;
+mod autoscaler;
 mod balancer;
 mod certificates;
 mod context;
@@ -116,6 +117,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(endpointslice::EndpointSlices)),
         Arc::new(Driven(mirroring::Mirrors)),
         Arc::new(Driven(gc::GarbageCollector)),
+        Arc::new(autoscaler::Autoscaler::default()),
         Arc::new(Driven(job::Jobs)),
         Arc::new(Driven(namespace::Namespaces)),
         Arc::new(Driven(nodeipam::NodeRanges { cluster: config.cluster_cidr })),

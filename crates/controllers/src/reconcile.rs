@@ -78,6 +78,13 @@ impl<R: Reconcile> Controller for Driven<R> {
 #[derive(Clone, Copy)]
 pub(crate) struct Reads<'a>(&'a Context);
 
+impl<'a> Reads<'a> {
+    /// Those of a controller.
+    pub(crate) fn of(context: &'a Context) -> Self {
+        Self(context)
+    }
+}
+
 impl Reads<'_> {
     /// One object.
     pub(crate) fn one<T: DeserializeOwned>(
@@ -169,6 +176,11 @@ impl Reads<'_> {
         let mut found = self.held(kind, namespace, uid, Some(&index::orphan_key(namespace, selector)));
         found.retain(|o| o.facts.controller().is_some() || index::selects(selector, &o.facts));
         parsed(&found)
+    }
+
+    /// All objects of a kind, unparsed.
+    pub(crate) fn list(self, kind: &Kind) -> Vec<Object> {
+        self.0.list(kind, "")
     }
 
     /// How many objects of a kind a namespace has.

@@ -68,6 +68,8 @@ pub struct Kind {
     pub deprecated: Option<&'static str>,
     /// The type of its objects where that is no built-in one.
     pub custom: Option<Arc<CustomType>>,
+    /// Whether it is read of what nodes measure, and never stored.
+    pub is_measured: bool,
     /// The behaviour.
     pub strategy: Arc<dyn Strategy>,
 }
@@ -105,6 +107,7 @@ impl Kind {
             keeps_spec: false,
             deprecated: None,
             custom: None,
+            is_measured: false,
             strategy: Arc::new(strategy),
         }
     }
@@ -143,6 +146,19 @@ impl Kind {
     #[must_use]
     pub fn answered(self) -> Self {
         Self { verbs: CREATE_ONLY, unconditional_update: false, ..self }
+    }
+
+    /// Read of what nodes measure, never stored; it has no name of its own for one.
+    #[must_use]
+    pub fn measured(self, own_type: Arc<CustomType>) -> Self {
+        let custom = Some(own_type);
+        Self {
+            verbs: READ_ONLY,
+            singular: String::new(),
+            is_measured: true,
+            custom,
+            ..self.uncollected().conditional()
+        }
     }
 
     /// Stored in another group and version ([`Strategy::to_stored`], [`Strategy::from_stored`]).
@@ -223,7 +239,7 @@ impl Kind {
     /// Ends a row: derives what can be derived.
     #[must_use]
     pub fn build(mut self) -> Arc<Self> {
-        if self.verbs.contains(&"get") {
+        if self.verbs.contains(&"get") && !self.is_measured {
             let group = self.stored_as.as_ref().map_or(&self.group, |[group, _]| group);
             self.bucket = crate::status::qualified(group, &self.plural).into();
             self.storage_version_hash = self.hash();
@@ -297,6 +313,9 @@ pub const ALL_VERBS: &[&str] =
 
 /// The one verb of a kind that is only answered.
 pub const CREATE_ONLY: &[&str] = &["create"];
+
+/// The verbs of a kind that is measured.
+pub const READ_ONLY: &[&str] = &["get", "list"];
 
 /// The verbs of `/status` and its like.
 pub const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
@@ -383,6 +402,10 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn stored_field<'a>(&self, field: &'a str) -> std::borrow::Cow<'a, str> {
         field.into()
     }
+    /// Whether its spec has a template of Pods: fields of features that are off are taken out of it.
+    fn has_template(&self) -> bool {
+        false
+    }
     /// Whether controllers take over objects of this kind that have none, by their labels: the store then finds those
     /// that nobody controls ([`crate::workload::index`]).
     fn is_claimed(&self) -> bool {
@@ -458,6 +481,12 @@ impl Column {
     pub const NAME: Self = Self { name: "Name", kind: "string", format: "name", priority: 0 };
     /// The age, as text.
     pub const AGE: Self = Self::string("Age");
+    /// The names of a template's containers.
+    pub const CONTAINERS: Self = Self::string("Containers").wide();
+    /// Their images.
+    pub const IMAGES: Self = Self::string("Images").wide();
+    /// Which Pods are selected.
+    pub const SELECTOR: Self = Self::string("Selector").wide();
 
     /// A column of text.
     #[must_use]

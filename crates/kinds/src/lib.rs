@@ -27,6 +27,7 @@ pub mod kind;
 pub mod lease;
 pub mod limitrange;
 pub mod meta;
+pub mod metrics;
 pub mod mutatingwebhookconfiguration;
 pub mod namespace;
 pub mod networkpolicy;
@@ -118,6 +119,8 @@ static TABLE: &[&Row] = &[
     &lease::KIND,
     &runtimeclass::KIND,
     &endpointslice::KIND,
+    &metrics::NODES,
+    &metrics::PODS,
 ];
 
 /// The catalogue of the built-in kinds and of those that definitions of the moment add.

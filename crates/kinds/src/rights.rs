@@ -92,6 +92,14 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
     ),
     ("generic-garbage-collector", &[right(REMOVE, "*", ALL)]),
     (
+        "horizontal-pod-autoscaler",
+        &[
+            right(CHANGE, "autoscaling", &["horizontalpodautoscalers/status"]),
+            right(&["get", "update"], "*", &["*/scale"]),
+            right(&["list"], "metrics.k8s.io", &["pods"]),
+        ],
+    ),
+    (
         "job-controller",
         &[right(CHANGE, "batch", &["jobs", "jobs/status", "jobs/finalizers"]), right(PODS, "", &["pods"])],
     ),

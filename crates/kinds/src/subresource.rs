@@ -140,6 +140,9 @@ impl Kind {
         if self.resets_status && is_part {
             self.empty_status(obj);
         }
+        if self.strategy.has_template() {
+            crate::pod::drop_disabled_of_template(obj, &Value::Null);
+        }
         self.strategy.prepare_create(obj);
     }
 
@@ -161,6 +164,9 @@ impl Kind {
         }
         if self.keeps_spec {
             keep(new, old, "spec");
+        }
+        if self.strategy.has_template() && endpoint == crate::Endpoint::Main {
+            crate::pod::drop_disabled_of_template(new, old);
         }
         self.strategy.prepare_update(new, old, endpoint);
     }

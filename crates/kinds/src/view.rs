@@ -170,6 +170,8 @@ impl InitView {
 pub struct PodStatusView {
     /// Phase.
     pub phase: String,
+    /// Why it has that phase, in one word.
+    pub reason: String,
     /// Conditions.
     pub conditions: Vec<Condition>,
     /// Init containers.

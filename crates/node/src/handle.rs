@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use k8s_openapi::api::core::v1::Pod;
 use runtime::Runtime;
+
+use crate::usage::Meter;
 
 /// One Pod as the node has it.
 #[derive(Debug, Clone)]
@@ -33,13 +35,20 @@ struct Inner {
     data_dir: PathBuf,
     runtime: Arc<dyn Runtime>,
     pods: RwLock<BTreeMap<String, Arc<PodEntry>>>,
+    meter: Mutex<Meter>,
 }
 
 impl NodeHandle {
     /// A handle without Pods.
     #[must_use]
     pub fn new(name: &str, data_dir: &Path, runtime: Arc<dyn Runtime>) -> Self {
-        let inner = Inner { name: name.into(), data_dir: data_dir.into(), runtime, pods: RwLock::default() };
+        let inner = Inner {
+            name: name.into(),
+            data_dir: data_dir.into(),
+            runtime,
+            pods: RwLock::default(),
+            meter: Mutex::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -114,6 +123,11 @@ impl NodeHandle {
     /// The Pod is over.
     pub(crate) fn remove(&self, uid: &str) {
         self.inner.pods.write().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// What containers used before.
+    pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
+        self.inner.meter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<PodEntry>>> {

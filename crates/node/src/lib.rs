@@ -38,6 +38,7 @@ pub mod streaming;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod usage;
 pub mod volumes;
 
 pub use config::Config;

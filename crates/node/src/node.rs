@@ -19,7 +19,7 @@ use crate::pulls::Pulls;
 use crate::register::facts::Facts;
 use crate::sources;
 use crate::volumes::Volumes;
-use crate::{eviction, register, upkeep};
+use crate::{eviction, register, upkeep, usage};
 
 /// Updates waiting for the manager.
 const QUEUE: usize = 256;
@@ -137,6 +137,7 @@ impl Node {
             tasks.spawn(register::run(registration, shutdown.clone()));
         }
         tasks.spawn(upkeep::run(shared.clone()));
+        tasks.spawn(usage::run(shared.handle.clone()));
         for clamp in shared.config.runtime.clamps() {
             tracing::info!("this machine: {clamp}");
         }

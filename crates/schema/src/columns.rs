@@ -24,6 +24,13 @@ pub fn containers(spec: &Value) -> (String, String) {
     (join("name"), join("image"))
 }
 
+/// The last cells of what makes Pods of a template: its containers, their images, the selector.
+#[must_use]
+pub fn of_template(spec: &Value) -> [Value; 3] {
+    let (names, images) = containers(&spec["template"]["spec"]);
+    [names.into(), images.into(), selector(&spec["selector"]).into()]
+}
+
 /// The first entries of a list, and how many more there are; nothing where the list is empty.
 #[must_use]
 pub fn some(list: impl Iterator<Item = String>, most: usize) -> Option<String> {

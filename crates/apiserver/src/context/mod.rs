@@ -11,6 +11,7 @@ pub(crate) mod authz;
 mod bootstrap_token;
 pub(crate) mod facts;
 pub(crate) mod form;
+pub(crate) mod gauge;
 pub(crate) mod nature;
 pub(crate) mod negotiate;
 pub(crate) mod object;

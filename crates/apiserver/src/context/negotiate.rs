@@ -81,12 +81,19 @@ struct Clause<'a> {
 
 /// Agrees on a form. `offered` are the transforms this path can do. `None`: nothing acceptable, 406.
 pub(crate) fn accept(header: &str, offered: &[Transform]) -> Option<Accepted> {
+    accept_of(header, offered, true)
+}
+
+/// The same where perhaps there is no protobuf to offer.
+pub(crate) fn accept_of(header: &str, offered: &[Transform], has_protobuf: bool) -> Option<Accepted> {
     if header.trim().is_empty() {
         return Some(Accepted { format: Format::Json, transform: Transform::None });
     }
     let mut clauses: Vec<Clause<'_>> = header.split(',').filter_map(clause).collect();
     clauses.sort_by(|a, b| b.q.total_cmp(&a.q));
-    clauses.iter().find_map(|c| served(c, offered))
+    let possible =
+        |a: &Accepted| has_protobuf || a.format != Format::Protobuf || a.transform != Transform::None;
+    clauses.iter().filter_map(|c| served(c, offered)).find(possible)
 }
 
 fn clause(text: &str) -> Option<Clause<'_>> {

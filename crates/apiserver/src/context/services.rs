@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::context::allocation::Allocator;
 use crate::context::audit::Audit;
 use crate::context::authz::Authorizer;
+use crate::context::gauge::Gauge;
 use crate::context::nature::Nature;
 use crate::context::object;
 use crate::context::token::Tokens;
@@ -29,6 +30,7 @@ pub(crate) struct Services {
     pub(crate) authorizer: Authorizer,
     pub(crate) tokens: Tokens,
     pub(crate) allocator: Allocator,
+    pub(crate) gauge: Arc<dyn Gauge>,
     pub(crate) catalogue: watch::Sender<Arc<Catalogue>>,
     /// Who sees every request, if anybody.
     pub(crate) audit: Option<Arc<dyn Audit>>,

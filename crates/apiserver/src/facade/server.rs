@@ -15,6 +15,7 @@ use crate::context::allocation::{Allocator, ServiceNetwork};
 use crate::context::audit::Audit;
 use crate::context::authn;
 use crate::context::authz::Authorizer;
+use crate::context::gauge::Gauge;
 use crate::context::nature::{Nature, Real};
 use crate::context::pki::{Pki, PkiError};
 use crate::context::services::Services;
@@ -35,6 +36,8 @@ pub struct Config {
     pub nature: Arc<dyn Nature>,
     /// Bounds of connections; one for all listeners of the process.
     pub gate: listen::Gate,
+    /// Who asks nodes what they have measured; the server itself if nobody else does.
+    pub gauge: Option<Arc<dyn Gauge>>,
     /// What Services are given of.
     pub services: ServiceNetwork,
 }
@@ -44,7 +47,8 @@ impl Config {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, pki: Arc<Pki>) -> Self {
         let gate = listen::Gate::new(listen::Limits::of_process());
-        Self { store, pki, audit: None, nature: Arc::new(Real), gate, services: ServiceNetwork::default() }
+        let services = ServiceNetwork::default();
+        Self { store, pki, audit: None, nature: Arc::new(Real), gate, gauge: None, services }
     }
 }
 
@@ -68,7 +72,9 @@ impl Server {
 
     /// The same with another chain of admission.
     pub(crate) fn with(config: Config, admission: Chain) -> Arc<Self> {
+        let by_itself = || -> Arc<dyn Gauge> { Arc::new(http::OverHttps(config.pki.clone())) };
         let services = Services {
+            gauge: config.gauge.unwrap_or_else(by_itself),
             authorizer: Authorizer::new(config.store.clone()),
             allocator: Allocator::new(config.store.clone(), config.nature.clone(), config.services),
             store: config.store,

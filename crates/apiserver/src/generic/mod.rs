@@ -11,6 +11,7 @@ mod core;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod list;
+mod measured;
 pub(crate) mod options;
 pub(crate) mod patch;
 pub(crate) mod select;

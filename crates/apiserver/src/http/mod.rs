@@ -3,6 +3,7 @@
 //! Invariant: nothing here decides about objects; nothing here knows a kind. Absent: plain HTTP, HTTP/3, and how connections begin,
 //! are bounded and end (the crate `listen`).
 
+mod dial;
 pub(crate) mod documents;
 mod frames;
 mod identity;
@@ -29,6 +30,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::net::TcpListener;
 use tokio::sync::watch as signal;
 
+pub(crate) use dial::Nodes as OverHttps;
 pub(crate) use site::Site;
 
 /// A response body: whole, or a stream.

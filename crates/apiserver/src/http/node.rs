@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use client::Status;
@@ -17,20 +16,16 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use kinds::{ErrorList, Path};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
 use super::Site;
 use super::respond::{self, Form};
-use super::{Reply, full};
+use super::{Reply, dial, full};
 use crate::admission::Operation;
 use crate::context::audit::Trail;
 use crate::context::object;
 use crate::context::request::{Info, Params};
 use crate::generic::Ctx;
-/// A node that does not answer by then is down.
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// Answers one request by asking the node.
 pub(crate) async fn serve(
@@ -104,17 +99,7 @@ fn address(site: &Arc<Site>, node: &str) -> Result<(IpAddr, u16), Status> {
         .get(&object::key(kind, "", node))
         .ok_or_else(|| Status::not_found("", "nodes", node))?;
     let obj = object::parse(kind, &entry.value);
-    let addresses = obj["status"]["addresses"].as_array();
-    let internal = addresses.into_iter().flatten().find(|a| a["type"] == "InternalIP");
-    let ip = internal.and_then(|a| a["address"].as_str()).and_then(|a| a.parse().ok());
-    let port = obj["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
-    match (ip, port.and_then(|p| u16::try_from(p).ok())) {
-        (Some(ip), Some(port)) => Ok((ip, port)),
-        _ => Err(Status::untyped(format!(
-            "no preferred addresses found; known addresses: {:?}",
-            obj["status"]["addresses"]
-        ))),
-    }
+    dial::place(&obj).map_err(Status::untyped)
 }
 
 /// The names of a Pod's containers by list.
@@ -364,28 +349,8 @@ async fn send(
     node: &str,
     request: Request<Empty<Bytes>>,
 ) -> Result<http::Response<Incoming>, Status> {
-    let (ip, port) = address(site, node)?;
-    let failed =
-        |e: &dyn std::fmt::Display| Status::untyped(format!("error dialing backend: dial {ip}:{port}: {e}"));
-    let connect = async {
-        let tcp = TcpStream::connect((ip, port)).await?;
-        tcp.set_nodelay(true)?;
-        let config = site.node_tls().map_err(std::io::Error::other)?;
-        tokio_rustls::TlsConnector::from(config).connect(ServerName::IpAddress(ip.into()), tcp).await
-    };
-    let tls = match tokio::time::timeout(CONNECT, connect).await {
-        Ok(Ok(tls)) => tls,
-        Ok(Err(e)) => return Err(failed(&e)),
-        Err(_) => return Err(failed(&"i/o timeout")),
-    };
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| failed(&e))?;
-    tokio::spawn(async move {
-        if let Err(e) = connection.with_upgrades().await {
-            tracing::debug!(error = %e, "connection to a node");
-        }
-    });
-    sender.send_request(request).await.map_err(|e| failed(&e))
+    let called = dial::call(|| site.node_tls(), address(site, node)?, request).await;
+    called.map_err(Status::untyped)
 }
 
 /// What a node refused, as the API says it: its own `Status` if it sent one, its text otherwise.

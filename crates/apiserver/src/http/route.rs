@@ -229,7 +229,7 @@ fn shape(
     };
     let produced =
         if matches!(info.verb, "list" | "watch") { negotiate::COLLECTION } else { negotiate::SUPPORTED };
-    form.accepted = agree(info, headers, produced, offered)?;
+    form.accepted = agree(info, headers, produced, (offered, kind.custom.is_none()))?;
     if info.verb == "watch" && form.accepted.format == Format::Yaml {
         return Err(Status::not_acceptable(negotiate::STREAMS));
     }
@@ -244,7 +244,7 @@ fn agree(
     info: &Info,
     headers: &HeaderMap,
     produced: &[&str],
-    offered: &[Transform],
+    (offered, has_protobuf): (&[Transform], bool),
 ) -> Result<Accepted, Status> {
     if info.verb == "patch" {
         patch_type(header(headers, &header::CONTENT_TYPE))?;
@@ -253,7 +253,8 @@ fn agree(
     if !negotiate::routable(&accept, produced) {
         return Err(Status::unroutable(produced));
     }
-    negotiate::accept(&accept, offered).ok_or_else(|| Status::not_acceptable(negotiate::SUPPORTED))
+    let supported = if has_protobuf { negotiate::SUPPORTED } else { &negotiate::SUPPORTED[..2] };
+    negotiate::accept_of(&accept, offered, has_protobuf).ok_or_else(|| Status::not_acceptable(supported))
 }
 
 async fn begin_watch(

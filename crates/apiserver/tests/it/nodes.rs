@@ -43,6 +43,13 @@ async fn node(cluster: &Cluster, api: &Client) {
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let asked = request.uri().to_string();
+    if asked == "/stats/usage" {
+        let figure = json!({"atNanos": 1_000_000_000, "windowNanos": 15_000_000_000_u64, "cpuNanos": 2_500_000, "memoryBytes": 4096});
+        let containers = json!([{"name": "c", "figure": figure}]);
+        let pod = |name: &str| json!({"namespace": "default", "name": name, "containers": containers});
+        let said = json!({"node": figure, "pods": [pod("p"), pod("done"), pod("stranger")]});
+        return Ok(Response::new(Full::new(Bytes::from(said.to_string()))));
+    }
     if !request.headers().contains_key("upgrade") {
         return Ok(Response::new(Full::new(Bytes::from(asked))));
     }
@@ -173,4 +180,50 @@ async fn streams_are_carried_unread() {
         stream.read_to_string(&mut got).await.unwrap();
         assert_eq!(got, format!("{want}b"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_measured() {
+    let cluster = with_a_bound_pod().await;
+    let api = cluster.admin();
+    let mut done = pod("done");
+    done["spec"]["nodeName"] = "n1".into();
+    api.create("pods/default", done).await.unwrap();
+    api.create("nodes", json!({"metadata": {"name": "silent", "labels": {"a": "b"}}})).await.unwrap();
+    for (name, phase) in [("p", "Running"), ("done", "Succeeded")] {
+        api.merge(&format!("pods/default/{name}/status"), json!({"status": {"phase": phase}})).await.unwrap();
+    }
+    let base = "/apis/metrics.k8s.io/v1beta1";
+    let get = async |path: &str| {
+        let headers = [("accept", "application/vnd.kubernetes.protobuf,application/json")];
+        let (code, _, text) = cluster.raw("GET", &format!("{base}{path}"), &headers, "").await;
+        (code.as_u16(), serde_json::from_slice::<Value>(&text).unwrap())
+    };
+    let (code, pods) = get("/pods").await;
+    assert_eq!((code, &pods["kind"], &pods["metadata"]), (200, &json!("PodMetricsList"), &json!({})));
+    let items = pods["items"].as_array().unwrap();
+    assert_eq!(items.len(), 1, "{pods}");
+    assert_eq!(items[0]["containers"], json!([{"name": "c", "usage": {"cpu": "2500u", "memory": "4Ki"}}]));
+    assert_eq!(
+        (&items[0]["timestamp"], &items[0]["window"]),
+        (&json!("1970-01-01T00:00:01Z"), &json!("15s"))
+    );
+    let (_, nodes) = get("/nodes").await;
+    assert_eq!(nodes["items"][0]["metadata"]["name"], "n1", "who does not answer is left out: {nodes}");
+    assert_eq!(nodes["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(get("/nodes?labelSelector=a%3Db").await.1["items"], json!([]));
+    assert_eq!(get("/namespaces/default/pods/p").await.1["metadata"]["name"], "p");
+    for (path, message) in [
+        ("/namespaces/default/pods/none", "pods \"none\" not found"),
+        ("/namespaces/default/pods/done", "podmetrics.metrics.k8s.io \"default/done\" not found"),
+        ("/nodes/silent", "nodemetrics.metrics.k8s.io \"silent\" not found"),
+    ] {
+        let (code, status) = get(path).await;
+        assert_eq!((code, status["message"].as_str()), (404, Some(message)), "{path}");
+    }
+    assert_eq!(get("/pods?watch=true").await.0, 405);
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let (_, _, text) = cluster.raw("GET", &format!("{base}/nodes"), &table, "").await;
+    let table: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(table["rows"][0]["cells"], json!(["n1", "2500u", "4Ki", "15s"]), "{table}");
 }

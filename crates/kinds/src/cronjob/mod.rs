@@ -72,9 +72,9 @@ impl Strategy for CronJob {
                 Column::integer("Active"),
                 Column::string("Last Schedule"),
                 Column::AGE,
-                Column::string("Containers").wide(),
-                Column::string("Images").wide(),
-                Column::string("Selector").wide(),
+                Column::CONTAINERS,
+                Column::IMAGES,
+                Column::SELECTOR,
             ]
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::columns::{age, containers, labels, selector};
+use crate::columns::{age, labels, of_template};
 use crate::kind::Column;
 use crate::value::{int, text};
 
@@ -15,15 +15,14 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::integer("Available"),
     Column::string("Node Selector"),
     Column::AGE,
-    Column::string("Containers").wide(),
-    Column::string("Images").wide(),
-    Column::string("Selector").wide(),
+    Column::CONTAINERS,
+    Column::IMAGES,
+    Column::SELECTOR,
 ];
 
 pub(super) fn cells(set: &Value, now: i64) -> Vec<Value> {
     let (spec, status) = (&set["spec"], &set["status"]);
-    let (names, images) = containers(&spec["template"]["spec"]);
-    vec![
+    let mut cells = vec![
         json!(text(&set["metadata"]["name"])),
         json!(int(&status["desiredNumberScheduled"])),
         json!(int(&status["currentNumberScheduled"])),
@@ -32,10 +31,9 @@ pub(super) fn cells(set: &Value, now: i64) -> Vec<Value> {
         json!(int(&status["numberAvailable"])),
         json!(labels(&spec["template"]["spec"]["nodeSelector"])),
         json!(age(&set["metadata"]["creationTimestamp"], now)),
-        json!(names),
-        json!(images),
-        json!(selector(&spec["selector"])),
-    ]
+    ];
+    cells.extend(of_template(spec));
+    cells
 }
 
 #[cfg(test)]

@@ -52,14 +52,15 @@ impl Strategy for DaemonSet {
             pod::default::template(template);
         }
     }
+    fn has_template(&self) -> bool {
+        true
+    }
     fn prepare_create(&self, obj: &mut Value) {
-        pod::drop_disabled_of_template(obj, &Value::Null);
         count_template(obj, 1);
     }
     fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
         let mut count = text(&old["metadata"]["annotations"][TEMPLATE_GENERATION]).parse().unwrap_or(0);
         if endpoint == Endpoint::Main {
-            pod::drop_disabled_of_template(new, old);
             count += i64::from(!same(&new["spec"]["template"], &old["spec"]["template"]));
         }
         count_template(new, count);

@@ -6,6 +6,7 @@
 //! deleted is left alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base::Timestamp;
 use serde::Deserialize;
@@ -39,8 +40,8 @@ pub struct Observed {
     pub revisions: Vec<Revision>,
     /// The revision that has the name the next one would have ([`revisions::next_name`]), if there is one.
     pub namesake: Option<Revision>,
-    /// All nodes.
-    pub nodes: Vec<NodeView>,
+    /// All nodes, read once for each of their versions.
+    pub nodes: Vec<Arc<NodeView>>,
     /// Until when failed Pods are left on a node, so that it is not asked for more at once.
     pub waits: BTreeMap<String, Timestamp>,
 }

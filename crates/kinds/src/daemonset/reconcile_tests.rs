@@ -45,8 +45,8 @@ fn unready(node: &str, hash: &str) -> PodView {
     pod(node, hash, &json!({"status": {"conditions": null}}))
 }
 
-fn nodes(names: &[&str]) -> Vec<NodeView> {
-    let node = |name: &&str| serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+fn nodes(names: &[&str]) -> Vec<Arc<NodeView>> {
+    let node = |name: &&str| Arc::new(serde_json::from_value(json!({"metadata": {"name": name}})).unwrap());
     names.iter().map(node).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::columns::{age, containers, selector};
+use crate::columns::{age, of_template};
 use crate::kind::Column;
 use crate::value::{int, text};
 
@@ -12,24 +12,22 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::string("Up-to-date"),
     Column::string("Available"),
     Column::AGE,
-    Column::string("Containers").wide(),
-    Column::string("Images").wide(),
-    Column::string("Selector").wide(),
+    Column::CONTAINERS,
+    Column::IMAGES,
+    Column::SELECTOR,
 ];
 
 pub(super) fn cells(deployment: &Value, now: i64) -> Vec<Value> {
     let (spec, status) = (&deployment["spec"], &deployment["status"]);
-    let (names, images) = containers(&spec["template"]["spec"]);
-    vec![
+    let mut cells = vec![
         json!(text(&deployment["metadata"]["name"])),
         json!(format!("{}/{}", int(&status["readyReplicas"]), int(&spec["replicas"]))),
         json!(int(&status["updatedReplicas"])),
         json!(int(&status["availableReplicas"])),
         json!(age(&deployment["metadata"]["creationTimestamp"], now)),
-        json!(names),
-        json!(images),
-        json!(selector(&spec["selector"])),
-    ]
+    ];
+    cells.extend(of_template(spec));
+    cells
 }
 
 #[cfg(test)]

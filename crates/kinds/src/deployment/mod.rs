@@ -56,8 +56,8 @@ impl Strategy for Deployment {
             pod::default::template(template);
         }
     }
-    fn prepare_create(&self, obj: &mut Value) {
-        pod::drop_disabled_of_template(obj, &Value::Null);
+    fn has_template(&self) -> bool {
+        true
     }
     fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
         if endpoint != Endpoint::Main {
@@ -69,7 +69,6 @@ impl Strategy for Deployment {
         if !same(annotations[0], annotations[1]) {
             new["metadata"]["generation"] = json!(int(&old["metadata"]["generation"]) + 1);
         }
-        pod::drop_disabled_of_template(new, old);
     }
     fn validate(&self, obj: &Value) -> ErrorList {
         validate::create(obj)

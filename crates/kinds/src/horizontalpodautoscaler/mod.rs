@@ -1,11 +1,12 @@
 //! HorizontalPodAutoscaler: how many replicas there should be, by what is measured. Stored as autoscaling/v2; v1 is the
 //! same with one CPU target, the rest in annotations.
 //!
-//! Invariant: both versions are validated, defaulted and shown as v2. Absent: the controller that scales.
+//! Invariant: both versions are validated, defaulted and shown as v2. What scales is [`scaling`].
 
 mod columns;
 mod convert;
 mod default;
+pub mod scaling;
 mod validate;
 
 use serde_json::Value;

@@ -4,7 +4,7 @@ use base::duration::human;
 use base::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::columns::{age, containers, selector};
+use crate::columns::{age, of_template};
 use crate::kind::Column;
 use crate::value::{int, is_set, items, text};
 
@@ -14,9 +14,9 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::string("Completions"),
     Column::string("Duration"),
     Column::AGE,
-    Column::string("Containers").wide(),
-    Column::string("Images").wide(),
-    Column::string("Selector").wide(),
+    Column::CONTAINERS,
+    Column::IMAGES,
+    Column::SELECTOR,
 ];
 
 pub(super) fn cells(job: &Value, now: i64) -> Vec<Value> {
@@ -32,17 +32,15 @@ pub(super) fn cells(job: &Value, now: i64) -> Vec<Value> {
         None => String::new(),
         Some(start) => human(time("completionTime").unwrap_or(now) - start),
     };
-    let (names, images) = containers(&spec["template"]["spec"]);
-    vec![
+    let mut cells = vec![
         json!(text(&job["metadata"]["name"])),
         json!(state(job)),
         json!(completions),
         json!(duration),
         json!(age(&job["metadata"]["creationTimestamp"], now)),
-        json!(names),
-        json!(images),
-        json!(selector(&spec["selector"])),
-    ]
+    ];
+    cells.extend(of_template(spec));
+    cells
 }
 
 fn state(job: &Value) -> &'static str {

@@ -37,8 +37,8 @@ impl Strategy for Job {
     fn prepare_create(&self, obj: &mut Value) {
         strategy::prepare_create(obj);
     }
-    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-        strategy::prepare_update(new, old, endpoint);
+    fn has_template(&self) -> bool {
+        true
     }
     fn validate(&self, obj: &Value) -> ErrorList {
         validate::create(obj)

@@ -3,8 +3,6 @@
 use serde_json::Value;
 
 use super::default::inherit_labels;
-use crate::kind::Endpoint;
-use crate::pod::drop_disabled_of_template;
 use crate::value::{child, default_to, is_true, text};
 
 /// The label, and the matchLabel, that ties Pods to a Job: its uid.
@@ -19,7 +17,6 @@ pub const LEGACY_JOB_NAME: &str = "job-name";
 /// No status, and unless `manualSelector` says otherwise, the selector and the template's labels. What the user set
 /// there stays, and is refused by validation if it differs.
 pub(super) fn prepare_create(job: &mut Value) {
-    drop_disabled_of_template(job, &Value::Null);
     if is_true(&job["spec"]["manualSelector"]) {
         return;
     }
@@ -34,13 +31,6 @@ pub(super) fn prepare_create(job: &mut Value) {
     }
     default_to(child(child(spec, "selector"), "matchLabels"), CONTROLLER_UID, uid);
     inherit_labels(job);
-}
-
-/// Main keeps status, status keeps the rest.
-pub(super) fn prepare_update(new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-    if endpoint == Endpoint::Main {
-        drop_disabled_of_template(new, old);
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Pods that nobody else will end: bound to a node that is gone, deleted on one that is out of service, or deleted
-//! before they ever had a node (`pkg/controller/podgc`).
+//! Pods that nobody else will end: bound to a node that is gone, deleted on one that is out of service, deleted before they
+//! ever had a node, or finished and too many (`pkg/controller/podgc`).
 //!
-//! Invariant: a node must have been gone for 40 seconds before its Pods are. Absent: the threshold on finished Pods.
+//! Invariants: a node must have been gone for 40 seconds before its Pods are; of finished Pods the evicted go first, then the
+//! oldest, and only as many as are too many.
 
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use crate::view::PodView;
 
 /// How long a node may be missing.
 const QUARANTINE: Duration = Duration::from_secs(40);
+/// So many finished Pods may be there.
+pub const FINISHED: usize = 12_500;
+/// Finished Pods are counted so often at the most.
+pub const BETWEEN: Duration = Duration::from_secs(20);
 /// The taint by which an administrator says that nothing runs on a node any more.
 pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
@@ -32,6 +37,15 @@ pub enum Observed {
         /// Its Pods.
         pods: Vec<Value>,
     },
+    /// All finished Pods, and of them so many as there may be.
+    Finished {
+        /// They.
+        pods: Vec<PodView>,
+        /// How many there may be.
+        most: usize,
+    },
+    /// Too many are finished, but they were counted just now; when they may be again.
+    CountedUntil(Timestamp),
     /// The Pods of a node that is not there.
     Missing {
         /// Since when that is known.
@@ -51,6 +65,14 @@ pub fn reconcile(now: Timestamp, observed: &Observed) -> Result<Plan, serde_json
         Observed::Unbound(pod) => (std::slice::from_ref(pod), None),
         Observed::Present { node, pods } if is_out_of_service(node) => (&pods[..], None),
         Observed::Present { .. } => return Ok(plan),
+        Observed::Finished { pods, most } => {
+            plan.stage(surplus(pods, *most).into_iter().map(removal).collect());
+            return Ok(plan);
+        }
+        Observed::CountedUntil(at) => {
+            plan.wake(*at);
+            return Ok(plan);
+        }
         Observed::Missing { since, .. } if *since + QUARANTINE > now => {
             plan.wake(*since + QUARANTINE);
             return Ok(plan);
@@ -68,6 +90,19 @@ pub fn reconcile(now: Timestamp, observed: &Observed) -> Result<Plan, serde_json
     plan.stage(failures);
     plan.stage(removals);
     Ok(plan)
+}
+
+/// Those of the finished that are too many.
+fn surplus(pods: &[PodView], most: usize) -> Vec<&PodView> {
+    let mut finished: Vec<&PodView> = pods.iter().filter(|pod| pod.finished()).collect();
+    let too_many = finished.len().saturating_sub(most);
+    let rank = |pod: &&PodView| {
+        let evicted = pod.status.phase == "Failed" && pod.status.reason == "Evicted";
+        (!evicted, pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone())
+    };
+    finished.sort_by_cached_key(rank);
+    finished.truncate(too_many);
+    finished
 }
 
 /// Whether it is being deleted and waits for a node's word. With no grace left only finalizers hold it.
@@ -155,6 +190,17 @@ mod tests {
             |taint: &str, ready: &str, pods: Vec<Value>| Observed::Present { node: node(taint, ready), pods };
         let running = || pod("p", "n1", "Running", None);
         let deleted = || pod("q", "n1", "Running", Some(30));
+        let finished = |pods: &[(i64, &str)], most: usize| {
+            let view = |(made, reason): &(i64, &str)| {
+                let mut pod = pod(&format!("p{made}"), "n1", "Failed", None);
+                pod["metadata"]["creationTimestamp"] = json!(Timestamp::from_seconds(*made).rfc3339());
+                pod["status"]["reason"] = json!(reason);
+                PodView::deserialize(pod).unwrap()
+            };
+            let mut pods: Vec<PodView> = pods.iter().map(view).collect();
+            pods.push(PodView::deserialize(running()).unwrap());
+            Observed::Finished { pods, most }
+        };
         for (name, observed, want) in [
             ("waits for a node", Observed::Unbound(pod("p", "", "Pending", None)), ""),
             (
@@ -177,6 +223,10 @@ mod tests {
                 "fail q; delete q",
             ),
             ("and still ready", present(OUT_OF_SERVICE, "True", vec![running(), deleted()]), ""),
+            ("no more than may be finished", finished(&[(5, ""), (3, "")], 2), ""),
+            ("the oldest go", finished(&[(5, ""), (3, ""), (9, "")], 1), "delete p3, delete p5"),
+            ("after the evicted", finished(&[(5, ""), (3, ""), (9, "Evicted")], 1), "delete p9, delete p3"),
+            ("counted just now", Observed::CountedUntil(ago(-7)), "wake +7"),
         ] {
             assert_eq!(show(&observed), want, "{name}");
         }

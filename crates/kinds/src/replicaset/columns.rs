@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::columns::{age, containers, selector};
+use crate::columns::{age, of_template};
 use crate::kind::Column;
 use crate::value::{int, text};
 
@@ -12,24 +12,22 @@ pub(crate) const COLUMNS: &[Column] = &[
     Column::integer("Current"),
     Column::integer("Ready"),
     Column::AGE,
-    Column::string("Containers").wide(),
-    Column::string("Images").wide(),
-    Column::string("Selector").wide(),
+    Column::CONTAINERS,
+    Column::IMAGES,
+    Column::SELECTOR,
 ];
 
 pub(crate) fn cells(set: &Value, now: i64) -> Vec<Value> {
     let (spec, status) = (&set["spec"], &set["status"]);
-    let (names, images) = containers(&spec["template"]["spec"]);
-    vec![
+    let mut cells = vec![
         json!(text(&set["metadata"]["name"])),
         json!(int(&spec["replicas"])),
         json!(int(&status["replicas"])),
         json!(int(&status["readyReplicas"])),
         json!(age(&set["metadata"]["creationTimestamp"], now)),
-        json!(names),
-        json!(images),
-        json!(selector(&spec["selector"])),
-    ]
+    ];
+    cells.extend(of_template(spec));
+    cells
 }
 
 #[cfg(test)]

@@ -47,13 +47,8 @@ impl Strategy for ReplicaSet {
             pod::default::template(template);
         }
     }
-    fn prepare_create(&self, obj: &mut Value) {
-        pod::drop_disabled_of_template(obj, &Value::Null);
-    }
-    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-        if endpoint == Endpoint::Main {
-            pod::drop_disabled_of_template(new, old);
-        }
+    fn has_template(&self) -> bool {
+        true
     }
     fn validate(&self, obj: &Value) -> ErrorList {
         validate::create(obj)

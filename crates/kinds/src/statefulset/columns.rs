@@ -6,13 +6,8 @@ use crate::columns::{age, containers};
 use crate::kind::Column;
 use crate::value::{int, text};
 
-pub(super) const COLUMNS: &[Column] = &[
-    Column::NAME,
-    Column::string("Ready"),
-    Column::AGE,
-    Column::string("Containers").wide(),
-    Column::string("Images").wide(),
-];
+pub(super) const COLUMNS: &[Column] =
+    &[Column::NAME, Column::string("Ready"), Column::AGE, Column::CONTAINERS, Column::IMAGES];
 
 pub(super) fn cells(set: &Value, now: i64) -> Vec<Value> {
     let (names, images) = containers(&set["spec"]["template"]["spec"]);

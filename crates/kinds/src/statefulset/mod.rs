@@ -17,7 +17,6 @@ pub use view::StatefulSetView;
 
 use crate::field::ErrorList;
 use crate::kind::{Column, Endpoint, Kind, NameRule, ReadSelector, Row, Strategy};
-use crate::pod;
 use crate::workload::{SCALE, index};
 
 /// The row.
@@ -39,13 +38,8 @@ impl Strategy for StatefulSet {
     fn default(&self, obj: &mut Value) {
         default::set(obj);
     }
-    fn prepare_create(&self, obj: &mut Value) {
-        pod::drop_disabled_of_template(obj, &Value::Null);
-    }
-    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-        if endpoint == Endpoint::Main {
-            pod::drop_disabled_of_template(new, old);
-        }
+    fn has_template(&self) -> bool {
+        true
     }
     fn name_rule(&self) -> NameRule {
         NameRule::Label

@@ -191,11 +191,21 @@ impl Cluster {
         self.succeeded("apply", self.try_apply(manifest))
     }
 
+    /// The same with more arguments.
+    pub fn apply_with(&self, manifest: &str, more: &[&str]) -> String {
+        self.succeeded("apply", self.try_apply_with(manifest, more))
+    }
+
     /// `kubectl apply` of a manifest, however it ends.
     pub fn try_apply(&self, manifest: &str) -> Output {
+        self.try_apply_with(manifest, &[])
+    }
+
+    fn try_apply_with(&self, manifest: &str, more: &[&str]) -> Output {
         let file = tempfile::NamedTempFile::new_in(self.dir.path()).expect("a file");
         fs::write(file.path(), manifest).expect("the manifest");
-        self.try_kubectl(&["apply", "-f", file.path().to_str().expect("UTF-8")])
+        let apply = ["apply", "-f", file.path().to_str().expect("UTF-8")];
+        self.try_kubectl(&[&apply, more].concat())
     }
 
     /// `kubectl wait --for=...` with a ceiling.

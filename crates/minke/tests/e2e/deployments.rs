@@ -72,3 +72,50 @@ fn rolls_out_undoes_scales_and_goes_as_a_whole() {
         cluster.kubectl(&["wait", "--for=delete", "rs", "-l", "app=web", "--timeout=60s"]);
     });
 }
+
+#[test]
+fn let_go_taken_over_gone_after_its_pods_and_pruned() {
+    isolated("deployments::let_go_taken_over_gone_after_its_pods_and_pruned", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply(WEB);
+        rolled_out(&cluster);
+        let names = |kind: &str| {
+            cluster.kubectl(&["get", kind, "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"])
+        };
+        let (sets, pods) = (names("rs"), names("pods"));
+        cluster.kubectl(&["delete", "deployment", "web", "--cascade=orphan"]);
+        let owners = "jsonpath={.items[*].metadata.ownerReferences[*].name}";
+        assert_eq!(cluster.kubectl(&["get", "rs", "-l", "app=web", "-o", owners]), "");
+        cluster.apply(WEB);
+        rolled_out(&cluster);
+        assert_eq!((names("rs"), names("pods")), (sets.clone(), pods));
+        assert_eq!(cluster.kubectl(&["get", "rs", "-l", "app=web", "-o", owners]), "web");
+        let told = cluster.kubectl(&["describe", "deployment", "web"]);
+        for part in [
+            &*format!("NewReplicaSet:   {sets} (3/3 replicas created)"),
+            "25% max unavailable, 25% max surge",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let revision = cluster.kubectl(&["rollout", "history", "deployment/web", "--revision=1"]);
+        assert!(
+            revision.contains("deployment.apps/web with revision #1") && revision.contains("busybox:1.36"),
+            "{revision}"
+        );
+        // The command ends once its Pods, and then it, are gone.
+        cluster.kubectl(&["delete", "deployment", "web", "--cascade=foreground", "--timeout=120s"]);
+        assert_eq!((names("rs"), names("pods")), (String::new(), String::new()));
+        let map = |name: &str| {
+            format!(
+                "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}, labels: {{of: set}}}}}}\n---\n"
+            )
+        };
+        let prune = ["--prune", "-l", "of=set", "--prune-allowlist=core/v1/ConfigMap"];
+        cluster.apply_with(&(map("a") + &map("b")), &prune);
+        let pruned = cluster.apply_with(&map("b"), &prune);
+        assert!(
+            pruned.contains("configmap/a pruned") && pruned.contains("configmap/b unchanged"),
+            "{pruned}"
+        );
+    });
+}

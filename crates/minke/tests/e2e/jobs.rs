@@ -127,3 +127,71 @@ fn deadline_and_ttl() {
         cluster.kubectl(&["wait", "--for=delete", "pod", "-l", "job-name=short", "--timeout=60s"]);
     });
 }
+
+const LATER: &str = r#"
+apiVersion: batch/v1
+kind: Job
+metadata: {name: later}
+spec:
+  suspend: true
+  completionMode: Indexed
+  completions: 1
+  parallelism: 1
+  podReplacementPolicy: Failed
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 300
+      containers:
+      - name: c
+        image: busybox:1.36
+        command: [sh, -c, "trap : TERM; echo I am $HOSTNAME; while :; do sleep 0.1; done"]
+"#;
+
+/// Waits until a field of the Job `later` is so.
+fn until(cluster: &Cluster, field: &str, value: &str) {
+    let condition = format!("--for=jsonpath={{.{field}}}={value}");
+    cluster.kubectl(&["wait", "job/later", &condition, "--timeout=60s"]);
+}
+
+#[test]
+fn suspended_changed_resumed_and_replaced_only_once_failed() {
+    isolated("jobs::suspended_changed_resumed_and_replaced_only_once_failed", || {
+        let cluster = Cluster::up(&[]);
+        cluster.apply(LATER);
+        cluster.wait("condition=Suspended", "job/later");
+        let pods = || cluster.kubectl(&["get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]);
+        assert_eq!(pods(), "");
+        // While nothing runs its template may still change in what it asks for and where it goes.
+        let resources = r#"[{"op": "add", "path": "/spec/template/spec/containers/0/resources", "value": {"requests": {"cpu": "11m"}}}]"#;
+        cluster.kubectl(&["patch", "job", "later", "--type=json", "-p", resources]);
+        cluster.kubectl(&["patch", "job", "later", "-p", r#"{"spec":{"suspend":false}}"#]);
+        until(&cluster, "status.ready", "1");
+        let other = resources.replace("11m", "12m");
+        let refused = cluster.try_kubectl(&["patch", "job", "later", "--type=json", "-p", &other]);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("field is immutable"), "{refused:?}");
+        let first = pods();
+        let requests =
+            "jsonpath={.items[0].spec.containers[0].resources.requests.cpu} {.items[0].spec.hostname}";
+        assert_eq!(cluster.kubectl(&["get", "pods", "-o", requests]), "11m later-0");
+        assert!(cluster.kubectl(&["logs", "job/later"]).contains("I am later-0"));
+        // One that is on its way out is not replaced before it has failed.
+        cluster.kubectl(&["delete", "pod", &first, "--wait=false"]);
+        until(&cluster, "status.terminating", "1");
+        assert_eq!(pods(), first);
+        let active = cluster.kubectl(&["get", "job", "later", "-o", "jsonpath={.status.active}"]);
+        assert_eq!(active, "");
+        cluster.kubectl(&["delete", "pod", &first, "--force", "--grace-period=0"]);
+        until(&cluster, "status.ready", "1");
+        assert_ne!(pods(), first);
+        cluster.kubectl(&["patch", "job", "later", "-p", r#"{"spec":{"suspend":true}}"#]);
+        cluster.wait("condition=Suspended", "job/later");
+        let start = cluster.kubectl(&["get", "job", "later", "-o", "jsonpath={.status.startTime}"]);
+        assert_eq!(start, "");
+        let told = cluster.kubectl(&["describe", "job", "later"]);
+        for part in ["Job suspended", "Job resumed", "SuccessfulCreate", "SuccessfulDelete"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        cluster.kubectl(&["delete", "pods", "--all", "--force", "--grace-period=0"]);
+    });
+}

@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod autoscaling;
 mod bad_input;
 mod cluster;
 mod commands;

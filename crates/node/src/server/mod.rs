@@ -2,9 +2,10 @@
 //!
 //! Invariants: every request comes with a client certificate of the cluster's CA whose organization is
 //! `system:masters`, or is refused; HTTP/1.1 only, because upgrades need it.
-//! Absent: /metrics, /logs/, /configz, /checkpoint, /run; bearer tokens and SubjectAccessReviews.
+//! Absent: /metrics (but /metrics/resource), /logs/, /configz, /checkpoint, /run; bearer tokens and SubjectAccessReviews.
 
 mod auth;
+mod figures;
 mod pods;
 mod route;
 
@@ -72,7 +73,13 @@ async fn answer(node: NodeHandle, user: Option<&User>, request: Request<Incoming
         Route::Healthz => text(StatusCode::OK, "ok"),
         Route::Pods => json(&pods::list(&node, false)),
         Route::RunningPods => json(&pods::list(&node, true)),
-        Route::Summary => json(&pods::summary(&node).await),
+        Route::Summary => json(&figures::summary(&node).await),
+        Route::Usage => json(&serde_json::json!(crate::usage::figures(&node).await)),
+        Route::ResourceMetrics => {
+            let mut reply = text(StatusCode::OK, &figures::exposition(&node).await);
+            reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(figures::EXPOSITION));
+            reply
+        }
         Route::Logs(place) => logs_of(&node, &place, &query),
         Route::Exec(place) => stream_of(&node, &place, &query, request, false),
         Route::Attach(place) => stream_of(&node, &place, &query, request, true),

@@ -232,6 +232,13 @@ async fn who_may_and_what_there_is() {
     );
     let summary = json("/stats/summary").await;
     assert_eq!(summary["pods"][0]["containers"][0]["cpu"]["usageCoreNanoSeconds"], 5);
+    assert!(summary["node"]["memory"]["workingSetBytes"].as_u64().unwrap() > 0, "{summary}");
+    let (code, metrics) = w.get(masters, "/metrics/resource").await;
+    let line = "container_cpu_usage_seconds_total{container=\"c\",namespace=\"ns\",pod=\"p\"} 0.000000005 ";
+    assert!(code == 200 && metrics.contains(line), "{metrics}");
+    assert!(metrics.contains("\nresource_scrape_error 0\n"), "{metrics}");
+    let usage = json("/stats/usage").await;
+    assert_eq!(usage["pods"][0]["name"], "p");
     w.node.remove("u");
     assert_eq!(w.get(masters, "/containerLogs/ns/p/c").await.0, 404);
 }

@@ -15,7 +15,7 @@ use kinds::{Act, Role};
 
 use crate::generic::body::Body;
 use crate::generic::options::{self, Of};
-use crate::generic::{self, Answer, Ctx, create, delete, list, patch, update};
+use crate::generic::{self, Answer, Ctx, create, delete, list, measured, patch, update};
 
 /// What to do, with what.
 pub(crate) enum Action {
@@ -37,6 +37,8 @@ pub(crate) async fn execute(ctx: &Ctx<'_>, action: Action) -> Result<Answer, Sta
         _ => {}
     }
     match (ctx.sub.map(|s| &s.role), action) {
+        (None, Action::Get) if ctx.kind.is_measured => measured::get(ctx).await,
+        (None, Action::List) if ctx.kind.is_measured => measured::list(ctx).await,
         (None, Action::Create(body)) if !ctx.kind.is_stored() => answered(ctx, body).await,
         (None, Action::Create(body)) => create::create(ctx, body).await,
         (None, Action::List) => list::list(ctx).await,

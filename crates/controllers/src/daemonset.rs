@@ -32,8 +32,11 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 #[derive(Default)]
 pub(crate) struct DaemonSets {
     failures: Mutex<HashMap<Place, Backoff>>,
-    nodes: Mutex<HashMap<Arc<str>, (u64, Arc<NodeView>)>>,
+    nodes: Mutex<Views>,
 }
+
+/// Views of nodes by their names, each with the revision that it is of.
+type Views = HashMap<Arc<str>, (u64, Arc<NodeView>)>;
 
 /// A DaemonSet by its UID, its generation, and a node.
 type Place = (String, i64, String);

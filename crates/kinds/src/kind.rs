@@ -356,6 +356,10 @@ pub trait Strategy: std::fmt::Debug + Send + Sync {
     fn prepare_create(&self, _obj: &mut Value) {}
     /// Keeps what this endpoint may not change beyond what its [`Role`] says (main keeps the status, status all else).
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _endpoint: Endpoint<'_>) {}
+    /// Dotted paths that a write of the status leaves as they are, so that nobody owns them through it.
+    fn kept_by_status(&self) -> &'static [&'static str] {
+        &["spec"]
+    }
     /// Whether the kind checks its metadata before everything else (`ValidateObjectMeta`), as nearly all do, and not
     /// within [`Strategy::validate`] or not at all.
     fn checks_metadata(&self) -> bool {

@@ -181,14 +181,15 @@ impl Kind {
         }
     }
 
-    /// The top-level fields that nobody owns who writes through this endpoint, since it does not change them.
+    /// The fields, as dotted paths, that nobody owns who writes through this endpoint, since it does not change them.
     #[must_use]
     pub fn reset_fields(&self, sub: Option<&Subresource>) -> &'static [&'static str] {
         let is_status = |s: &Subresource| s.fields().contains(&STATUS);
         match sub {
             None if self.keeps_spec => &["spec", STATUS],
             None if self.subresources.iter().any(is_status) => &[STATUS],
-            Some(sub) if self.keeps_spec || is_status(sub) => &["spec"],
+            Some(_) if self.keeps_spec => &["spec"],
+            Some(sub) if is_status(sub) => self.strategy.kept_by_status(),
             _ => &[],
         }
     }

@@ -6,7 +6,7 @@
 
 use client::Status;
 use kinds::apply::{self as rules, ApplyError, Write};
-use kinds::{Endpoint, decode};
+use kinds::{Endpoint, Role, decode};
 use serde_json::{Value, json};
 
 use crate::context::request::FieldValidation;
@@ -127,6 +127,8 @@ fn write<'a>(ctx: &'a Ctx<'_>, api_version: &'a str, time: &'a str) -> Write<'a>
     let subresource = ctx.sub.map_or("", |s| s.name);
     let reset = ctx.kind.reset_fields(ctx.sub);
     let kind = ctx.sub.map_or(ctx.kind.kind.as_str(), |s| &s.kind);
+    // Who set a number of replicas by its view is known without the time.
+    let time = if matches!(ctx.sub.map(|s| &s.role), Some(Role::Scale(_))) { "" } else { time };
     Write { manager: &ctx.manager, api_version, kind, subresource, time, reset }
 }
 

@@ -186,6 +186,9 @@ fn tabled(form: &Form, answer: Answer, kind: &Kind) -> Result<Bytes, Status> {
             let meta = json!({"resourceVersion": obj["metadata"]["resourceVersion"]});
             table::table(kind, &[obj], &meta, form.include, true, now)
         }
+        Answer::Value { value: scale, .. } if scale["kind"] == "Scale" => {
+            table::of_scale(&scale, form.include, now)
+        }
         Answer::Value { value: list, .. } if kind.is_measured => {
             let objects = list["items"].as_array().map_or(&[][..], Vec::as_slice);
             table::table(kind, objects, &list["metadata"], form.include, true, now)

@@ -51,6 +51,22 @@ pub(crate) fn table(
     })
 }
 
+/// The table of the view of a number of replicas.
+pub(crate) fn of_scale(scale: &Value, include: Include, now: i64) -> Value {
+    const COLUMNS: &[(&str, &str)] =
+        &[("Name", "string"), ("Desired", "integer"), ("Available", "integer"), ("Age", "string")];
+    let column = |(name, kind): &(&str, &str)| json!({"name": name, "type": kind, "format": "", "description": "", "priority": 0});
+    let number = |part: &str| scale[part]["replicas"].as_i64().unwrap_or(0);
+    let meta = &scale["metadata"];
+    let age = kinds::columns::age(&meta["creationTimestamp"], now);
+    let mut row = json!({"cells": [meta["name"], number("spec"), number("status"), age]});
+    row["object"] = object(scale, include);
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": meta["resourceVersion"]},
+        "columnDefinitions": COLUMNS.iter().map(column).collect::<Vec<_>>(), "rows": [row],
+    })
+}
+
 fn columns(kind: &Kind) -> Vec<Value> {
     kind.strategy.headers()
 }
@@ -58,10 +74,15 @@ fn columns(kind: &Kind) -> Vec<Value> {
 /// One row.
 pub(crate) fn row(kind: &Kind, obj: &Value, include: Include, now: i64) -> Value {
     let mut row = json!({"cells": kind.strategy.cells(obj, now)});
-    match include {
-        Include::None => row["object"] = Value::Null,
-        Include::Metadata => row["object"] = partial_of(&obj["metadata"]),
-        Include::Object => row["object"] = obj.clone(),
-    }
+    row["object"] = object(obj, include);
     row
+}
+
+/// What a row carries.
+fn object(obj: &Value, include: Include) -> Value {
+    match include {
+        Include::None => Value::Null,
+        Include::Metadata => partial_of(&obj["metadata"]),
+        Include::Object => obj.clone(),
+    }
 }

@@ -60,7 +60,8 @@ async fn an_autoscaler_in_both() {
             422,
             &json!(
                 "HorizontalPodAutoscaler.autoscaling \"a\" is invalid: \
-        spec.minReplicas: Invalid value: 0: must be greater than or equal to 1"
+        [spec.minReplicas: Invalid value: 0: must be greater than or equal to 1, spec.metrics: Forbidden: must specify at \
+        least one Object or External metric to support scaling to zero replicas]"
             )
         )
     );

@@ -56,6 +56,9 @@ impl Strategy for Deployment {
             pod::default::template(template);
         }
     }
+    fn kept_by_status(&self) -> &'static [&'static str] {
+        &["spec", "metadata.labels"]
+    }
     fn has_template(&self) -> bool {
         true
     }

@@ -18,6 +18,7 @@ const TYPES: &[(&str, &str)] = &[
     ("Resource", "resource"),
     ("ContainerResource", "containerResource"),
 ];
+const KNOWN: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
 const MAX_WINDOW: i64 = 3600;
 const MAX_PERIOD: i64 = 1800;
 
@@ -75,6 +76,11 @@ fn spec(errors: &mut ErrorList, spec: &Value, old: Option<&Value>) {
     for (i, metric) in items(&spec["metrics"]).iter().enumerate() {
         self::metric(errors, &path.child("metrics").index(i), metric);
     }
+    let by_others = |metric: &Value| matches!(text(&metric["type"]), "Object" | "External");
+    if is_set(least) && int(least) == 0 && !items(&spec["metrics"]).iter().any(by_others) {
+        let why = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.forbidden(&path.child("metrics"), why);
+    }
     for direction in ["scaleUp", "scaleDown"] {
         let given = &spec["behavior"][direction];
         if is_set(given) {
@@ -103,7 +109,6 @@ fn metric(errors: &mut ErrorList, path: &Path<'_>, metric: &Value) {
     }
     let expected = TYPES.iter().find(|(name, _)| *name == kind).map(|(_, field)| *field);
     if expected.is_none() {
-        const KNOWN: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
         errors.not_supported(&path.child("type"), kind, KNOWN);
     }
     let present: Vec<&str> =
@@ -111,8 +116,13 @@ fn metric(errors: &mut ErrorList, path: &Path<'_>, metric: &Value) {
     if let Some(first) = present.first() {
         source(errors, &path.child(first), first, &metric[*first]);
     }
-    if let Some(field) = expected.filter(|field| !present.contains(field)) {
-        errors.required(&path.child(field), "must populate information for the given metric source");
+    match expected {
+        Some(field) if !present.contains(&field) => {
+            errors.required(&path.child(field), "must populate information for the given metric source");
+        }
+        Some(_) => {}
+        // Upstream says it twice.
+        None => errors.not_supported(&path.child("type"), kind, KNOWN),
     }
     if present.len() > 1 {
         for field in present.iter().filter(|field| Some(**field) != expected) {

@@ -232,6 +232,16 @@ async fn who_may_and_what_there_is() {
     );
     let summary = json("/stats/summary").await;
     assert_eq!(summary["pods"][0]["containers"][0]["cpu"]["usageCoreNanoSeconds"], 5);
+    w.node.remove("u");
+    assert_eq!(w.get(masters, "/containerLogs/ns/p/c").await.0, 404);
+}
+
+#[tokio::test]
+async fn what_is_used() {
+    let w = world().await;
+    let masters = Some("system:masters");
+    let json = async |path| serde_json::from_str::<Value>(&w.get(masters, path).await.1).unwrap();
+    let summary = json("/stats/summary").await;
     assert!(summary["node"]["memory"]["workingSetBytes"].as_u64().unwrap() > 0, "{summary}");
     let (code, metrics) = w.get(masters, "/metrics/resource").await;
     let line = "container_cpu_usage_seconds_total{container=\"c\",namespace=\"ns\",pod=\"p\"} 0.000000005 ";
@@ -239,8 +249,6 @@ async fn who_may_and_what_there_is() {
     assert!(metrics.contains("\nresource_scrape_error 0\n"), "{metrics}");
     let usage = json("/stats/usage").await;
     assert_eq!(usage["pods"][0]["name"], "p");
-    w.node.remove("u");
-    assert_eq!(w.get(masters, "/containerLogs/ns/p/c").await.0, 404);
 }
 
 #[tokio::test]

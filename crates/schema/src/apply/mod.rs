@@ -29,7 +29,7 @@ pub struct Write<'a> {
     pub kind: &'a str,
     /// `status` and so on; empty for the object itself.
     pub subresource: &'a str,
-    /// Now, RFC 3339 in whole seconds.
+    /// Now, RFC 3339 in whole seconds; empty if it is not told.
     pub time: &'a str,
     /// Dotted paths of fields that this endpoint resets, which are therefore not owned through it: `status` on the
     /// object itself, `spec` on its status.
@@ -78,7 +78,7 @@ impl Write<'_> {
             applied,
             api_version: self.api_version.to_owned(),
             subresource: self.subresource.to_owned(),
-            time: Some(self.time.to_owned()),
+            time: (!self.time.is_empty()).then(|| self.time.to_owned()),
             set,
         }
     }

@@ -194,7 +194,7 @@ fn propose(
     proposal(if turns { crowd.current } else { replicas })
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "ratios and percents")]
+#[expect(clippy::cast_possible_truncation, reason = "ratios and percents")]
 fn utilization(figures: &Figures, requests: &BTreeMap<&str, i64>, target: i32) -> Result<Measured, String> {
     let (mut used, mut requested, mut count) = (0_i64, 0_i64, 0_i64);
     for (pod, figure) in figures {

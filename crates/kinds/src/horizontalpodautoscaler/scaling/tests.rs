@@ -212,93 +212,22 @@ fn single(metric: Value, reading: Result<Reading, String>) -> String {
     }
 }
 
-#[test]
-fn every_type_of_metric() {
-    let figure = |value| Figure { value, at: Timestamp::from_seconds(NOW), window: Duration::from_secs(15) };
-    let figures = |each: i64| {
-        Ok(Reading::Pods([("p0".to_owned(), figure(each)), ("p1".to_owned(), figure(each))].into()))
-    };
-    let cpu = |kind: &str, field: &str, target: Value| {
-        let mut metric = json!({"type": kind});
-        metric[field] = json!({"name": "cpu", "container": "c", "target": target});
-        metric
-    };
-    let named = |kind: &str, field: &str, target: Value| {
-        let mut metric = json!({"type": kind});
-        metric[field] = json!({"metric": {"name": "m"}, "target": target});
-        if field == "object" {
-            metric[field]["describedObject"] = json!({"kind": "Service", "name": "s"});
-        }
-        metric
-    };
-    let average = json!({"type": "AverageValue", "averageValue": "10"});
-    let value = json!({"type": "Value", "value": "10"});
-    let none = || Err("none".to_owned());
-    for (metric, reading, want) in [
-        (
-            cpu("ContainerResource", "containerResource", json!({"averageUtilization": 50})),
-            figures(1000),
-            "4 by cpu container resource utilization (percentage of request): {\"type\":\"ContainerResource\",\
-             \"containerResource\":{\"name\":\"cpu\",\"container\":\"c\",\"current\":{\"averageValue\":\"1\",\
-             \"averageUtilization\":100}}}",
-        ),
-        (
-            cpu("ContainerResource", "containerResource", json!({"averageUtilization": 50})),
-            none(),
-            "FailedGetContainerResourceMetric: failed to get cpu utilization: unable to get metrics for resource cpu: none | \
-             failed to get c container metric value: failed to get cpu utilization: unable to get metrics for resource cpu: none",
-        ),
-        (
-            json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageValue": "500m"}}}),
-            figures(2000),
-            "8 by cpu resource: {\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"current\":{\"averageValue\":\"2\"}}}",
-        ),
-        (
-            named("Pods", "pods", average.clone()),
-            figures(30_000),
-            "6 by pods metric m: {\"type\":\"Pods\",\"pods\":{\"metric\":{\"name\":\"m\"},\"current\":{\"averageValue\":\"30\"}}}",
-        ),
-        (
-            named("Pods", "pods", average.clone()),
-            none(),
-            "FailedGetPodsMetric: unable to get metric m: none | failed to get pods metric value: unable to get metric m: none",
-        ),
-        (
-            named("Object", "object", value.clone()),
-            Ok(Reading::Value(20_000)),
-            "4 by Service metric m: {\"type\":\"Object\",\"object\":{\"metric\":{\"name\":\"m\"},\"describedObject\":{\
-             \"kind\":\"Service\",\"name\":\"s\"},\"current\":{\"value\":\"20\"}}}",
-        ),
-        (
-            named("Object", "object", average.clone()),
-            Ok(Reading::Value(50_000)),
-            "5 by external metric m(nil): {\"type\":\"Object\",\"object\":{\"metric\":{\"name\":\"m\"},\"describedObject\":{\
-             \"kind\":\"Service\",\"name\":\"s\"},\"current\":{\"averageValue\":\"25\"}}}",
-        ),
-        (
-            named("Object", "object", value.clone()),
-            none(),
-            "FailedGetObjectMetric: unable to get metric m: Service on n s/none | failed to get object metric value: unable \
-             to get metric m: Service on n s/none",
-        ),
-        (
-            named("External", "external", value),
-            Ok(Reading::Value(20_500)),
-            "5 by external metric m(nil): {\"type\":\"External\",\"external\":{\"metric\":{\"name\":\"m\"},\
-             \"current\":{\"value\":\"20500m\"}}}",
-        ),
-        (
-            named("External", "external", average),
-            none(),
-            "FailedGetExternalMetric: failed to get m external metric: unable to get external metric n/m/nil: none | failed to \
-             get m external metric value: failed to get m external metric: unable to get external metric n/m/nil: none",
-        ),
-        (
-            json!({"type": "Odd"}),
-            none(),
-            "InvalidMetricSourceType: unknown metric source type \"Odd\" | unknown metric source type \"Odd\"",
-        ),
-    ] {
+/// A metric with a name of its own.
+fn named(kind: &str, field: &str, target: &Value) -> Value {
+    let mut metric = json!({"type": kind});
+    metric[field] = json!({"metric": {"name": "m"}, "target": target});
+    if field == "object" {
+        metric[field]["describedObject"] = json!({"kind": "Service", "name": "s"});
+    }
+    metric
+}
+
+fn none() -> Result<Reading, String> {
+    Err("none".to_owned())
+}
+
+fn check<const N: usize>(cases: [(Value, Result<Reading, String>, &str); N]) {
+    for (metric, reading, want) in cases {
         let want = match want.split_once(": {") {
             Some((head, tail)) => {
                 format!("{head}: {}", serde_json::from_str::<Value>(&format!("{{{tail}")).unwrap())
@@ -310,11 +239,96 @@ fn every_type_of_metric() {
 }
 
 #[test]
+fn metrics_of_pods() {
+    let figure = |value| Figure { value, at: Timestamp::from_seconds(NOW), window: Duration::from_secs(15) };
+    let figures = |each: i64| {
+        Ok(Reading::Pods([("p0".to_owned(), figure(each)), ("p1".to_owned(), figure(each))].into()))
+    };
+    let container = |target: Value| {
+        json!({"type": "ContainerResource",
+        "containerResource": {"name": "cpu", "container": "c", "target": target}})
+    };
+    let average = json!({"type": "AverageValue", "averageValue": "10"});
+    check([
+        (
+            container(json!({"averageUtilization": 50})),
+            figures(1000),
+            "4 by cpu container resource utilization (percentage of request): {\"type\":\"ContainerResource\",\
+             \"containerResource\":{\"name\":\"cpu\",\"container\":\"c\",\"current\":{\"averageValue\":\"1\",\
+             \"averageUtilization\":100}}}",
+        ),
+        (
+            container(json!({"averageUtilization": 50})),
+            none(),
+            "FailedGetContainerResourceMetric: failed to get cpu utilization: unable to get metrics for resource cpu: none | \
+             failed to get c container metric value: failed to get cpu utilization: unable to get metrics for resource cpu: none",
+        ),
+        (
+            json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageValue": "500m"}}}),
+            figures(2000),
+            "8 by cpu resource: {\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"current\":{\"averageValue\":\"2\"}}}",
+        ),
+        (
+            named("Pods", "pods", &average),
+            figures(30_000),
+            "6 by pods metric m: {\"type\":\"Pods\",\"pods\":{\"metric\":{\"name\":\"m\"},\"current\":{\"averageValue\":\"30\"}}}",
+        ),
+        (
+            named("Pods", "pods", &average),
+            none(),
+            "FailedGetPodsMetric: unable to get metric m: none | failed to get pods metric value: unable to get metric m: none",
+        ),
+    ]);
+}
+
+#[test]
+fn metrics_that_all_share() {
+    let average = json!({"type": "AverageValue", "averageValue": "10"});
+    let value = json!({"type": "Value", "value": "10"});
+    check([
+        (
+            named("Object", "object", &value),
+            Ok(Reading::Value(20_000)),
+            "4 by Service metric m: {\"type\":\"Object\",\"object\":{\"metric\":{\"name\":\"m\"},\"describedObject\":{\
+             \"kind\":\"Service\",\"name\":\"s\"},\"current\":{\"value\":\"20\"}}}",
+        ),
+        (
+            named("Object", "object", &average),
+            Ok(Reading::Value(50_000)),
+            "5 by external metric m(nil): {\"type\":\"Object\",\"object\":{\"metric\":{\"name\":\"m\"},\"describedObject\":{\
+             \"kind\":\"Service\",\"name\":\"s\"},\"current\":{\"averageValue\":\"25\"}}}",
+        ),
+        (
+            named("Object", "object", &value),
+            none(),
+            "FailedGetObjectMetric: unable to get metric m: Service on n s/none | failed to get object metric value: unable \
+             to get metric m: Service on n s/none",
+        ),
+        (
+            named("External", "external", &value),
+            Ok(Reading::Value(20_500)),
+            "5 by external metric m(nil): {\"type\":\"External\",\"external\":{\"metric\":{\"name\":\"m\"},\
+             \"current\":{\"value\":\"20500m\"}}}",
+        ),
+        (
+            named("External", "external", &average),
+            none(),
+            "FailedGetExternalMetric: failed to get m external metric: unable to get external metric n/m/nil: none | failed to \
+             get m external metric value: failed to get m external metric: unable to get external metric n/m/nil: none",
+        ),
+        (
+            json!({"type": "Odd"}),
+            none(),
+            "InvalidMetricSourceType: unknown metric source type \"Odd\" | unknown metric source type \"Odd\"",
+        ),
+    ]);
+}
+
+#[test]
 fn of_several_metrics_the_most_and_never_fewer_than_what_is_not_heard() {
     let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 50}}});
     let other =
         json!({"type": "External", "external": {"metric": {"name": "m"}, "target": {"averageValue": "10"}}});
-    let none = || Err("none".to_owned());
     for (percents, second, want) in [
         (&[100, 75, 75][..], Ok(Reading::Value(60_000)), Some(6)),
         (&[100, 75, 75], Ok(Reading::Value(10_000)), Some(5)),

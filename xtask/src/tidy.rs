@@ -13,15 +13,16 @@ use crate::shell::{output, root};
 /// Which of our crates each of our crates may import. A crate that is missing here may import none.
 const EDGES: &[(&str, &[&str])] = &[
     ("base", &[]),
+    ("cel", &["base"]),
     ("schema", &["base"]),
-    ("kinds", &["base", "schema"]),
+    ("kinds", &["base", "cel", "schema"]),
     ("scheduler", &["base", "schema", "kinds"]),
     ("lifecycle", &["base", "schema", "kinds"]),
     ("store", &["base"]),
     ("client", &["base", "schema", "kinds"]),
     ("counting", &[]),
     ("listen", &[]),
-    ("apiserver", &["base", "schema", "kinds", "client", "listen", "store"]),
+    ("apiserver", &["base", "cel", "schema", "kinds", "client", "listen", "store"]),
     ("controllers", &["base", "schema", "kinds", "client", "scheduler"]),
     ("images", &["base"]),
     ("net", &["base"]),
@@ -36,7 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
 const TOP: &[&str] = &["minke", "sim"];
 
 /// Crates without I/O, clock or randomness, and what they may therefore never depend on.
-const PURE: &[&str] = &["base", "schema", "kinds", "scheduler", "lifecycle"];
+const PURE: &[&str] = &["base", "cel", "schema", "kinds", "scheduler", "lifecycle"];
 const IMPURE: &[&str] = &["tokio", "rand", "getrandom", "rustix", "libc", "nix", "hyper", "rusqlite"];
 
 /// What clippy forbids in pure crates (clocks, files, threads); each of them links to it as its `clippy.toml`.

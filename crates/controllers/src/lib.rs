@@ -21,6 +21,7 @@ mod disruption;
 mod driver;
 mod endpoints;
 mod endpointslice;
+mod flows;
 mod gc;
 mod job;
 mod lease;
@@ -29,6 +30,7 @@ mod namespace;
 mod nodeipam;
 mod nodes;
 mod podgc;
+mod policies;
 mod queue;
 mod quotas;
 mod reconcile;
@@ -123,6 +125,8 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(nodeipam::NodeRanges { cluster: config.cluster_cidr })),
         Arc::new(nodes::Nodes::default()),
         Arc::new(Driven(podgc::PodGc::default())),
+        Arc::new(Driven(flows::Flows)),
+        Arc::new(Driven(policies::Policies)),
         Arc::new(Driven(quotas::Quotas)),
         Arc::new(Driven(replicaset::ReplicaSets)),
         Arc::new(Driven(replicaset::ReplicationControllers)),

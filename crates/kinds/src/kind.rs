@@ -66,6 +66,8 @@ pub struct Kind {
     pub keeps_spec: bool,
     /// What every answer about it warns of.
     pub deprecated: Option<&'static str>,
+    /// Fields that a definition lets objects be selected by, as dotted paths.
+    pub selectable: Vec<String>,
     /// The type of its objects where that is no built-in one.
     pub custom: Option<Arc<CustomType>>,
     /// Whether it is read of what nodes measure, and never stored.
@@ -106,6 +108,7 @@ impl Kind {
             counts_generations: false,
             keeps_spec: false,
             deprecated: None,
+            selectable: Vec::new(),
             custom: None,
             is_measured: false,
             strategy: Arc::new(strategy),
@@ -285,6 +288,17 @@ impl Kind {
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// The value of one of [`Kind::selectable`].
+    #[must_use]
+    pub fn selected(&self, obj: &Value, field: &str) -> String {
+        let found = field.split('.').try_fold(obj, |at, name| at.get(name));
+        match found {
+            Some(Value::String(text)) => text.clone(),
+            None | Some(Value::Null) => String::new(),
+            Some(other) => other.to_string(),
+        }
     }
 
     /// The type of its objects, if there is one.

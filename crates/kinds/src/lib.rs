@@ -17,6 +17,8 @@ pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod event;
+pub mod expressions;
+pub mod flowcontrol;
 pub mod garbage;
 pub mod horizontalpodautoscaler;
 pub mod ingress;
@@ -55,6 +57,7 @@ pub mod statefulset;
 pub mod subresource;
 #[cfg(test)]
 mod tests;
+pub mod validatingadmissionpolicy;
 pub mod validatingwebhookconfiguration;
 pub mod view;
 pub mod workload;
@@ -113,12 +116,16 @@ static TABLE: &[&Row] = &[
     &rbac::ROLE_BINDING,
     &rbac::ROLE,
     &mutatingwebhookconfiguration::KIND,
+    &validatingadmissionpolicy::KIND,
+    &validatingadmissionpolicy::BINDING,
     &validatingwebhookconfiguration::KIND,
     &customresourcedefinition::KIND,
     &priorityclass::KIND,
     &lease::KIND,
     &runtimeclass::KIND,
     &endpointslice::KIND,
+    &flowcontrol::SCHEMAS,
+    &flowcontrol::LEVELS,
     &metrics::NODES,
     &metrics::PODS,
 ];

@@ -90,6 +90,13 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
         "endpointslicemirroring-controller",
         &[right(&["create", "delete", "patch", "update"], "discovery.k8s.io", &["endpointslices"])],
     ),
+    (
+        "flow-schema-status-controller",
+        &[
+            right(&["update"], "flowcontrol.apiserver.k8s.io", &["flowschemas/status"]),
+            right(WATCH, "flowcontrol.apiserver.k8s.io", &["flowschemas", "prioritylevelconfigurations"]),
+        ],
+    ),
     ("generic-garbage-collector", &[right(REMOVE, "*", ALL)]),
     (
         "horizontal-pod-autoscaler",
@@ -167,6 +174,13 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
     ),
     ("token-cleaner", &[right(&["delete"], "", &["secrets"])]),
     ("ttl-after-finished-controller", &[right(&["delete"], "batch", &["jobs"])]),
+    (
+        "validatingadmissionpolicy-status-controller",
+        &[
+            right(&["update"], "admissionregistration.k8s.io", &["validatingadmissionpolicies/status"]),
+            right(WATCH, "apiextensions.k8s.io", &["customresourcedefinitions"]),
+        ],
+    ),
 ];
 
 /// The rights of a controller; `None` if there is none of that name.

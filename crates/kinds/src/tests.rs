@@ -106,6 +106,15 @@ const OBJECTS: &[&str] = &[
       subjects: [{kind: User, name: u}]}",
     "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: 'a:b'}, roleRef: {
       kind: ClusterRole, name: r}, subjects: [{kind: ServiceAccount, name: s, namespace: ns}]}",
+    "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: a}, spec: {
+      validations: [{expression: 'object.spec.replicas < 5'}], matchConstraints: {resourceRules: [{operations: [CREATE],
+      apiGroups: [apps], apiVersions: [v1], resources: [deployments]}]}}}",
+    "{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: FlowSchema, metadata: {name: a}, spec: {
+      priorityLevelConfiguration: {name: l}}}",
+    "{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: PriorityLevelConfiguration, metadata: {name: a}, spec: {type: Limited,
+      limited: {limitResponse: {type: Queue, queuing: {}}}}}",
+    "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: a}, spec: {
+      policyName: p, validationActions: [Deny]}}",
     "{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: a}, handler: h, overhead: {podFixed: {cpu: 10m}}}",
 ];
 

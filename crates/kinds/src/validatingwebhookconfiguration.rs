@@ -1,7 +1,5 @@
 //! ValidatingWebhookConfiguration: who outside the cluster is asked about which writes; the rules are also those of
 //! MutatingWebhookConfiguration, which has one field more. Upstream: `pkg/apis/admissionregistration/validation`.
-//!
-//! Absent: match conditions, which are CEL; a configuration that has some is refused by name.
 
 use serde_json::{Value, json};
 
@@ -85,7 +83,7 @@ impl Strategy for Configuration {
     }
 }
 
-fn set_default(at: &mut Value, field: &str, value: Value) {
+pub(crate) fn set_default(at: &mut Value, field: &str, value: Value) {
     if at.is_object() && at[field].is_null() {
         at[field] = value;
     }
@@ -121,13 +119,13 @@ fn webhook(errors: &mut ErrorList, path: &Path<'_>, hook: &Value, mutates: bool)
         (None, true) => service(errors, &at.child("service"), &config["service"]),
         _ => errors.required(&at, "exactly one of url or service is required"),
     }
-    if !items(&hook["matchConditions"]).is_empty() {
-        errors.forbidden(&path.child("matchConditions"), "expressions are not evaluated by this server");
-    }
+    let env = crate::expressions::surroundings();
+    let conditions = path.child("matchConditions");
+    crate::expressions::match_conditions(errors, &conditions, &hook["matchConditions"], &env);
     review_versions(errors, &path.child("admissionReviewVersions"), items(&hook["admissionReviewVersions"]));
 }
 
-fn one_of(errors: &mut ErrorList, path: &Path<'_>, value: &Value, known: &[&str]) {
+pub(crate) fn one_of(errors: &mut ErrorList, path: &Path<'_>, value: &Value, known: &[&str]) {
     if is_set(value) && !known.contains(&text(value)) {
         errors.not_supported(path, text(value), known);
     }
@@ -155,7 +153,7 @@ fn review_versions(errors: &mut ErrorList, path: &Path<'_>, versions: &[Value]) 
     }
 }
 
-fn rule(errors: &mut ErrorList, path: &Path<'_>, rule: &Value) {
+pub(crate) fn rule(errors: &mut ErrorList, path: &Path<'_>, rule: &Value) {
     let alone = |errors: &mut ErrorList, field: &str, what: &str| {
         let list = items(&rule[field]);
         if list.is_empty() {
@@ -298,8 +296,11 @@ mod tests {
              format: https://host[/path]]"
         );
         assert_eq!(
-            said(|h| h["matchConditions"] = json!([{"name": "a", "expression": "true"}])),
-            at("matchConditions: Forbidden: expressions are not evaluated by this server")
+            said(|h| h["matchConditions"] = json!([{"name": "a", "expression": "zz"}])),
+            at(
+                "matchConditions[0].expression: Invalid value: \"zz\": compilation failed: ERROR: <input>:1:1: undeclared \
+                 reference to 'zz' (in container '')\n | zz\n | ^"
+            )
         );
     }
 }

@@ -3,15 +3,17 @@
 //! Invariants: a write goes decode → default → locate → own → **mutate** → prepare → validate → **validate** → **reserve** →
 //! commit → **settle**; the phases in bold are here, each run over one [`Review`] by the [`Chain`], in upstream's order of
 //! plugins. A plugin is one file, or folder, and one line in [`built_in`].
-//! Absent (later kinds): storage and ingress plugins, policies.
+//! Absent (later kinds): storage and ingress plugins, policies that change objects.
 
 mod certificates;
 mod chain;
+mod expressions;
 mod limit_ranger;
 mod namespace;
 mod node;
 mod node_restriction;
 mod pod_security;
+mod policy;
 mod priority;
 mod quota;
 mod rbac;
@@ -52,6 +54,7 @@ pub(crate) fn built_in() -> Vec<Row> {
         certificates::signing(),
         certificates::subject(),
         webhook::mutating(),
+        policy::row(),
         webhook::validating(),
         certificates::request(),
         rbac::row(),

@@ -27,7 +27,7 @@ pub(crate) const FREE_SPACE: &str = "free space on the disk that holds the data 
 pub(crate) struct Services {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) nature: Arc<dyn Nature>,
-    pub(crate) authorizer: Authorizer,
+    pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) tokens: Tokens,
     pub(crate) allocator: Allocator,
     pub(crate) gauge: Arc<dyn Gauge>,

@@ -38,6 +38,11 @@ fn objects(ca_pem: &str) -> Vec<Row> {
         ),
     ];
     rows.extend(SYSTEM.iter().map(|class| (classes.clone(), "", class.object())));
+    let flows = |resource: &str| Gvr::new("flowcontrol.apiserver.k8s.io", "v1", resource);
+    let levels = kinds::flowcontrol::levels().into_iter();
+    rows.extend(levels.map(|level| (flows("prioritylevelconfigurations"), "", level)));
+    let schemas = kinds::flowcontrol::schemas().into_iter();
+    rows.extend(schemas.map(|schema| (flows("flowschemas"), "", schema)));
     rows
 }
 

@@ -75,7 +75,7 @@ impl Server {
         let by_itself = || -> Arc<dyn Gauge> { Arc::new(http::OverHttps(config.pki.clone())) };
         let services = Services {
             gauge: config.gauge.unwrap_or_else(by_itself),
-            authorizer: Authorizer::new(config.store.clone()),
+            authorizer: Arc::new(Authorizer::new(config.store.clone())),
             allocator: Allocator::new(config.store.clone(), config.nature.clone(), config.services),
             store: config.store,
             nature: config.nature,

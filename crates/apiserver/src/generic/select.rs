@@ -1,6 +1,6 @@
 //! Label and field selectors of lists and watches, applied to facts.
 //!
-//! Invariant: nothing here parses an object.
+//! Invariant: nothing here parses an object, but for fields that a definition of custom resources lets be selected.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -35,8 +35,11 @@ impl Selection {
             {
                 continue;
             }
+            if kind.selectable.iter().any(|own| own == field) {
+                continue;
+            }
             if !offered.contains(&field) {
-                return Err(Status::bad_request(refusal(field, offered)));
+                return Err(Status::bad_request(refusal(kind, field, offered)));
             }
             if let Cow::Owned(stored) = kind.strategy.stored_field(field) {
                 term.field = stored;
@@ -68,18 +71,27 @@ impl Selection {
         }
         let (namespace, name) = object::split_key(&entry.key);
         let facts = entry.facts();
+        let own = self.fields.terms.iter().any(|term| self.kind.selectable.contains(&term.field));
+        let obj = own.then(|| object::parse(&self.kind, &entry.value));
         let fields = self.fields.matches(|field| match field {
             "metadata.name" => Cow::Borrowed(name),
             "metadata.namespace" => Cow::Borrowed(namespace),
-            other => Cow::Borrowed(facts.field(other)),
+            other => match &obj {
+                Some(obj) if self.kind.selectable.iter().any(|own| own == other) => {
+                    Cow::Owned(self.kind.selected(obj, other))
+                }
+                _ => Cow::Borrowed(facts.field(other)),
+            },
         });
         fields && self.labels.matches_with(|key| facts.label(key))
     }
 }
 
 /// Kinds with a conversion function of their own say one thing, all others the other.
-fn refusal(field: &str, offered: &[&str]) -> String {
-    if offered.is_empty() {
+fn refusal(kind: &Kind, field: &str, offered: &[&str]) -> String {
+    if kind.custom.is_some() {
+        format!("field label not supported: {field}")
+    } else if offered.is_empty() {
         format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
     } else {
         format!("field label not supported: {field}")

@@ -167,3 +167,51 @@ async fn shown_where_kinds_are_shown() {
     let (code, _) = with_media(&cluster, "PATCH", &format!("{FOOS}/a"), patch, json!({})).await;
     assert_eq!(code, 415);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_and_fields_to_select_by() {
+    let cluster = Cluster::start().await;
+    let mut crd = definition();
+    let version = &mut crd["spec"]["versions"][0];
+    version["selectableFields"] = json!([{"jsonPath": ".spec.mode"}, {"jsonPath": ".spec.size"}]);
+    let spec = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    spec["x-kubernetes-validations"] = json!([
+        {"rule": "self.size <= 5 || self.mode == 'b'", "messageExpression": "'size is ' + string(self.size)"},
+        {"rule": "self.mode == oldSelf.mode", "message": "mode is immutable", "fieldPath": ".mode"}]);
+    let (code, made) = call(&cluster, "POST", CRDS, crd.clone()).await;
+    assert_eq!(code, 201, "{made}");
+    until(&cluster, FOOS, 200).await;
+    let create = |name: &str, spec: Value| call(&cluster, "POST", FOOS, foo(name, spec));
+    let (code, answer) = create("x", json!({"mode": "a", "size": 6})).await;
+    assert_eq!(
+        (code, answer["message"].as_str()),
+        (422, Some("Foo.e.com \"x\" is invalid: spec: Invalid value: size is 6"))
+    );
+    assert_eq!(create("x", json!({"mode": "a", "size": 5})).await.0, 201);
+    assert_eq!(create("y", json!({"mode": "b", "size": 6})).await.0, 201);
+    let (code, answer) = call(&cluster, "PATCH", &format!("{FOOS}/x"), json!({"spec": {"mode": "b"}})).await;
+    let want = "Foo.e.com \"x\" is invalid: spec.mode: Invalid value: mode is immutable";
+    assert_eq!((code, answer["message"].as_str()), (422, Some(want)));
+    for (selector, names) in [
+        ("spec.mode=b", json!(["y"])),
+        ("spec.mode!=b", json!(["x"])),
+        ("spec.size=5,spec.mode=a", json!(["x"])),
+        ("spec.size=9", json!([])),
+    ] {
+        let (code, list) =
+            call(&cluster, "GET", &format!("{FOOS}?fieldSelector={selector}"), Value::Null).await;
+        let found: Vec<_> =
+            list["items"].as_array().unwrap().iter().map(|o| o["metadata"]["name"].clone()).collect();
+        assert_eq!((code, json!(found)), (200, names), "{selector}");
+    }
+    let (code, answer) =
+        call(&cluster, "GET", &format!("{FOOS}?fieldSelector=spec.name=x"), Value::Null).await;
+    assert_eq!((code, answer["message"].as_str()), (400, Some("field label not supported: spec.name")));
+    crd["metadata"]["name"] = json!("bars.e.com");
+    crd["spec"]["names"] = json!({"plural": "bars", "kind": "Bar"});
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    spec["x-kubernetes-validations"] = json!([{"rule": "self.nosuch == 1"}]);
+    let (code, answer) = call(&cluster, "POST", CRDS, crd).await;
+    let message = answer["message"].as_str().unwrap_or_default();
+    assert!(code == 422 && message.contains("undefined field 'nosuch'"), "{answer}");
+}

@@ -18,6 +18,7 @@ mod node_rights;
 mod nodes;
 mod objects;
 mod pod_security;
+mod policies;
 mod priorities;
 mod quotas;
 mod roles;

@@ -2,11 +2,11 @@
 //!
 //! Invariant: what a definition serves is made by the constructor of built-in kinds ([`resource::kinds`]); its status says
 //! whether it is served ([`establish`]); it goes only after its objects ([`status`]).
-//! Absent: conversion by webhooks (versions differ by name only), CEL rules, selectable fields, a list's kind of another
-//! name, defaults for what was stored before them, approval of protected groups.
+//! Absent: conversion by webhooks (versions differ by name only), a list's kind of another name, defaults for what was stored before them, approval of protected groups.
 
 mod cells;
 pub mod resource;
+mod rules;
 mod schema;
 pub mod status;
 mod validate;
@@ -18,6 +18,7 @@ use crate::field::ErrorList;
 use crate::kind::{Column, DEFAULT_COLUMNS, Endpoint, Kind, NameRule, Row, Strategy};
 use crate::value::{child, default_to, is_set, items, text};
 
+pub(crate) use rules::{declared, escape};
 pub use status::{complete, establish, is_established};
 
 /// The row.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use schema::custom::CustomType;
 use schema::validation::StructuralError;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::cells::Cells;
-use super::storage_version;
-use crate::field::ErrorList;
+use super::{rules, storage_version};
+use crate::field::{ErrorList, ErrorType, FieldError, Path};
 use crate::kind::{CUSTOM_VERBS, Endpoint, Kind, ScalePaths, Strategy};
 use crate::value::{is_set, items, keep, text};
 
@@ -27,7 +27,11 @@ fn kind(crd: &Value, version: &Value) -> Result<Arc<Kind>, StructuralError> {
     let own_type =
         CustomType::new([group, name, text(&names["kind"])], &version["schema"]["openAPIV3Schema"])?;
     let own_type = Arc::new(own_type);
-    let strategy = Resource { ty: own_type.clone(), cells: Cells::of(&version["additionalPrinterColumns"]) };
+    let strategy = Resource {
+        ty: own_type.clone(),
+        cells: Cells::of(&version["additionalPrinterColumns"]),
+        rules: rules::compile(&version["schema"]["openAPIV3Schema"]),
+    };
     let words = |list: &Value| items(list).iter().map(|word| text(word).to_owned()).collect();
     let mut kind = Kind::new([group, name], [text(&names["kind"]), text(&names["plural"])], strategy)
         .only(CUSTOM_VERBS)
@@ -38,6 +42,9 @@ fn kind(crd: &Value, version: &Value) -> Result<Arc<Kind>, StructuralError> {
     kind.categories = words(&names["categories"]);
     kind.namespaced = text(&spec["scope"]) == "Namespaced";
     kind.custom = Some(own_type);
+    let selectable = items(&version["selectableFields"]).iter();
+    kind.selectable =
+        selectable.map(|field| text(&field["jsonPath"]).trim_start_matches('.').to_owned()).collect();
     if name != storage_version(crd) {
         kind = kind.stored_as(group, storage_version(crd));
     }
@@ -61,6 +68,32 @@ fn kind(crd: &Value, version: &Value) -> Result<Arc<Kind>, StructuralError> {
 struct Resource {
     ty: Arc<CustomType>,
     cells: Cells,
+    rules: rules::Node,
+}
+
+impl Resource {
+    /// Rules are asked only about an object whose form is right.
+    fn judged(&self, mut errors: ErrorList, new: &Value, old: Option<&Value>) -> ErrorList {
+        let blocks = |kind| {
+            matches!(
+                kind,
+                ErrorType::Required | ErrorType::TooLong | ErrorType::TooMany | ErrorType::TypeInvalid
+            )
+        };
+        if self.rules.is_empty() {
+            return errors;
+        }
+        if errors.0.iter().any(|error| blocks(error.kind)) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors \
+                       to complete validation";
+            let mut error = FieldError::new(ErrorType::Invalid, &Path::root(), Value::Null, why);
+            error.field = "<nil>".into();
+            errors.push(error);
+            return errors;
+        }
+        errors.extend(rules::evaluate(&self.rules, new, old));
+        errors
+    }
 }
 
 impl Strategy for Resource {
@@ -76,11 +109,13 @@ impl Strategy for Resource {
         }
     }
     fn validate(&self, obj: &Value) -> ErrorList {
-        self.ty.validate(&own(obj), None)
+        let own = own(obj);
+        self.judged(self.ty.validate(&own, None), &own, None)
     }
     fn validate_update(&self, new: &Value, old: &Value, _endpoint: Endpoint<'_>) -> ErrorList {
         let mut errors = crate::meta::change(new, old);
-        errors.extend(self.ty.validate(&own(new), Some(&own(old))));
+        let (new, old) = (own(new), own(old));
+        errors.extend(self.judged(self.ty.validate(&new, Some(&old)), &new, Some(&old)));
         errors
     }
     fn headers(&self) -> Vec<Value> {
@@ -94,12 +129,17 @@ impl Strategy for Resource {
 /// The object as its schema's rules see it: metadata has rules of its own.
 fn own(obj: &Value) -> Value {
     let mut own = obj.clone();
-    own["metadata"] = json!({"name": obj["metadata"]["name"]});
+    let meta = &obj["metadata"];
+    let named = ["name", "generateName"].into_iter().filter(|field| !meta[*field].is_null());
+    own["metadata"] =
+        named.map(|field| (field.to_owned(), meta[field].clone())).collect::<Map<_, _>>().into();
     own
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

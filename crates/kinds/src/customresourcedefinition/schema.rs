@@ -44,6 +44,9 @@ pub(super) fn check(errors: &mut ErrorList, path: &Path<'_>, schema: &Value) {
     {
         errors.invalid(path, error.path, error.what);
     }
+    if errors.len() == before {
+        super::rules::check(errors, path, schema);
+    }
 }
 
 fn node(errors: &mut ErrorList, path: &Path<'_>, schema: &Value, root: bool) {

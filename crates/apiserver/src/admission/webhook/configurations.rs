@@ -5,14 +5,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base::labels::Selector;
 use futures_util::FutureExt as _;
+use kinds::expressions::surroundings;
+use kinds::validatingadmissionpolicy::{Named, conditions};
 use kinds::{Kind, Row};
 use serde_json::Value;
 use store::{Interest, Store, Watcher};
 
 use super::call::Client;
-use super::rules::Rule;
+use super::rules::Matcher;
 use super::verdict::Version;
 use crate::context::object;
 
@@ -22,11 +23,8 @@ pub(super) struct Hook {
     pub(super) name: String,
     /// Which of all webhooks it is, as long as no configuration changes.
     pub(super) index: usize,
-    pub(super) rules: Vec<Rule>,
-    /// Whether rules match no other version of a kind.
-    pub(super) exact: bool,
-    pub(super) namespaces: Result<Selector, String>,
-    pub(super) objects: Result<Selector, String>,
+    pub(super) matcher: Matcher,
+    pub(super) conditions: Vec<Named>,
     /// Whether a webhook that gives no verdict is passed over.
     pub(super) ignorable: bool,
     /// Whether it wants to see the object again if that changed after it.
@@ -38,16 +36,12 @@ pub(super) struct Hook {
 impl Hook {
     fn read(configuration: &str, index: usize, hook: &Value) -> Self {
         let list = |field: &str| hook[field].as_array().map(Vec::as_slice).unwrap_or_default();
-        let selector =
-            |field: &str| Selector::from_label_selector(&hook[field]).map_err(|error| error.to_string());
         Self {
             configuration: configuration.to_owned(),
             name: hook["name"].as_str().unwrap_or_default().to_owned(),
             index,
-            rules: list("rules").iter().map(Rule::read).collect(),
-            exact: hook["matchPolicy"] == "Exact",
-            namespaces: selector("namespaceSelector"),
-            objects: selector("objectSelector"),
+            matcher: Matcher::read(hook, "rules"),
+            conditions: conditions(&hook["matchConditions"], &surroundings()),
             ignorable: hook["failurePolicy"] == "Ignore",
             again: hook["reinvocationPolicy"] == "IfNeeded",
             version: Version::chosen(list("admissionReviewVersions")),

@@ -1,15 +1,15 @@
 //! Webhooks: programs outside the cluster change what is about to be stored, or say whether it may be.
 //!
 //! Invariants: the configurations of webhooks are never asked about; what a webhook that cannot be reached means is decided
-//! in [`failed`] alone. Absent: Services as addresses, names that must be resolved, match conditions (CEL), the restoring of
+//! in [`failed`] alone. Absent: Services as addresses, names that must be resolved, the restoring of
 //! `managedFields` that a webhook has spoilt.
 
 mod call;
 mod configurations;
 mod mutating;
-mod rules;
+pub(super) mod rules;
 mod validating;
-mod verdict;
+pub(super) mod verdict;
 
 use client::Status;
 use kinds::Row as KindRow;

@@ -1,4 +1,4 @@
-//! Whether a webhook is concerned by a review: rules, selectors, match policy.
+//! Whether a webhook or a policy is concerned by a review: rules, selectors, match policy, conditions.
 //!
 //! Invariant: under `Equivalent` a rule about another served version of the same kind matches too, and the webhook is then
 //! shown that version. Absent: equivalents of subresources' bodies.
@@ -11,22 +11,25 @@ use kinds::Kind;
 use serde_json::Value;
 
 use super::configurations::Hook;
+use crate::admission::expressions::{Seen, met};
 use crate::admission::{Operation, Review};
 use crate::context::object;
 
 /// What a webhook wants to be asked about.
-pub(super) struct Rule {
+struct Rule {
     operations: Vec<String>,
     groups: Vec<String>,
     versions: Vec<String>,
     /// Resource and subresource.
     resources: Vec<(String, String)>,
+    /// Empty: whatever its name.
+    names: Vec<String>,
     /// Whether only what lives in namespaces, or only what does not.
     namespaced: Option<bool>,
 }
 
 impl Rule {
-    pub(super) fn read(rule: &Value) -> Self {
+    fn read(rule: &Value) -> Self {
         let texts = |field: &str| -> Vec<String> {
             let list = rule[field].as_array().into_iter().flatten();
             list.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -40,6 +43,7 @@ impl Rule {
             groups: texts("apiGroups"),
             versions: texts("apiVersions"),
             resources: texts("resources").into_iter().map(split).collect(),
+            names: texts("resourceNames"),
             namespaced: match rule["scope"].as_str() {
                 Some("Namespaced") => Some(true),
                 Some("Cluster") => Some(false),
@@ -58,21 +62,78 @@ impl Rule {
             && any(&self.groups, &kind.group)
             && any(&self.versions, &kind.version)
             && self.resources.iter().any(resource)
+            && (self.names.is_empty() || self.names.contains(&review.name))
     }
 }
 
 /// In which version a webhook is asked; none is the version of the request.
-pub(super) struct Matched(pub(super) Option<Arc<Kind>>);
+pub(in crate::admission) struct Matched(pub(in crate::admission) Option<Arc<Kind>>);
+
+/// Which reviews somebody outside is asked about.
+pub(in crate::admission) struct Matcher {
+    rules: Vec<Rule>,
+    /// What is not meant in spite of the rules.
+    excluded: Vec<Rule>,
+    /// Whether rules match no other version of a kind.
+    exact: bool,
+    namespaces: Result<Selector, String>,
+    objects: Result<Selector, String>,
+}
+
+impl Matcher {
+    /// Reads it; `rules` is the name of the list of rules.
+    pub(in crate::admission) fn read(given: &Value, rules: &str) -> Self {
+        let list = |field: &str| given[field].as_array().into_iter().flatten().map(Rule::read).collect();
+        let selector =
+            |field: &str| Selector::from_label_selector(&given[field]).map_err(|error| error.to_string());
+        Self {
+            rules: list(rules),
+            excluded: list("excludeResourceRules"),
+            exact: given["matchPolicy"] == "Exact",
+            namespaces: selector("namespaceSelector"),
+            objects: selector("objectSelector"),
+        }
+    }
+
+    /// Whether no rule is given, so that whatever else matches is meant.
+    pub(in crate::admission) fn is_open(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether the selectors mean the review, and no excluding rule does.
+    pub(in crate::admission) fn selects(&self, review: &Review<'_>) -> Result<bool, Status> {
+        let excluded = self.excluded.iter().any(|rule| rule.is_about(review, review.kind));
+        Ok(!excluded
+            && by_namespace(review, selector(&self.namespaces)?)?
+            && by_object(review, selector(&self.objects)?))
+    }
+
+    /// Whether, and in which version, a review is meant.
+    pub(in crate::admission) fn matched(&self, review: &Review<'_>) -> Result<Option<Matched>, Status> {
+        let Some(matched) = by_rules(review, self) else { return Ok(None) };
+        Ok(self.selects(review)?.then_some(matched))
+    }
+}
 
 /// Whether, and how, this webhook is asked.
 pub(super) fn matched(review: &Review<'_>, hook: &Hook) -> Result<Option<Matched>, Status> {
-    let Some(matched) = by_rules(review, hook) else { return Ok(None) };
-    let concerned =
-        by_namespace(review, selector(&hook.namespaces)?)? && by_object(review, selector(&hook.objects)?);
-    Ok(concerned.then_some(matched))
+    let Some(matched) = hook.matcher.matched(review)? else { return Ok(None) };
+    if hook.conditions.is_empty() {
+        return Ok(Some(matched));
+    }
+    let seen = Seen::new(review, &matched);
+    let asked = met(&hook.conditions, &|name| seen.value(name));
+    match asked {
+        Ok(met) => Ok(met.then_some(matched)),
+        Err(why) if hook.ignorable => {
+            tracing::warn!(webhook = hook.name, why, "match conditions failed, failing open");
+            Ok(None)
+        }
+        Err(why) => Err(review.refuse(why)),
+    }
 }
 
-fn by_rules(review: &Review<'_>, hook: &Hook) -> Option<Matched> {
+fn by_rules(review: &Review<'_>, hook: &Matcher) -> Option<Matched> {
     let any = |kind: &Kind| hook.rules.iter().any(|rule| rule.is_about(review, kind));
     if any(review.kind) {
         return Some(Matched(None));
@@ -115,6 +176,6 @@ fn labels(obj: &Value) -> Option<&serde_json::Map<String, Value>> {
 }
 
 /// An object in another version of its kind.
-pub(super) fn converted(from: &Kind, to: &Kind, obj: &Value) -> Value {
+pub(in crate::admission) fn converted(from: &Kind, to: &Kind, obj: &Value) -> Value {
     if obj.is_object() { object::parse(to, &object::stored(from, obj)) } else { Value::Null }
 }

@@ -14,7 +14,7 @@ pub(super) const JSON_PATCH: &str = "JSONPatch";
 
 /// A version of the review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+pub(in crate::admission) enum Version {
     V1,
     /// Says neither whose answer it is nor of what type a patch is.
     V1Beta1,
@@ -47,7 +47,12 @@ pub(super) enum Kind {
 }
 
 /// The question.
-pub(super) fn request(review: &Review<'_>, matched: &Matched, uid: &str, version: Version) -> Value {
+pub(in crate::admission) fn request(
+    review: &Review<'_>,
+    matched: &Matched,
+    uid: &str,
+    version: Version,
+) -> Value {
     let kind = matched.0.as_deref().unwrap_or(review.kind);
     let shown = |obj: &Value| match &matched.0 {
         Some(other) => converted(review.kind, other, obj),

@@ -8,6 +8,7 @@ pub mod api;
 pub mod events;
 pub mod follow;
 pub mod https;
+pub mod names;
 pub mod post;
 pub mod trust;
 

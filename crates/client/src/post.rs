@@ -1,9 +1,9 @@
 //! One POST of JSON to a service outside the cluster, over HTTP or HTTPS: to webhooks and to the scheduler's extenders.
 //!
 //! Invariant: bounded in time and in size; the connection lives as long as its one request, on the caller's task, so that a
-//! timeout ends both. Absent: host names other than `localhost` (nothing here resolves names), redirects.
+//! timeout ends both. Absent: redirects, pools of connections.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::names;
 use crate::trust::Tls;
 
 /// What an exchange may take at most.
@@ -26,41 +27,58 @@ pub struct Bounds {
     pub answer: usize,
 }
 
+/// Who is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct To<'a> {
+    /// The address, with path and query.
+    pub url: &'a str,
+    /// Whom to believe; `None` is plain HTTP.
+    pub tls: Option<&'a Tls>,
+    /// Where the host of the address is, if its name does not say it.
+    pub at: Option<SocketAddr>,
+}
+
 /// Posts a value and returns the answer's code and body.
 ///
 /// # Errors
 /// Why there is none, in Go's words where it has some.
-pub async fn post(
-    url: &str,
-    tls: Option<&Tls>,
-    bounds: Bounds,
-    body: &Value,
-) -> Result<(StatusCode, Bytes), String> {
-    let failed = |why: String| format!("Post {url:?}: {why}");
-    let answered = tokio::time::timeout(bounds.time, exchange(url, tls, bounds.answer, body)).await;
+pub async fn post(to: To<'_>, bounds: Bounds, body: &Value) -> Result<(StatusCode, Bytes), String> {
+    let failed = |why: String| format!("Post {:?}: {why}", to.url);
+    let answered = tokio::time::timeout(bounds.time, exchange(to, bounds.answer, body)).await;
     answered.map_err(|_| failed("context deadline exceeded".into()))?.map_err(failed)
 }
 
-async fn exchange(
-    url: &str,
-    tls: Option<&Tls>,
-    limit: usize,
-    body: &Value,
-) -> Result<(StatusCode, Bytes), String> {
-    let uri: Uri = url.parse().map_err(|e: http::uri::InvalidUri| e.to_string())?;
+async fn exchange(to: To<'_>, limit: usize, body: &Value) -> Result<(StatusCode, Bytes), String> {
+    let uri: Uri = to.url.parse().map_err(|e: http::uri::InvalidUri| e.to_string())?;
+    let tls = to.tls;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let ip: IpAddr = match host.as_str() {
-        "localhost" => Ipv4Addr::LOCALHOST.into(),
-        host => host.parse().map_err(|_| format!("dial tcp: lookup {host}: no such host"))?,
+    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+    let peers: Vec<SocketAddr> = match to.at {
+        Some(at) => vec![at],
+        None => {
+            let found = names::resolve(&host).await.map_err(|why| format!("dial tcp: {why}"))?;
+            found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+        }
     };
-    let peer = SocketAddr::new(ip, uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 }));
-    let tcp = TcpStream::connect(peer).await.map_err(|e| format!("dial tcp {peer}: {}", dialled(&e)))?;
+    let tcp = dial(&peers).await?;
     let Some(tls) = tls else { return over(tcp, &uri, limit, body).await };
     let name = if tls.server_name.is_empty() { host } else { tls.server_name.clone() };
     let name = ServerName::try_from(name).map_err(|e| e.to_string())?;
     let stream = tokio_rustls::TlsConnector::from(tls.config.clone()).connect(name, tcp).await;
     let stream = stream.map_err(|e| format!("tls: failed to verify certificate: {e}"))?;
     over(stream, &uri, limit, body).await
+}
+
+/// The first of these that takes a connection, or why the last did not.
+async fn dial(peers: &[SocketAddr]) -> Result<TcpStream, String> {
+    let mut failed = "no address".to_owned();
+    for peer in peers {
+        match TcpStream::connect(peer).await {
+            Ok(tcp) => return Ok(tcp),
+            Err(e) => failed = format!("dial tcp {peer}: {}", dialled(&e)),
+        }
+    }
+    Err(failed)
 }
 
 async fn over(

@@ -16,6 +16,7 @@ pub(crate) mod nature;
 pub(crate) mod negotiate;
 pub(crate) mod object;
 pub mod pki;
+pub(crate) mod reach;
 pub(crate) mod remarks;
 pub(crate) mod request;
 pub(crate) mod services;

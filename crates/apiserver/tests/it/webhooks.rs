@@ -248,7 +248,7 @@ async fn webhooks_that_give_no_verdict() {
         })
         .await;
     let gone =
-        "failed to call webhook: Post \"https://s.default.svc:443?timeout=5s\": service \"s\" not found";
+        "failed to call webhook: Post \"https://s.default.svc:443/?timeout=5s\": service \"s\" not found";
     assert_eq!(said(create().await), format!("{failed}{gone}"));
     webhook.configure(&api, "/broken", |hook| hook["failurePolicy"] = "Ignore".into()).await;
     api.call("configmaps/default", Verb::Create(config_map("a", json!({}))), Options::default())

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an answer is one whole JSON value of a 200; anything else is a failure in upstream's words.
 
-use client::post::{Bounds, post};
+use client::post::{Bounds, To, post};
 use client::trust::Trust;
 use scheduler::PodInfo;
 use scheduler::extender::{Ask, Extender, Tls, binding, failed};
@@ -33,7 +33,7 @@ pub(super) async fn bind(extender: &Extender, pod: &PodInfo, node: &str) -> Resu
 async fn send(extender: &Extender, url: &str, message: &Value) -> Result<Value, String> {
     let tls = extender.tls.as_ref().map(|tls| trust(tls).tls()).transpose()?;
     let bounds = Bounds { time: extender.timeout, answer: LIMIT };
-    let (code, body) = post(url, tls.as_ref(), bounds, message).await?;
+    let (code, body) = post(To { url, tls: tls.as_ref(), at: None }, bounds, message).await?;
     if code.as_u16() != 200 {
         let verb = url.rsplit('/').next().unwrap_or_default();
         return Err(format!("failed {verb} with extender at URL {url}, code {}", code.as_u16()));

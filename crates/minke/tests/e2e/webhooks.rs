@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
@@ -16,20 +16,25 @@ use super::isolate::isolated;
 /// A webhook server that lives as long as the test; its address and its certificate.
 fn serve() -> (String, String) {
     let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_slice(own.signing_key.serialize_pem().as_bytes()).expect("a key");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
+    let bundle = STANDARD.encode(own.cert.pem());
+    std::thread::spawn(move || serve_at(&listener, &own.cert.pem(), &own.signing_key.serialize_pem()));
+    (url, bundle)
+}
+
+/// Answers whoever comes.
+fn serve_at(listener: &TcpListener, certificate: &str, key: &str) {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
-    let config = Arc::new(builder.with_single_cert(vec![own.cert.der().clone()], key).expect("a pair"));
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let config = config.clone();
-            std::thread::spawn(move || answer(&config, stream));
-        }
-    });
-    (url, STANDARD.encode(own.cert.pem()))
+    let config = Arc::new(builder.with_single_cert(vec![certificate], key).expect("a pair"));
+    for stream in listener.incoming().flatten() {
+        let config = config.clone();
+        std::thread::spawn(move || answer(&config, stream));
+    }
 }
 
 /// One request of one connection.
@@ -75,6 +80,10 @@ fn verdict(path: &str, request: &Value) -> Value {
 }
 
 fn configuration(kind: &str, url: &str, bundle: &str) -> String {
+    configured(kind, &format!("url: '{url}', caBundle: {bundle}"))
+}
+
+fn configured(kind: &str, client: &str) -> String {
     format!(
         "
 apiVersion: admissionregistration.k8s.io/v1
@@ -85,7 +94,7 @@ webhooks:
   admissionReviewVersions: [v1]
   sideEffects: None
   timeoutSeconds: 5
-  clientConfig: {{url: '{url}', caBundle: {bundle}}}
+  clientConfig: {{{client}}}
   namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: default}}}}
   rules: [{{operations: [CREATE], apiGroups: [''], apiVersions: [v1], resources: [pods], scope: '*'}}]
 "
@@ -124,5 +133,89 @@ fn pods_are_changed_and_refused() {
         assert!(said.contains("failed calling webhook \"pods.example.com\""), "{said}");
         cluster.kubectl(&["delete", of, "validatingwebhookconfiguration/outside"]);
         cluster.kubectl(&run);
+    });
+}
+
+/// Where the server in a Pod finds its keys; set there only.
+const KEYS: &str = "MINKE_E2E_WEBHOOK";
+
+/// The server is this test program, which is static.
+const BEHIND: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: hook}
+spec:
+  selector: {app: hook}
+  ports: [{port: 8443, targetPort: 9443}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: hook, labels: {app: hook}}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes:
+    - {name: program, hostPath: {path: PROGRAM, type: File}}
+    - {name: keys, secret: {secretName: hook}}
+  containers:
+    - name: hook
+      image: busybox:1.36
+      command: [/program, --exact, "webhooks::one_in_a_pod_behind_a_service", --nocapture]
+      env: [{name: MINKE_E2E_WEBHOOK, value: /keys}]
+      readinessProbe: {tcpSocket: {port: 9443}, periodSeconds: 1}
+      volumeMounts:
+        - {name: program, mountPath: /program, readOnly: true}
+        - {name: keys, mountPath: /keys}
+"#;
+
+#[test]
+fn one_in_a_pod_behind_a_service() {
+    if let Some(keys) = std::env::var_os(KEYS) {
+        let read = |name: &str| {
+            std::fs::read_to_string(std::path::Path::new(&keys).join(name)).expect("a key of the Secret")
+        };
+        let listener = TcpListener::bind("0.0.0.0:9443").expect("a port");
+        return serve_at(&listener, &read("tls.crt"), &read("tls.key"));
+    }
+    isolated("webhooks::one_in_a_pod_behind_a_service", || {
+        let cluster = Cluster::up(&[]);
+        let own = rcgen::generate_simple_self_signed(vec!["hook.default.svc".to_owned()]).expect("a pair");
+        let file = |name: &str, text: &str| {
+            let path = cluster.dir.path().join(name);
+            std::fs::write(&path, text).expect("a file");
+            path.to_str().expect("UTF-8").to_owned()
+        };
+        let (certificate, key) =
+            (file("crt", &own.cert.pem()), file("key", &own.signing_key.serialize_pem()));
+        let pair = [format!("--cert={certificate}"), format!("--key={key}")];
+        cluster.kubectl(&["create", "secret", "tls", "hook", &pair[0], &pair[1]]);
+        let (service, pod) = BEHIND.split_once("---\n").expect("two objects");
+        cluster.apply(service);
+        let client = "service: {namespace: default, name: hook, port: 8443, path: /change}";
+        let bundle = STANDARD.encode(own.cert.pem());
+        let hook = configured("MutatingWebhookConfiguration", &format!("{client}, caBundle: {bundle}"));
+        cluster.apply(&hook);
+        let run = ["run", "p", "--image=busybox:1.36", "--", "sleep", "1000"];
+        let refused = |why: &str| {
+            let out = cluster.try_kubectl(&run);
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            let want = format!("Post \"https://hook.default.svc:8443/change?timeout=5s\": {why}");
+            assert!(!out.status.success() && said.contains(&want), "{said}");
+        };
+        refused("no endpoints available for service \"hook\"");
+        cluster.kubectl(&["delete", "mutatingwebhookconfiguration", "outside"]);
+        let program = std::env::current_exe().expect("this program");
+        cluster.apply(&pod.replace("PROGRAM", program.to_str().expect("UTF-8")));
+        cluster.wait("condition=Ready", "pod/hook");
+        let ip = cluster.kubectl(&["get", "pod", "hook", "-o", "jsonpath={.status.podIP}"]);
+        let slice = ["get", "endpointslices", "-l", "kubernetes.io/service-name=hook", "-o", "name"];
+        let slice = cluster.kubectl(&slice);
+        cluster.wait(&format!("jsonpath={{.endpoints[0].addresses[0]}}={ip}"), slice.trim());
+        cluster.wait("jsonpath={.endpoints[0].conditions.ready}=true", slice.trim());
+        cluster.apply(&hook);
+        cluster.kubectl(&run);
+        let said = cluster.kubectl(&["get", "pod", "p", "-o", "jsonpath={.spec.containers[0].env[0].value}"]);
+        assert_eq!(said, "outside", "it was asked, and believed to be hook.default.svc");
+        cluster.kubectl(&["delete", "service", "hook"]);
+        refused("service \"hook\" not found");
     });
 }

@@ -1,17 +1,20 @@
 //! One HTTPS request to a webhook.
 //!
 //! Invariant: bounded in time by the webhook's own timeout and in size; the server's certificate is checked against the
-//! configuration's `caBundle`, which is read once with it. Absent: Services as addresses, client certificates, and what
-//! `client::post` has not.
+//! configuration's `caBundle`, which is read once with it. One behind a Service is asked at a ready endpoint, and has the
+//! Service's name. Absent: client certificates, and what `client::post` has not.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use client::post::{Bounds, post};
+use client::post::{Bounds, To, post};
 use client::trust::{Tls, Trust};
 use http::StatusCode;
 use serde_json::Value;
+
+use crate::context::reach;
+use crate::context::services::Services;
 
 /// Largest answer, in bytes.
 const LIMIT: usize = 3 * 1024 * 1024;
@@ -19,8 +22,8 @@ const LIMIT: usize = 3 * 1024 * 1024;
 /// Where a webhook is, whom it is believed to be, and how long it has.
 pub(super) struct Client {
     url: String,
-    /// The Service that it is behind.
-    service: Option<String>,
+    /// The Service that it is behind: namespace, name and port.
+    service: Option<(String, String, u16)>,
     tls: Result<Tls, String>,
     bounds: Bounds,
 }
@@ -30,20 +33,25 @@ impl Client {
     pub(super) fn new(config: &Value, seconds: u64) -> Self {
         Self {
             url: address(config, seconds),
-            service: config["service"]["name"].as_str().map(str::to_owned),
+            service: service(config),
             tls: tls(config["caBundle"].as_str().unwrap_or_default()),
             bounds: Bounds { time: Duration::from_secs(seconds), answer: LIMIT },
         }
     }
 
     /// Posts the question and returns the answer; the error is what follows `failed to call webhook: `.
-    pub(super) async fn post(&self, question: &Value) -> Result<Value, String> {
+    pub(super) async fn post(&self, services: &Services, question: &Value) -> Result<Value, String> {
         let failed = |why: String| format!("Post {:?}: {why}", self.url);
-        if let Some(service) = &self.service {
-            return Err(failed(format!("service {service:?} not found")));
-        }
         let tls = self.tls.as_ref().map_err(|why| failed(why.clone()))?;
-        let (code, bytes) = post(&self.url, Some(tls), self.bounds, question).await?;
+        let at = match &self.service {
+            Some((namespace, name, port)) => Some(
+                reach::service(services, (namespace, name), *port)
+                    .await
+                    .map_err(|e| failed(e.to_string()))?,
+            ),
+            None => None,
+        };
+        let (code, bytes) = post(To { url: &self.url, tls: Some(tls), at }, self.bounds, question).await?;
         if code != StatusCode::OK {
             return Err(
                 "an error on the server (\"unknown\") has prevented the request from succeeding".into()
@@ -51,6 +59,12 @@ impl Client {
         }
         serde_json::from_slice(&bytes).map_err(|e| e.to_string())
     }
+}
+
+fn service(config: &Value) -> Option<(String, String, u16)> {
+    let text = |field: &str| config["service"][field].as_str().map(str::to_owned);
+    let port = config["service"]["port"].as_u64().unwrap_or(443);
+    Some((text("namespace")?, text("name")?, u16::try_from(port).ok()?))
 }
 
 /// The address with the time that it is given.
@@ -63,7 +77,7 @@ fn address(config: &Value, seconds: u64) -> String {
             text("name"),
             text("namespace"),
             config["service"]["port"].as_u64().unwrap_or(443),
-            text("path"),
+            Some(text("path")).filter(|path| !path.is_empty()).unwrap_or("/"),
         ),
     }
 }

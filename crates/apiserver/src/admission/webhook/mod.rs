@@ -1,8 +1,7 @@
 //! Webhooks: programs outside the cluster change what is about to be stored, or say whether it may be.
 //!
 //! Invariants: the configurations of webhooks are never asked about; what a webhook that cannot be reached means is decided
-//! in [`failed`] alone. Absent: Services as addresses, names that must be resolved, the restoring of
-//! `managedFields` that a webhook has spoilt.
+//! in [`failed`] alone. Absent: the restoring of `managedFields` that a webhook has spoilt.
 
 mod call;
 mod configurations;
@@ -46,7 +45,7 @@ async fn ask(
 ) -> Result<Value, Refusal> {
     let uid = base::names::uid(review.services.random());
     let question = verdict::request(review, matched, &uid, hook.version);
-    let answered = hook.client.post(&question).await;
+    let answered = hook.client.post(review.services, &question).await;
     let answer = answered.map_err(|why| Refusal::NoVerdict(format!("failed to call webhook: {why}")))?;
     let response = verdict::read(answer, &uid, hook.version, kind).map_err(Refusal::NoVerdict)?;
     verdict::settle(review, &hook.name, &response).map_err(Refusal::Final)?;

@@ -37,6 +37,7 @@ mod reconcile;
 mod replicaset;
 mod rootca;
 mod scheduling;
+mod servicecidr;
 mod statefulset;
 mod tainteviction;
 mod tokens;
@@ -133,6 +134,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(rootca::RootCa { pem: config.ca_pem.clone() })),
         Arc::new(Driven(accounts::ServiceAccounts)),
         Arc::new(Driven(balancer::LoadBalancers)),
+        Arc::new(Driven(servicecidr::ServiceCidrs)),
         Arc::new(Driven(statefulset::StatefulSets)),
         Arc::new(tainteviction::TaintEviction::default()),
         Arc::new(Driven(tokens::TokenCleaner)),

@@ -153,6 +153,14 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
     ("resourcequota-controller", &[right(&["update"], "", &["resourcequotas/status"])]),
     ("root-ca-cert-publisher", &[right(&["create", "update"], "", &["configmaps"])]),
     ("service-account-controller", &[right(&["create"], "", &["serviceaccounts"])]),
+    (
+        "service-cidrs-controller",
+        &[right(
+            CHANGE,
+            "networking.k8s.io",
+            &["servicecidrs", "servicecidrs/finalizers", "servicecidrs/status"],
+        )],
+    ),
     ("service-controller", &[right(CHANGE, "", &["services/status"])]),
     (
         "statefulset-controller",

@@ -83,7 +83,8 @@ pub(crate) async fn run(server: Arc<Server>) {
     loop {
         let revision = server.store().revision();
         let watcher = server.store().watch(&interests(server.services().allocator.network()), revision);
-        let failures = ensure(&server, &*api).await;
+        let mut failures = ensure(&server, &*api).await;
+        failures.extend(range(&server, &*api).await.err());
         // The address of one that was just deleted may not be free yet.
         let pause = if failures.is_empty() { EVERY } else { AGAIN };
         for status in failures {
@@ -106,11 +107,12 @@ pub(crate) async fn run(server: Arc<Server>) {
 }
 
 fn interests(network: &ServiceNetwork) -> Vec<Interest> {
-    let of = |own: &Own| Interest {
-        bucket: own.kind.bucket.to_string(),
-        scope: Scope::Key(object::key(own.kind, NAMESPACE, NAME).to_string()),
+    let of = |kind: &Kind, namespace: &str| Interest {
+        bucket: kind.bucket.to_string(),
+        scope: Scope::Key(object::key(kind, namespace, NAME).to_string()),
     };
-    own(network).iter().map(of).collect()
+    let range = of(&servicecidr::KIND, "");
+    own(network).iter().map(|own| of(own.kind, NAMESPACE)).chain([range]).collect()
 }
 
 /// The API as the server itself.
@@ -168,6 +170,7 @@ async fn range(server: &Arc<Server>, api: &dyn Objects) -> Result<(), Status> {
         let target = Target { subresource: subresource.into(), ..target(kind, "", name) };
         api.call(Call { target, verb, options: Options::default() })
     };
+    let leaving = |range: &Value| !object::meta(range, "deletionTimestamp").is_empty();
     let mut range = match stored.map(|entry| object::parse(kind, &entry.value)) {
         Some(mut stored) => {
             if stored["spec"]["cidrs"] != json!(ranges) {
@@ -181,7 +184,7 @@ async fn range(server: &Arc<Server>, api: &dyn Objects) -> Result<(), Status> {
             call("", "", Verb::Create(new)).await?.value()?
         }
     };
-    if servicecidr::in_use(&range).is_empty() {
+    if servicecidr::in_use(&range).is_empty() && !leaving(&range) {
         range["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "",
             "message": "Kubernetes default Service CIDR is ready", "lastTransitionTime": server.services().now().rfc3339()}]});
         call(NAME, "status", Verb::Update(range)).await?;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the highest layer; no other imports it.
 
+mod addresses;
 mod bootstrap;
 mod custom;
 mod expiry;

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::inproc::{Handle, View};
-use super::{bootstrap, custom, expiry, kubernetes};
+use super::{addresses, bootstrap, custom, expiry, kubernetes};
 use crate::admission::{self, Chain};
 use crate::context::allocation::{Allocator, ServiceNetwork};
 use crate::context::audit::Audit;
@@ -129,6 +129,7 @@ impl Server {
         serving.spawn(expiry::run(self.clone()));
         serving.spawn(custom::run(self.clone()));
         serving.spawn(kubernetes::run(self.clone()));
+        serving.spawn(addresses::run(self.clone()));
         shutdown.await;
         self.site.close();
         while let Some(ended) = serving.join_next().await {

@@ -166,3 +166,23 @@ async fn the_servers_own() {
     tokio::time::timeout(Duration::from_secs(20), back).await.expect("it comes back at once");
     assert_eq!(api.get("services/default/kubernetes").await.unwrap()["spec"]["clusterIP"], "10.9.0.1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_address_comes_back() {
+    let cluster = cluster(&["10.9.0.0/24"]).await;
+    let api = cluster.admin();
+    make(&api, "a", json!({"clusterIP": "10.9.0.3"})).await.unwrap();
+    let interest = Interest::whole("ipaddresses.networking.k8s.io");
+    let mut changes = cluster.store.watch(&[interest], cluster.store.revision()).unwrap();
+    let mut until = async |deleted: bool| {
+        let seen =
+            async { while !changes.next().await.unwrap().iter().any(|event| event.deleted == deleted) {} };
+        tokio::time::timeout(Duration::from_secs(20), seen).await.expect("within its time");
+    };
+    api.delete("ipaddresses.networking.k8s.io/-/10.9.0.3", json!({})).await.unwrap();
+    until(false).await;
+    assert_eq!(taken(&api).await, ["10.9.0.1 kubernetes", "10.9.0.3 a"]);
+    api.delete("services/default/a", json!({})).await.unwrap();
+    until(true).await;
+    assert_eq!(taken(&api).await, ["10.9.0.1 kubernetes"]);
+}

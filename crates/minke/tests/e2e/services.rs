@@ -152,3 +152,45 @@ fn from_pods_to_slices() {
         assert_eq!(left, "10.96.0.1 10.96.0.10", "its address is free again; DNS and the API keep theirs");
     });
 }
+
+const RANGE: &str = r#"
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: more}
+spec: {cidrs: [10.200.0.0/24]}
+"#;
+
+#[test]
+fn more_addresses_come_and_go() {
+    isolated("services::more_addresses_come_and_go", || {
+        let cluster = Cluster::up(&[]);
+        let service = ["create", "service", "clusterip", "s", "--tcp=80", "--clusterip=10.200.0.7"];
+        let refused = cluster.try_kubectl(&service);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("does not match"), "{said}");
+        cluster.apply(RANGE);
+        cluster.wait("condition=Ready", "servicecidr/more");
+        cluster.kubectl(&service);
+        cluster.apply(WEB);
+        cluster.kubectl(&[
+            "patch",
+            "service",
+            "s",
+            "-p",
+            r#"{"spec": {"selector": {"app": "web"},
+            "ports": [{"port": 80, "targetPort": 8080, "name": "80"}]}}"#,
+        ]);
+        cluster.wait("condition=Ready", "pod/web");
+        cluster.apply(LATE);
+        cluster.wait("condition=Ready", "pod/late");
+        let line = "until nc -w 1 10.200.0.7 80 </dev/null; do sleep 0.1; done";
+        cluster.kubectl(&["exec", "late", "--", "timeout", "30", "sh", "-c", line]);
+        cluster.kubectl(&["delete", "servicecidr", "more", "--wait=false"]);
+        cluster.wait("condition=Ready=false", "servicecidr/more");
+        let why = "jsonpath={.status.conditions[0].reason} {.metadata.finalizers[0]}";
+        let why = cluster.kubectl(&["get", "servicecidr", "more", "-o", why]);
+        assert_eq!(why, "Terminating networking.k8s.io/service-cidr-finalizer");
+        cluster.kubectl(&["delete", "service", "s"]);
+        cluster.kubectl(&["wait", "--for=delete", "servicecidr/more", "--timeout=60s"]);
+    });
+}

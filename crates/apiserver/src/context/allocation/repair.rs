@@ -51,6 +51,23 @@ pub(super) fn compare(services: &[Value], taken: &[Value], settled: impl Fn(&str
     repairs
 }
 
+/// Makes the object of an address again that was deleted while its Service has it.
+pub(crate) async fn returned(allocator: &Allocator, address: &Value) {
+    let Some((namespace, name)) = service_of(address) else { return };
+    let ip = object::meta(address, "name");
+    let service = allocator.store.get(&object::key(&SERVICES, namespace, name));
+    let service = service.map(|entry| object::parse(&SERVICES, &entry.value)).unwrap_or_default();
+    if !addresses(&service["spec"]).any(|held| held == ip) {
+        return;
+    }
+    tracing::warn!(address = ip, namespace, name, "the address of a Service is not allocated; repairing");
+    let owner = Owner { namespace: namespace.to_owned(), name: name.to_owned() };
+    match allocator.create(ip, &owner).await {
+        Ok(()) | Err(StoreError::Conflict { .. }) => {}
+        Err(error) => tracing::warn!(%error, ip, "an address has no object"),
+    }
+}
+
 /// Does it. Before the server serves, nothing is on its way.
 pub(crate) async fn run(allocator: &Allocator, serving: bool) {
     const YOUNG: i64 = 60;

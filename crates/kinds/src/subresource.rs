@@ -23,6 +23,8 @@ pub enum Role {
     Act(Act),
     /// A connection that is handed over, to and from the object's node.
     Connect,
+    /// Requests of any method and to any path below, carried to what the object leads to.
+    Proxy,
     /// Plain text, read from the object's node.
     Text,
 }
@@ -100,6 +102,12 @@ impl Subresource {
     #[must_use]
     pub fn connect(name: &'static str, kind: &'static str) -> Self {
         Self::new(name, kind.into(), &["create", "get"], Role::Connect)
+    }
+
+    /// Whatever is asked of it is asked of what the object leads to.
+    #[must_use]
+    pub fn proxy(kind: &'static str) -> Self {
+        Self::new("proxy", kind.into(), &["create", "delete", "get", "patch", "update"], Role::Proxy)
     }
 
     /// Plain text.

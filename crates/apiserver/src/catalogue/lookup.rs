@@ -46,10 +46,16 @@ pub(crate) fn find<'c>(
     }
     let verbs = sub.map_or(kind.verbs, |s| s.verbs);
     let everywhere = matches!(info.verb, "list" | "watch");
-    if !verbs.contains(&info.verb) || (kind.namespaced && info.namespace.is_empty() && !everywhere) {
+    let any_method = sub.is_some_and(|sub| sub.role == Role::Proxy);
+    if !(any_method || verbs.contains(&info.verb))
+        || (kind.namespaced && info.namespace.is_empty() && !everywhere)
+    {
         return Err(Status::method_not_supported());
     }
     let named = !info.name.is_empty();
+    if any_method {
+        return Ok((kind, sub));
+    }
     if (info.verb == "create" && sub.is_none() && named)
         || (matches!(info.verb, "update" | "patch") && !named)
     {

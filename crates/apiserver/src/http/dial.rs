@@ -12,17 +12,13 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use kinds::metrics::Figures;
-use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
+use super::onward::Peer;
 use crate::context::gauge::Gauge;
 use crate::context::pki::{Pki, PkiError};
 
-/// A node that does not answer by then is down.
-const CONNECT: Duration = Duration::from_secs(10);
 /// A node that has not said its figures by then has none.
 const FIGURES: Duration = Duration::from_secs(10);
 /// What a node may say of its Pods at the most.
@@ -47,26 +43,10 @@ pub(super) async fn call(
     (ip, port): (IpAddr, u16),
     request: Request<Empty<Bytes>>,
 ) -> Result<Response<Incoming>, String> {
-    let failed = |e: &dyn std::fmt::Display| format!("error dialing backend: dial {ip}:{port}: {e}");
-    let connect = async {
-        let tcp = TcpStream::connect((ip, port)).await?;
-        tcp.set_nodelay(true)?;
-        let config = tls().map_err(std::io::Error::other)?;
-        tokio_rustls::TlsConnector::from(config).connect(ServerName::IpAddress(ip.into()), tcp).await
-    };
-    let tls = match tokio::time::timeout(CONNECT, connect).await {
-        Ok(Ok(tls)) => tls,
-        Ok(Err(e)) => return Err(failed(&e)),
-        Err(_) => return Err(failed(&"i/o timeout")),
-    };
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| failed(&e))?;
-    tokio::spawn(async move {
-        if let Err(e) = connection.with_upgrades().await {
-            tracing::debug!(error = %e, "connection to a node");
-        }
-    });
-    sender.send_request(request).await.map_err(|e| failed(&e))
+    let failed = |why: String| format!("error dialing backend: {why}");
+    let tls = tls().map_err(|e| failed(e.to_string()))?;
+    let peer = Peer { address: (ip, port).into(), tls: Some(tls) };
+    peer.send(request).await.map_err(|e| failed(e.to_string()))
 }
 
 /// [`Gauge`] over HTTPS.

@@ -4,7 +4,6 @@
 //! certificate and its own certificate checked against the cluster's CA; what follows a 101 is carried unread. The
 //! streaming protocols (SPDY/3.1, WebSocket) are the node's.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,14 +12,14 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use kinds::{ErrorList, Path};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::Site;
+use super::onward::{self, Peer};
 use super::respond::{self, Form};
-use super::{Reply, dial, full};
+use super::{Reply, full};
 use crate::admission::Operation;
 use crate::context::audit::Trail;
 use crate::context::object;
@@ -81,27 +80,6 @@ fn connect_options(params: &Params, what: &str) -> Value {
     options
 }
 
-fn pod(site: &Arc<Site>, info: &Info) -> Result<Value, Status> {
-    let kind = kinds::built_in().by_resource("", "v1", "pods").ok_or_else(Status::no_such_resource)?;
-    let key = object::key(kind, &info.namespace, &info.name);
-    let entry =
-        site.core.services.store.get(&key).ok_or_else(|| Status::not_found("", "pods", &info.name))?;
-    Ok(object::parse(kind, &entry.value))
-}
-
-/// Where a node listens: an address and a port, both of its own status.
-fn address(site: &Arc<Site>, node: &str) -> Result<(IpAddr, u16), Status> {
-    let kind = kinds::built_in().by_resource("", "v1", "nodes").ok_or_else(Status::no_such_resource)?;
-    let entry = site
-        .core
-        .services
-        .store
-        .get(&object::key(kind, "", node))
-        .ok_or_else(|| Status::not_found("", "nodes", node))?;
-    let obj = object::parse(kind, &entry.value);
-    dial::place(&obj).map_err(Status::untyped)
-}
-
 /// The names of a Pod's containers by list.
 fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
     pod["spec"][list].as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect()
@@ -149,7 +127,7 @@ const LOG_PARAMS: &[&str] =
     &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"];
 
 async fn log(site: &Arc<Site>, info: &Info, params: &Params) -> Result<Reply, Status> {
-    let pod = pod(site, info)?;
+    let pod = onward::stored(site, &kinds::pod::KIND, &info.namespace, &info.name)?;
     check_log(&info.name, params)?;
     let container = container(&pod, params.get("container").unwrap_or_default(), false)?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
@@ -210,7 +188,7 @@ async fn stream(
     request: Request<Incoming>,
     trail: &Arc<Trail>,
 ) -> Result<Reply, Status> {
-    let pod = pod(site, info)?;
+    let pod = onward::stored(site, &kinds::pod::KIND, &info.namespace, &info.name)?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     let (namespace, name) = (&info.namespace, &info.name);
     let (path, query) = if what == "portforward" {
@@ -225,7 +203,7 @@ async fn stream(
     if what != "portforward" {
         check_streams(params, what)?;
     }
-    if !wants_upgrade(request.headers()) {
+    if !onward::wants_upgrade(request.headers()) {
         return Err(Status::bad_request("Upgrade request required"));
     }
     let mut onward = Request::builder().method(request.method()).uri(target(&path, &query));
@@ -250,36 +228,8 @@ async fn stream(
     let mut reply = http::Response::new(full(Bytes::new()));
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     reply.headers_mut().extend(response.headers().clone());
-    // The request is complete when the stream is.
-    let (closing, trail) = (site.closing(), trail.clone());
-    let (client_side, node_side) = (hyper::upgrade::on(request), hyper::upgrade::on(&mut response));
-    tokio::spawn(async move {
-        if let Err(e) = tunnel(client_side, node_side, closing).await {
-            tracing::debug!(error = %e, "stream to a node ended");
-        }
-        drop(trail);
-    });
+    onward::tunnel(site, hyper::upgrade::on(request), hyper::upgrade::on(&mut response), trail);
     Ok(reply)
-}
-
-async fn tunnel(
-    client_side: hyper::upgrade::OnUpgrade,
-    node_side: hyper::upgrade::OnUpgrade,
-    mut closing: tokio::sync::watch::Receiver<bool>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let (client_side, node_side) = tokio::try_join!(client_side, node_side)?;
-    let (mut client_side, mut node_side) = (TokioIo::new(client_side), TokioIo::new(node_side));
-    tokio::select! {
-        copied = tokio::io::copy_bidirectional(&mut client_side, &mut node_side) => drop(copied?),
-        _ = closing.wait_for(|closing| *closing) => {}
-    }
-    Ok(())
-}
-
-fn wants_upgrade(headers: &HeaderMap) -> bool {
-    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
-    let upgrade = connection.flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case("upgrade"));
-    upgrade && headers.contains_key(header::UPGRADE)
 }
 
 /// Everything the handshake needs; nothing that says who the client was.
@@ -343,14 +293,15 @@ fn target(path: &str, query: &[(String, String)]) -> String {
     if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
 }
 
-/// One request on a connection of its own.
+/// One request to a node, on a connection of its own.
 async fn send(
     site: &Arc<Site>,
     node: &str,
     request: Request<Empty<Bytes>>,
 ) -> Result<http::Response<Incoming>, Status> {
-    let called = dial::call(|| site.node_tls(), address(site, node)?, request).await;
-    called.map_err(Status::untyped)
+    let peer = Peer::node(site, node)?;
+    let failed = |why: String| Status::untyped(format!("error dialing backend: {why}"));
+    peer.send(request).await.map_err(|error| failed(error.to_string()))
 }
 
 /// What a node refused, as the API says it: its own `Status` if it sent one, its text otherwise.

@@ -13,13 +13,13 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use kinds::{Kind, Role};
+use kinds::{Kind, Role, Subresource};
 
 use super::Site;
 use super::identity::identify;
 use super::respond::{self, Form};
 use super::websocket::{Content, Upgrade};
-use super::{Reply, long, node, table, unversioned, watch};
+use super::{Reply, long, node, proxy, table, unversioned, watch};
 use crate::catalogue::lookup::{attributes, find};
 use crate::context::audit::Trail;
 use crate::context::negotiate::{self, Accepted, Format, Transform};
@@ -35,17 +35,22 @@ const BODY_LIMIT: usize = 3 * 1024 * 1024;
 /// Requests other than watches and streams.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client(pub(super) SocketAddr);
+
 /// Answers one request, whatever happens.
 pub(crate) async fn serve(
     site: Arc<Site>,
     connection: Option<Arc<Identity>>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Reply {
     let started = tokio::time::Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let params = Params::parse(uri.query().unwrap_or_default());
     let info = Info::parse(&method, uri.path(), &params);
+    request.extensions_mut().insert(Client(peer));
     let trail = Trail::new(site.core.services.audit.clone(), &info);
     let handling = handle(&site, connection.as_deref(), (info, params), request, &trail);
     let reply = match AssertUnwindSafe(handling).catch_unwind().await {
@@ -134,17 +139,21 @@ async fn resource(
     }
     // HEAD reads as GET to authorization, but no resource offers it.
     let found = match find(&catalogue, &info) {
-        Ok(_) if *request.method() == http::Method::HEAD => Err(Status::method_not_supported()),
+        Ok((_, sub)) if *request.method() == http::Method::HEAD && !is_proxy(sub) => {
+            Err(Status::method_not_supported())
+        }
         found => found,
     };
     let (kind, sub) = match found {
         Ok(found) => found,
         Err(status) => return respond::error(&form, &status),
     };
-    if let Some(why) = params.unreadable(info.verb) {
+    // What is carried on has a query of its own.
+    let why = if is_proxy(sub) { None } else { params.unreadable(info.verb) };
+    if let Some(why) = why {
         return respond::error(&form, &Status::bad_request(why));
     }
-    let streaming = sub.filter(|s| matches!(s.role, Role::Connect | Role::Text));
+    let streaming = sub.filter(|s| matches!(s.role, Role::Connect | Role::Proxy | Role::Text));
     if streaming.is_none()
         && let Err(status) = shape(kind, &info, &params, request.headers(), &mut form)
     {
@@ -172,6 +181,9 @@ async fn resource(
     };
     kind.deprecated.into_iter().for_each(|warning| ctx.warn(warning));
     let mut reply = match (info.verb, streaming) {
+        (_, Some(streaming)) if streaming.role == Role::Proxy => {
+            held(proxy::serve(site, &ctx, &info, &form, request, trail).await, trail)
+        }
         (_, Some(streaming)) => {
             let socket = if streaming.role == Role::Text { Upgrade::of(&mut request) } else { None };
             let reply = node::serve(site, &ctx, &info, &form, streaming.name, request, trail).await;
@@ -190,6 +202,10 @@ async fn resource(
     trail.noted(ctx.remarks.notes());
     respond::warnings(&mut reply, &ctx.remarks.warnings());
     reply
+}
+
+fn is_proxy(sub: Option<&Subresource>) -> bool {
+    sub.is_some_and(|sub| sub.role == Role::Proxy)
 }
 
 /// A reply whose body keeps the request from being complete.

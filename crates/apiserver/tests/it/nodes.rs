@@ -227,3 +227,68 @@ async fn what_is_measured() {
     let table: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(table["rows"][0]["cells"], json!(["n1", "2500u", "4Ki", "15s"]), "{table}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_and_what_is_behind_them() {
+    let cluster = with_a_bound_pod().await;
+    let status = |text: &[u8]| match serde_json::from_slice::<Value>(text) {
+        Ok(status) => status["message"].as_str().unwrap_or_default().to_owned(),
+        Err(_) => String::from_utf8_lossy(text).into_owned(),
+    };
+    for (method, path, want_code, want) in [
+        ("GET", "nodes/n1/proxy/stats/summary?only=cpu", 200, "/stats/summary?only=cpu"),
+        ("POST", "nodes/n1/proxy/a%2Fb//c/", 200, "/a%2Fb/c/"),
+        ("DELETE", "nodes/n1/proxy", 200, "/"),
+        ("PUT", "nodes/n1/proxy/../x", 200, "/x"),
+        ("PATCH", "nodes/n1/proxy?gracePeriodSeconds=x", 200, "/?gracePeriodSeconds=x"),
+        ("OPTIONS", "nodes/n1/proxy/", 200, "/"),
+        ("GET", "nodes/n1/proxy?a=b", 301, ""),
+        ("GET", "nodes/n1:1/proxy/", 400, "address not allowed"),
+        ("GET", "nodes/ftp:n1:1/proxy/", 400, "invalid node request \"ftp:n1:1\""),
+        ("GET", "nodes/none/proxy/", 404, "nodes \"none\" not found"),
+        ("GET", "namespaces/default/pods/none:80/proxy/", 404, "pods \"none\" not found"),
+        ("GET", "namespaces/default/pods/p:80/proxy/", 400, "address not allowed"),
+        ("GET", "namespaces/default/services/none:80/proxy/", 404, "services \"none\" not found"),
+        ("GET", "namespaces/default/services/none:http/proxy/", 404, "endpoints \"none\" not found"),
+    ] {
+        let (code, headers, text) = cluster.raw(method, &format!("/api/v1/{path}"), &[], "").await;
+        assert_eq!((code.as_u16(), status(&text).as_str()), (want_code, want), "{method} {path}");
+        if want_code == 301 {
+            assert_eq!(headers["location"], "/api/v1/nodes/n1/proxy/?a=b");
+        }
+    }
+    let api = cluster.admin();
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "name": "web"}]}});
+    api.create("services/default", service).await.unwrap();
+    let endpoints = json!({"metadata": {"name": "s"}, "subsets": [{"addresses": [{"ip": "10.9.9.9"}],
+        "ports": [{"name": "web", "port": 1}]}]});
+    api.create("endpoints/default", endpoints).await.unwrap();
+    for (id, want) in [
+        ("s:7", "no service port 7 found for service \"s\""),
+        ("s:web", "no endpoints available for service \"s:web\""),
+        ("https:s:80", "no endpoints available for service \"https:s:80\""),
+    ] {
+        let path = format!("/api/v1/namespaces/default/services/{id}/proxy/");
+        let (code, _, text) = cluster.raw("GET", &path, &[], "").await;
+        assert_eq!((code.as_u16(), status(&text).as_str()), (503, want), "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_protocols_pass_a_proxy() {
+    let cluster = with_a_bound_pod().await;
+    let request = Request::builder()
+        .uri("/api/v1/nodes/n1/proxy/socket?a=b")
+        .header("host", "test")
+        .header("connection", "Upgrade")
+        .header("upgrade", "SPDY/3.1")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let mut response = cluster.connect().await.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let mut stream = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+    stream.write_all(b"a").await.unwrap();
+    let mut got = String::new();
+    stream.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "/socket?a=bb");
+}

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::columns::age;
 use crate::field::{ErrorList, ErrorType, FieldError, GoField, Path, Shown, go_form};
-use crate::kind::{Column, Endpoint, IndexKeys, Kind, Row, Strategy};
+use crate::kind::{Column, Endpoint, IndexKeys, Kind, Row, Strategy, Subresource};
 use crate::pod::validate::check_amount;
 use crate::value::{default_to, entries, get_mut, is_empty, is_set, is_true, items, remove, text};
 use crate::{meta, names};
@@ -22,6 +22,7 @@ pub static KIND: Row = Row::new(|| {
     Kind::new(["", "v1"], ["Node", "nodes"], Node)
         .cluster_wide()
         .short(&["no"])
+        .with(Subresource::proxy("NodeProxyOptions"))
         .with_status()
         .status_from_client()
         .build()

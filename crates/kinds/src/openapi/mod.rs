@@ -36,7 +36,7 @@ fn resource(kind: &Kind) -> Resource<'_> {
         group_version: sub.group_version,
         verbs: sub.verbs.to_vec(),
         carries: match sub.role {
-            Role::Connect => Carries::Connection,
+            Role::Connect | Role::Proxy => Carries::Connection,
             Role::Text => Carries::Text,
             Role::Part(_) | Role::Scale(_) | Role::Act(_) => Carries::Objects,
         },

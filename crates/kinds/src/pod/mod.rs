@@ -33,6 +33,7 @@ pub static KIND: Row = Row::new(|| {
         .with(Subresource::connect("exec", "PodExecOptions"))
         .with(Subresource::text("log", "Pod"))
         .with(Subresource::connect("portforward", "PodPortForwardOptions"))
+        .with(Subresource::proxy("PodProxyOptions"))
         .with(Subresource::part("resize", "Pod", &[]))
         .with_status()
         .with_generation()

@@ -26,7 +26,7 @@ use serde_json::Value;
 pub use needs::{Needs, is_headless};
 
 use crate::field::ErrorList;
-use crate::kind::{Column, Endpoint, IndexKeys, Kind, NameRule, ReadSelector, Row, Strategy};
+use crate::kind::{Column, Endpoint, IndexKeys, Kind, NameRule, ReadSelector, Row, Strategy, Subresource};
 use crate::value::text;
 use crate::workload::index::label_map;
 
@@ -35,6 +35,7 @@ pub static KIND: Row = Row::new(|| {
     Kind::new(["", "v1"], ["Service", "services"], Service)
         .short(&["svc"])
         .in_all()
+        .with(Subresource::proxy("ServiceProxyOptions"))
         .with_status()
         .create_on_update()
         .returns_deleted()

@@ -24,6 +24,7 @@ mod nodes;
 mod play;
 mod pods;
 mod policies;
+mod proxies;
 mod quotas;
 mod refusals;
 mod replicationcontrollers;

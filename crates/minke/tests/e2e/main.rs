@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "what the daemon says is evidence when a test fails")]
 
 mod access;
+mod admission;
 mod api;
 mod autoscaling;
 mod bad_input;

@@ -12,6 +12,7 @@ mod accounts;
 mod aggregation;
 mod autoscaler;
 mod balancer;
+mod binder;
 mod certificates;
 mod context;
 mod cronjob;
@@ -21,6 +22,7 @@ mod disruption;
 mod driver;
 mod endpoints;
 mod endpointslice;
+mod ephemeral;
 mod flows;
 mod gc;
 mod job;
@@ -31,6 +33,8 @@ mod nodeipam;
 mod nodes;
 mod podgc;
 mod policies;
+mod protection;
+mod provisioner;
 mod queue;
 mod quotas;
 mod reconcile;
@@ -119,15 +123,20 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(Driven(endpoints::EndpointsOfServices)),
         Arc::new(Driven(endpointslice::EndpointSlices)),
         Arc::new(Driven(mirroring::Mirrors)),
+        Arc::new(Driven(ephemeral::EphemeralVolumes)),
         Arc::new(Driven(gc::GarbageCollector)),
         Arc::new(autoscaler::Autoscaler::default()),
         Arc::new(Driven(job::Jobs)),
+        Arc::new(Driven(provisioner::Provisioner)),
         Arc::new(Driven(namespace::Namespaces)),
         Arc::new(Driven(nodeipam::NodeRanges { cluster: config.cluster_cidr })),
         Arc::new(nodes::Nodes::default()),
+        Arc::new(Driven(binder::Binder)),
         Arc::new(Driven(podgc::PodGc::default())),
         Arc::new(Driven(flows::Flows)),
         Arc::new(Driven(policies::Policies)),
+        Arc::new(Driven(protection::VolumesOf)),
+        Arc::new(Driven(protection::Claims)),
         Arc::new(Driven(quotas::Quotas)),
         Arc::new(Driven(replicaset::ReplicaSets)),
         Arc::new(Driven(replicaset::ReplicationControllers)),
@@ -139,6 +148,7 @@ fn table(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(tainteviction::TaintEviction::default()),
         Arc::new(Driven(tokens::TokenCleaner)),
         Arc::new(Driven(ttl::TimeToLive)),
+        Arc::new(Driven(protection::AttributesClasses)),
     ]
 }
 

@@ -11,6 +11,9 @@ mod condition;
 pub mod configmap;
 pub mod controllerrevision;
 pub mod cronjob;
+pub mod csidriver;
+pub mod csinode;
+pub mod csistoragecapacity;
 pub mod customresourcedefinition;
 pub mod daemonset;
 pub mod deployment;
@@ -35,6 +38,8 @@ pub mod namespace;
 pub mod networkpolicy;
 pub mod node;
 pub mod openapi;
+pub mod persistentvolume;
+pub mod persistentvolumeclaim;
 pub mod plan;
 pub mod pod;
 pub mod pod_security;
@@ -54,12 +59,15 @@ pub mod service;
 pub mod serviceaccount;
 pub mod servicecidr;
 pub mod statefulset;
+pub mod storageclass;
 pub mod subresource;
 #[cfg(test)]
 mod tests;
 pub mod validatingadmissionpolicy;
 pub mod validatingwebhookconfiguration;
 pub mod view;
+pub mod volumeattachment;
+pub mod volumeattributesclass;
 pub mod workload;
 
 use std::sync::{Arc, LazyLock};
@@ -81,6 +89,8 @@ static TABLE: &[&Row] = &[
     &limitrange::KIND,
     &namespace::KIND,
     &node::KIND,
+    &persistentvolumeclaim::KIND,
+    &persistentvolume::KIND,
     &pod::KIND,
     &podtemplate::KIND,
     &replicationcontroller::KIND,
@@ -115,6 +125,12 @@ static TABLE: &[&Row] = &[
     &rbac::CLUSTER_ROLE,
     &rbac::ROLE_BINDING,
     &rbac::ROLE,
+    &csidriver::KIND,
+    &csinode::KIND,
+    &csistoragecapacity::KIND,
+    &storageclass::KIND,
+    &volumeattachment::KIND,
+    &volumeattributesclass::KIND,
     &mutatingwebhookconfiguration::KIND,
     &validatingadmissionpolicy::KIND,
     &validatingadmissionpolicy::BINDING,

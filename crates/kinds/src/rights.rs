@@ -90,6 +90,7 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
         "endpointslicemirroring-controller",
         &[right(&["create", "delete", "patch", "update"], "discovery.k8s.io", &["endpointslices"])],
     ),
+    ("ephemeral-volume-controller", &[right(&["create"], "", &["persistentvolumeclaims"])]),
     (
         "flow-schema-status-controller",
         &[
@@ -113,6 +114,20 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
     // Not controllers, but parts of each node: its DNS and its network policies.
     ("kube-dns", &[right(WATCH, "", &["services"]), right(WATCH, "discovery.k8s.io", &["endpointslices"])]),
     (
+        "minke-local-provisioner",
+        &[
+            right(
+                &["create", "delete", "get", "list", "patch", "update", "watch"],
+                "",
+                &["persistentvolumes"],
+            ),
+            right(CHANGE, "", &["persistentvolumeclaims", "persistentvolumeclaims/status"]),
+            right(&["create"], "storage.k8s.io", &["storageclasses"]),
+            right(&["create", "patch", "update"], "", &["events"]),
+            right(&["create", "patch", "update"], "events.k8s.io", &["events"]),
+        ],
+    ),
+    (
         "namespace-controller",
         &[
             right(&["delete", "deletecollection"], "*", ALL),
@@ -127,7 +142,16 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
         "node-controller",
         &[right(REMOVE, "", &["nodes", "nodes/status"]), right(REMOVE, "", &["pods", "pods/status"])],
     ),
+    (
+        "persistent-volume-binder",
+        &[
+            right(CHANGE, "", &["persistentvolumes", "persistentvolumes/status"]),
+            right(CHANGE, "", &["persistentvolumeclaims", "persistentvolumeclaims/status"]),
+        ],
+    ),
     ("pod-garbage-collector", &[right(&["delete"], "", &["pods"]), right(CHANGE, "", &["pods/status"])]),
+    ("pv-protection-controller", &[right(CHANGE, "", &["persistentvolumes"])]),
+    ("pvc-protection-controller", &[right(CHANGE, "", &["persistentvolumeclaims"])]),
     (
         "replicaset-controller",
         &[
@@ -166,7 +190,7 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
         "statefulset-controller",
         &[
             right(CHANGE, "apps", &["statefulsets", "statefulsets/status", "statefulsets/finalizers"]),
-            right(PODS, "", &["pods"]),
+            right(PODS, "", &["pods", "persistentvolumeclaims"]),
             right(PODS, "apps", &["controllerrevisions"]),
         ],
     ),
@@ -188,6 +212,10 @@ pub const CONTROLLERS: &[(&str, &[Right])] = &[
             right(&["update"], "admissionregistration.k8s.io", &["validatingadmissionpolicies/status"]),
             right(WATCH, "apiextensions.k8s.io", &["customresourcedefinitions"]),
         ],
+    ),
+    (
+        "volumeattributesclass-protection-controller",
+        &[right(CHANGE, "storage.k8s.io", &["volumeattributesclasses"])],
     ),
 ];
 

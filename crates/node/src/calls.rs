@@ -27,6 +27,10 @@ pub(crate) const CONFIG_MAPS: (&str, &str, &str) = ("", "v1", "configmaps");
 /// Secrets.
 pub(crate) const SECRETS: (&str, &str, &str) = ("", "v1", "secrets");
 
+/// PersistentVolumeClaims.
+pub(crate) const CLAIMS: (&str, &str, &str) = ("", "v1", "persistentvolumeclaims");
+/// PersistentVolumes.
+pub(crate) const VOLUMES: (&str, &str, &str) = ("", "v1", "persistentvolumes");
 /// RuntimeClasses.
 pub(crate) const RUNTIME_CLASSES: (&str, &str, &str) = ("node.k8s.io", "v1", "runtimeclasses");
 
@@ -55,6 +59,11 @@ pub(crate) async fn patch(
 ) -> Result<Answer, Status> {
     target.subresource = subresource.into();
     call(api, target, Verb::Patch(PatchType::Strategic, Bytes::from(patch.to_string()))).await
+}
+
+/// Merge patch of the object.
+pub(crate) async fn merge(api: &dyn Objects, target: Target, patch: &Value) -> Result<Answer, Status> {
+    call(api, target, Verb::Patch(PatchType::Merge, Bytes::from(patch.to_string()))).await
 }
 
 /// DELETE at once, only if the UID still fits.

@@ -40,6 +40,8 @@ pub struct Config {
     pub network: Arc<dyn PodNetwork>,
     /// The API as `system:node:NAME`; `None` runs static Pods only.
     pub api: Option<Arc<dyn Objects>>,
+    /// The API as the provisioner of this node's own volumes; `None` offers none.
+    pub volumes_api: Option<Arc<dyn Objects>>,
     /// This node's addresses, primary first.
     pub node_ips: Vec<IpAddr>,
     /// Port of its HTTPS endpoints, told in the Node's status.

@@ -20,6 +20,7 @@ mod grpc;
 pub mod handle;
 mod ledger;
 mod limits;
+mod local_volumes;
 pub mod logs;
 mod manager;
 mod node;

@@ -74,7 +74,11 @@ impl Node {
             events: Recorder::start(&config.name, config.api.clone()),
             pulls: Pulls::new(config.images.clone()),
             volumes: Volumes::new(&config.data_dir, trash.clone(), config.api.clone(), memory)
-                .with_allocatable(allocatable.clone()),
+                .with_allocatable(allocatable.clone())
+                .on_node(
+                    &config.name,
+                    serde_json::from_value(register::status::labels(&config.name)).unwrap_or_default(),
+                ),
             services: Arc::default(),
             writer: Writer::default(),
             trash,
@@ -120,6 +124,10 @@ impl Node {
         tasks.spawn(eviction::run(shared.clone(), updates_in.clone()));
         if let Some(api) = &shared.config.api {
             tasks.spawn(sources::services::run(api.clone(), shared.services.clone()));
+            if let Some(api) = &shared.config.volumes_api {
+                let (data_dir, trash) = (shared.config.data_dir.clone(), shared.trash.clone());
+                tasks.spawn(crate::local_volumes::run(api.clone(), data_dir, trash));
+            }
             tasks.spawn(sources::api::run(api.clone(), shared.config.name.clone(), updates_in));
             let registration = register::Config {
                 objects: api.clone(),
@@ -132,6 +140,11 @@ impl Node {
                 limits: shared.config.limits.clone(),
                 runtime: shared.config.runtime.version(),
                 events: shared.events.clone(),
+                volumes: shared
+                    .config
+                    .volumes_api
+                    .as_ref()
+                    .map(|_| crate::local_volumes::directory(&shared.config.data_dir)),
                 version: shared.config.version.clone(),
             };
             tasks.spawn(register::run(registration, shutdown.clone()));

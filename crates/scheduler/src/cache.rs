@@ -242,6 +242,18 @@ impl Cache {
         Some(Change::Budgets)
     }
 
+    /// A claim, a volume, a class or what a node takes, by its resource; `None` if it is gone.
+    pub fn set_storage(
+        &mut self,
+        resource: &str,
+        key: &Key,
+        after: Option<serde_json::Value>,
+    ) -> Option<Change> {
+        let volumes = Arc::make_mut(&mut Arc::make_mut(&mut self.surroundings).volumes);
+        let is_claim = resource == "persistentvolumeclaims";
+        volumes.set(resource, key, after).then(|| Change::Volumes(is_claim.then(|| key.clone())))
+    }
+
     /// Brings a snapshot up to date.
     pub fn refresh(&self, snapshot: &mut Snapshot) {
         snapshot.surround(&self.surroundings);

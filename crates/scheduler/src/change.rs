@@ -40,6 +40,8 @@ impl Kinds {
     pub const GROUPS: Self = Self(1 << 10);
     /// A disruption budget changed.
     pub const BUDGETS: Self = Self(1 << 11);
+    /// A claim, a volume or a class came, changed or went.
+    pub const VOLUMES: Self = Self(1 << 12);
 
     /// Whether both have a sort in common.
     #[must_use]
@@ -89,6 +91,8 @@ pub enum Change {
     Groups(Arc<str>),
     /// Disruption budgets changed.
     Budgets,
+    /// This claim changed; or, without a name, a volume, a class or what a node takes.
+    Volumes(Option<(Arc<str>, Arc<str>)>),
 }
 
 impl Change {
@@ -104,6 +108,7 @@ impl Change {
             Self::Namespace(_) => Kinds::NAMESPACE_LABELS,
             Self::Groups(_) => Kinds::GROUPS,
             Self::Budgets => Kinds::BUDGETS,
+            Self::Volumes(_) => Kinds::VOLUMES,
         }
     }
 

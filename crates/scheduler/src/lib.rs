@@ -27,6 +27,7 @@ mod scheduler;
 mod snapshot;
 mod standing;
 mod tally;
+mod volumes;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -39,7 +40,7 @@ pub use node::{NodeFacts, NodeInfo};
 pub use plugin::{
     Attempt, Filter, Nomination, Plugin, PluginSet, Points, PostFilter, PreFilter, Score, Verdict,
 };
-pub use pod::{Constraint, Inclusion, PodAffinity, PodInfo, PodState, PodTerm, Weighted};
+pub use pod::{ClaimUse, Constraint, Inclusion, PodAffinity, PodInfo, PodState, PodTerm, Weighted};
 pub use pods::Pods;
 pub use profile::{DEFAULT, Profile, Profiles};
 pub use queue::{Backoff, Queue};
@@ -48,6 +49,7 @@ pub use resources::{NonZero, Resources, nonzero_requests, requests};
 pub use scheduler::{Binding, Decision, Scheduler, Settings, Step};
 pub use snapshot::{Budget, Groups, Snapshot, Surroundings};
 pub use tally::{Among, Question, Tally, Who};
+pub use volumes::{RESOURCES as STORAGE, Volumes};
 
 /// A map that is the same in every run.
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;

@@ -28,6 +28,13 @@ pub(crate) fn bind(profile: &Profile, pod: &PodInfo, node: &str) -> Plan {
     plan
 }
 
+/// What a Pod needs before it can be bound.
+pub(crate) fn prepare(pod: &PodInfo, writes: Vec<Write>) -> Plan {
+    let mut plan = Plan::about(reference(pod));
+    plan.stage(writes);
+    plan
+}
+
 /// The event, the condition if its reason or message is new, and the node where room is kept if that is new.
 pub(crate) fn refuse(
     pod: &PodInfo,

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a plugin is a value without memory; what it prepares for one Pod lives as long as that decision. What it
 //! remembers between decisions stands in the cache. Upstream: `framework.Plugin` and its extension points of the same
-//! names; bind returns the write that the shell performs. Absent: reserve, permit and pre-bind, which volumes will need.
+//! names; bind returns the write that the shell performs. Absent: reserve
+//! and permit; pre-bind is [`Plugin::prepare`], after which the Pod is decided once more.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -76,6 +77,13 @@ pub trait Plugin: Debug + Send + Sync {
         fitting: &[&'a NodeInfo],
     ) -> Option<Box<dyn Score + 'a>> {
         let _ = (pod, world, fitting);
+        None
+    }
+
+    /// What is to be written before the Pod can be bound to the node that was chosen; it is decided again when a change
+    /// lifts the plugin's refusal. `None` if nothing is wanting; no writes if it only waits.
+    fn prepare(&self, pod: &PodInfo, node: &NodeInfo, world: &Snapshot) -> Option<Vec<Write>> {
+        let _ = (pod, node, world);
         None
     }
 

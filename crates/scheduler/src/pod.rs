@@ -1,12 +1,13 @@
 //! A Pod as scheduling sees it, made once for each version of its object.
 //!
 //! Invariant: nothing here is parsed again when the Pod is decided or compared with; two versions that are equal here are
-//! the same for every plugin. What only the API's conversation needs is apart in [`PodState`]. Absent: volumes, claims.
+//! the same for every plugin. What only the API's conversation needs is apart in [`PodState`]. Absent: resource claims.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration, Volume};
+use kinds::pod::ephemeral::claim_name;
 use kinds::rules::node_affinity::{Preferred, Required};
 use kinds::rules::ports::{self, HostPort};
 
@@ -70,6 +71,17 @@ pub struct PodInfo {
     pub spread: Vec<Constraint>,
     /// Kind and name of the controller that owns it.
     pub controller: Option<(Arc<str>, Arc<str>)>,
+    /// The claims of its volumes.
+    pub claims: Vec<ClaimUse>,
+}
+
+/// A claim that a Pod uses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimUse {
+    /// Its name.
+    pub name: Arc<str>,
+    /// It is the Pod's own.
+    pub ephemeral: bool,
 }
 
 /// What the conversation about a Pod needs and no decision does.
@@ -116,6 +128,7 @@ impl PodInfo {
             tolerations: spec.tolerations.clone().unwrap_or_default(),
             pod_affinity: PodAffinity::new(spec.affinity.as_ref(), &namespace, &labels).map(Box::new),
             spread: spread::constraints(spec, &labels),
+            claims: claims(spec, meta.name.as_deref().unwrap_or_default()),
             controller: owner.map(|o| (o.kind.as_str().into(), o.name.as_str().into())),
             namespace,
             labels,
@@ -149,6 +162,15 @@ impl PodState {
             nominated: shared(status.and_then(|s| s.nominated_node_name.as_deref())),
         }
     }
+}
+
+fn claims(spec: &PodSpec, pod: &str) -> Vec<ClaimUse> {
+    let one = |volume: &Volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(named), _) => Some(ClaimUse { name: named.claim_name.as_str().into(), ephemeral: false }),
+        (None, Some(_)) => Some(ClaimUse { name: claim_name(pod, &volume.name).into(), ephemeral: true }),
+        (None, None) => None,
+    };
+    spec.volumes.iter().flatten().filter_map(one).collect()
 }
 
 fn shared(text: Option<&str>) -> Arc<str> {

@@ -4,10 +4,14 @@
 
 use std::sync::Arc;
 
+use kinds::plan::Write;
+
 use crate::change::{Change, Kinds};
+use crate::node::NodeInfo;
 use crate::plugin::{Plugin, PluginSet, Points};
 use crate::plugins;
 use crate::pod::PodInfo;
+use crate::snapshot::Snapshot;
 
 /// The name of the profile that Pods ask for if they ask for none.
 pub const DEFAULT: &str = "default-scheduler";
@@ -78,6 +82,23 @@ impl Profile {
     /// The plugins that bind.
     pub(crate) fn binders(&self) -> impl Iterator<Item = &dyn Plugin> {
         self.of(&self.seats.bind).map(|(_, plugin)| plugin)
+    }
+
+    /// What a Pod needs before it is bound to a node, and who waits for it; nothing if it can be bound.
+    pub(crate) fn prepare(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+        world: &Snapshot,
+    ) -> Option<(PluginSet, Vec<Write>)> {
+        let mut found: Option<(PluginSet, Vec<Write>)> = None;
+        for (index, plugin) in self.filters() {
+            let Some(writes) = plugin.prepare(pod, node, world) else { continue };
+            let (by, all) = found.get_or_insert_default();
+            by.insert(index);
+            all.extend(writes);
+        }
+        found
     }
 
     /// The name of a plugin.

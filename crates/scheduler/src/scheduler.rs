@@ -57,7 +57,8 @@ pub struct Decision {
     pub plans: Vec<Plan>,
     /// The extender that binds it, by its place in the configuration, instead of a plan.
     pub binder: Option<usize>,
-    /// Room is being made: until that is done it is not decided again. These plugins refused it.
+    /// Room is being made, or what it needs on a node: until that is done it is not decided again. These plugins refused
+    /// it, or wait with it.
     making_room: Option<PluginSet>,
 }
 
@@ -178,6 +179,12 @@ impl Scheduler {
         self.tell(now, change.as_ref());
     }
 
+    /// A claim, a volume, a class or what a node takes, by its resource; `None` if it is gone.
+    pub fn set_storage(&mut self, now: Instant, resource: &str, key: &Key, after: Option<serde_json::Value>) {
+        let change = self.cache.set_storage(resource, key, after);
+        self.tell(now, change.as_ref());
+    }
+
     /// Decides about the next Pod, if one is ready; `clock` is for what is written.
     pub fn next(&mut self, now: Instant, clock: Timestamp) -> Option<Step> {
         if self.patience.is_some_and(|until| now < until) {
@@ -209,8 +216,13 @@ impl Scheduler {
     ) -> Decision {
         match outcome {
             Outcome::Place(position) => {
-                let node = self.snapshot.nodes()[position].name.clone();
-                self.place(pod, node)
+                let node = self.snapshot.nodes()[position].clone();
+                let profile = self.profiles.named(&pod.scheduler_name).map(|place| self.profiles.get(place));
+                if let Some((by, writes)) = profile.and_then(|p| p.prepare(&pod, &node, &self.snapshot)) {
+                    let plans = vec![plan::prepare(&pod, writes)];
+                    return Decision { pod, node: None, plans, binder: None, making_room: Some(by) };
+                }
+                self.place(pod, node.name.clone())
             }
             Outcome::Refuse { diagnosis, post, room } => {
                 let mut by = diagnosis.plugins;

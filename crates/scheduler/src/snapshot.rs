@@ -15,6 +15,7 @@ use crate::node::NodeInfo;
 use crate::pod::{PodInfo, PodTerm, compile};
 use crate::standing::Standing;
 use crate::tally::{Question, Tallies, Tally};
+use crate::volumes::Volumes;
 
 type Labels = BTreeMap<String, String>;
 
@@ -61,6 +62,8 @@ pub struct Surroundings {
     pub groups: BTreeMap<Arc<str>, Arc<Groups>>,
     /// Disruption budgets, by namespace and name.
     pub budgets: BTreeMap<(Arc<str>, Arc<str>), Arc<Budget>>,
+    /// Claims, volumes and classes.
+    pub volumes: Arc<Volumes>,
 }
 
 impl Surroundings {
@@ -129,6 +132,12 @@ impl Snapshot {
     #[must_use]
     pub fn groups(&self, namespace: &str) -> Option<&Groups> {
         self.surroundings.groups.get(namespace).map(|g| &**g)
+    }
+
+    /// Claims, volumes and classes.
+    #[must_use]
+    pub fn volumes(&self) -> &Volumes {
+        &self.surroundings.volumes
     }
 
     /// The budgets that protect a Pod.

@@ -200,28 +200,50 @@ pub struct GoField {
     go: &'static str,
     zero: &'static str,
     of: &'static [Self],
+    /// Of a type that has JSON names inside upstream too: the keys that come first.
+    order: &'static [&'static str],
 }
 
 impl GoField {
     /// A text, empty if absent.
     #[must_use]
     pub const fn text(json: &'static str, go: &'static str) -> Self {
-        Self { json, go, zero: "\"\"", of: &[] }
+        Self { json, go, zero: "\"\"", of: &[], order: &[] }
     }
     /// A number, 0 if absent.
     #[must_use]
     pub const fn number(json: &'static str, go: &'static str) -> Self {
-        Self { json, go, zero: "0", of: &[] }
+        Self { json, go, zero: "0", of: &[], order: &[] }
+    }
+    /// A truth value, false if absent.
+    #[must_use]
+    pub const fn flag(json: &'static str, go: &'static str) -> Self {
+        Self { json, go, zero: "false", of: &[], order: &[] }
+    }
+    /// A struct that is there in any case: how it is shown if it is absent.
+    #[must_use]
+    pub const fn always(
+        json: &'static str,
+        go: &'static str,
+        of: &'static [Self],
+        zero: &'static str,
+    ) -> Self {
+        Self { json, go, zero, of, order: &[] }
     }
     /// A pointer or a list of plain values.
     #[must_use]
     pub const fn pointer(json: &'static str, go: &'static str) -> Self {
-        Self { json, go, zero: "null", of: &[] }
+        Self { json, go, zero: "null", of: &[], order: &[] }
+    }
+    /// One of the API's own types, which has JSON names inside upstream too: its keys in that order.
+    #[must_use]
+    pub const fn plain(json: &'static str, go: &'static str, order: &'static [&'static str]) -> Self {
+        Self { json, go, zero: "null", of: &[], order }
     }
     /// A pointer to a struct or a list of them.
     #[must_use]
     pub const fn inner(json: &'static str, go: &'static str, of: &'static [Self]) -> Self {
-        Self { json, go, zero: "null", of }
+        Self { json, go, zero: "null", of, order: &[] }
     }
 }
 
@@ -236,6 +258,7 @@ pub fn go_form(value: &Value, fields: &[GoField]) -> String {
         Value::Object(map) if !fields.is_empty() => {
             let shown = |field: &GoField| match map.get(field.json) {
                 None | Some(Value::Null) => field.zero.to_owned(),
+                Some(value) if !field.order.is_empty() => in_order(value, field.order),
                 Some(value) => go_form(value, field.of),
             };
             let all: Vec<String> = fields.iter().map(|f| format!("\"{}\":{}", f.go, shown(f))).collect();

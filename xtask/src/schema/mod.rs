@@ -342,6 +342,10 @@ fn structure_marks(property: &Value, out: &mut String) -> Result<()> {
     if property["x-kubernetes-map-type"] == "atomic" {
         out.push_str(" mapatomic");
     }
+    // Of a struct that is atomic elsewhere; maps are so anyway.
+    if property["x-kubernetes-map-type"] == "granular" && property["$ref"].is_string() {
+        out.push_str(" granular");
+    }
     for strategy in property["x-kubernetes-patch-strategy"].as_str().unwrap_or_default().split(',') {
         match (strategy, property["x-kubernetes-patch-merge-key"].as_str()) {
             ("merge", Some(key)) => write!(out, " merge={key}")?,

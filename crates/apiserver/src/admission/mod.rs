@@ -3,7 +3,7 @@
 //! Invariants: a write goes decode → default → locate → own → **mutate** → prepare → validate → **validate** → **reserve** →
 //! commit → **settle**; the phases in bold are here, each run over one [`Review`] by the [`Chain`], in upstream's order of
 //! plugins. A plugin is one file, or folder, and one line in [`built_in`].
-//! Absent (later kinds): storage and ingress plugins, policies that change objects.
+//! Absent (later kinds): ingress plugins, policies that change objects.
 
 mod certificates;
 mod chain;
@@ -22,6 +22,7 @@ mod review;
 mod runtime_class;
 mod service;
 mod service_account;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod tolerations;
@@ -49,6 +50,10 @@ pub(crate) fn built_in() -> Vec<Row> {
         pod_security::row(),
         priority::row(),
         tolerations::row(),
+        storage::default_class(),
+        storage::protection(),
+        storage::resize(),
+        storage::phase(),
         runtime_class::row(),
         certificates::approval(),
         certificates::signing(),

@@ -25,7 +25,12 @@ const GROUPS: &[(&str, &str, &str)] = &[
 pub(super) fn watched() -> Vec<Gvr> {
     let own = [("pods", ""), ("nodes", ""), ("namespaces", ""), ("poddisruptionbudgets", "policy")];
     let groups = GROUPS.iter().map(|(resource, _, group)| (*resource, *group));
-    own.into_iter().chain(groups).map(|(resource, group)| Gvr::new(group, "v1", resource)).collect()
+    let storage = scheduler::STORAGE.iter().copied();
+    own.into_iter()
+        .chain(groups)
+        .chain(storage)
+        .map(|(resource, group)| Gvr::new(group, "v1", resource))
+        .collect()
 }
 
 /// Tells it what an object is now.
@@ -48,6 +53,10 @@ pub(super) fn tell(scheduler: &mut Scheduler, now: Instant, delta: Delta) {
         "poddisruptionbudgets" => {
             let Some(budget) = parsed::<PodDisruptionBudget>(after) else { return };
             scheduler.set_budget(now, &key, budget.map(|b| Budget::new(&key, &b)));
+        }
+        storage if scheduler::STORAGE.iter().any(|(resource, _)| *resource == storage) => {
+            let Some(object) = parsed::<Value>(after) else { return };
+            scheduler.set_storage(now, storage, &key, object);
         }
         other => {
             let Some((_, kind, _)) = GROUPS.iter().find(|(resource, ..)| *resource == other) else { return };

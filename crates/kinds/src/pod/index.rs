@@ -1,7 +1,7 @@
 //! The index of Pods by what they name: which Pods use an object, and which nodes may therefore read it.
 //!
 //! Invariant: a mirror Pod is under no such key, or a node could write itself rights. Absent: claims' volumes and their
-//! Secrets, until those kinds are served.
+//! Secrets.
 
 use serde_json::Value;
 
@@ -16,21 +16,37 @@ pub fn use_key(plural: &str, namespace: &str, name: &str, node: &str) -> String 
     format!("{plural}={namespace}/{name}/{node}")
 }
 
+/// The key under which a Pod is that uses a claim, bound or not.
+#[must_use]
+pub fn claim_key(namespace: &str, claim: &str) -> String {
+    format!("claim={namespace}/{claim}")
+}
+
 /// The key of a bound Pod that is told to be disrupted and goes on.
 pub const DISRUPTED_KEY: &str = "disrupted";
 
-/// The keys of a Pod; it has none before it is bound.
+/// The keys of a Pod; before it is bound only those of the claims that it uses.
 pub(super) fn keys(namespace: &str, name: &str, pod: &Value) -> Vec<String> {
     let (meta, spec) = (&pod["metadata"], &pod["spec"]);
     let node = text(&spec["nodeName"]);
+    let used: Vec<String> = claims(name, spec).iter().map(|claim| claim_key(namespace, claim)).collect();
     if node.is_empty() || is_set(&meta["annotations"][MIRROR]) {
-        return Vec::new();
+        return used;
     }
     let named = references::of(spec);
     let named = named.iter().map(|object| use_key(object.plural, namespace, object.name, node));
     let claims = references::ephemeral_claims(name, spec);
     let claims = claims.iter().map(|claim| use_key("persistentvolumeclaims", namespace, claim, node));
-    named.chain(claims).chain(is_disrupted(pod).then(|| DISRUPTED_KEY.to_owned())).collect()
+    let named = named.chain(claims).chain(is_disrupted(pod).then(|| DISRUPTED_KEY.to_owned()));
+    named.chain(used).collect()
+}
+
+/// The names of the claims that a Pod uses: those that it names, and those of its ephemeral volumes.
+#[must_use]
+pub fn claims(name: &str, spec: &Value) -> Vec<String> {
+    let named = items(&spec["volumes"]).iter().map(|v| text(&v["persistentVolumeClaim"]["claimName"]));
+    let named = named.filter(|claim| !claim.is_empty()).map(str::to_owned);
+    named.chain(references::ephemeral_claims(name, spec)).collect()
 }
 
 fn is_disrupted(pod: &Value) -> bool {
@@ -54,12 +70,13 @@ mod tests {
                 "spec": {"nodeName": node, "serviceAccountName": "a",
                     "volumes": [{"name": "e", "ephemeral": {}}, {"name": "s", "secret": {"secretName": "s"}}]}})
         };
-        let all = ["serviceaccounts=n/a/n1", "secrets=n/s/n1", "persistentvolumeclaims=n/p-e/n1"];
+        let all =
+            ["serviceaccounts=n/a/n1", "secrets=n/s/n1", "persistentvolumeclaims=n/p-e/n1", "claim=n/p-e"];
         assert_eq!(keys("n", "p", &pod("n1", json!({}))), all);
-        assert_eq!(keys("n", "p", &pod("", json!({}))), [""; 0]);
+        assert_eq!(keys("n", "p", &pod("", json!({}))), all[3..]);
         let mut announced = pod("n1", json!({}));
         announced["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True"}]);
-        assert_eq!(keys("n", "p", &announced)[all.len()..], [DISRUPTED_KEY]);
-        assert_eq!(keys("n", "p", &pod("n1", json!({MIRROR: "h"}))), [""; 0]);
+        assert_eq!(keys("n", "p", &announced)[3..], [DISRUPTED_KEY, "claim=n/p-e"]);
+        assert_eq!(keys("n", "p", &pod("n1", json!({MIRROR: "h"}))), all[3..]);
     }
 }

@@ -5,6 +5,7 @@ pub mod collect;
 mod columns;
 pub mod default;
 mod disabled;
+pub mod ephemeral;
 pub mod index;
 pub mod references;
 pub mod resources;

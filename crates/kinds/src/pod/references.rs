@@ -35,7 +35,7 @@ pub fn of(spec: &Value) -> Vec<Reference<'_>> {
 #[must_use]
 pub fn ephemeral_claims(pod: &str, spec: &Value) -> Vec<String> {
     let volumes = items(&spec["volumes"]).iter().filter(|v| v["ephemeral"].is_object());
-    volumes.map(|v| format!("{pod}-{}", text(&v["name"]))).collect()
+    volumes.map(|v| super::ephemeral::claim_name(pod, text(&v["name"]))).collect()
 }
 
 fn add<'a>(out: &mut Vec<Reference<'a>>, plural: &'static str, name: &'a Value) {

@@ -16,6 +16,7 @@ pub mod phase;
 pub mod ports;
 pub mod qos;
 pub mod resources;
+pub mod storage;
 pub mod sysctls;
 pub mod taints;
 

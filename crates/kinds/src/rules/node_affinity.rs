@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::labels::{Operator, Requirement};
-use k8s_openapi::api::core::v1::{NodeAffinity as Api, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{
+    NodeAffinity as Api, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
+};
+use serde::Deserialize as _;
 
 type Labels = BTreeMap<String, String>;
 
@@ -47,6 +50,14 @@ impl Required {
     pub fn of_affinity(affinity: &Api) -> Self {
         let terms = affinity.required_during_scheduling_ignored_during_execution.as_ref();
         let terms = terms.map(|s| s.node_selector_terms.iter().map(Term::new).collect());
+        Self { selector: Labels::new(), terms }
+    }
+
+    /// What a node selector requires, as it is stored; one that cannot be read allows no node.
+    #[must_use]
+    pub fn of_selector(selector: &serde_json::Value) -> Self {
+        let read = NodeSelector::deserialize(selector).unwrap_or_default();
+        let terms = Some(read.node_selector_terms.iter().map(Term::new).collect());
         Self { selector: Labels::new(), terms }
     }
 

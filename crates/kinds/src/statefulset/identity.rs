@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::KIND;
 use super::view::StatefulSetView;
+use super::{KIND, claims};
 use crate::plan::{Action, Notice, Write};
 use crate::pod::KIND as PODS;
 use crate::rules::deletion::Deletion;
@@ -57,17 +57,18 @@ pub(super) fn pod(set: &StatefulSetView, ordinal: i64, revision: &str, template:
 
 /// The volumes of the set's claims, in the place of those of the same names.
 fn claim_volumes(set: &StatefulSetView, spec: &mut Value, ordinal: i64) {
-    let claims = &set.spec.volume_claim_templates;
-    if claims.is_empty() {
+    let templates = &set.spec.volume_claim_templates;
+    if templates.is_empty() {
         return;
     }
     let name = |claim: &Value| text(&claim["metadata"]["name"]).to_owned();
-    let made = claims.iter().map(|claim| {
-        let claim = name(claim);
-        let claimed = format!("{claim}-{}-{ordinal}", set.metadata.name);
+    let made = templates.iter().map(|template| {
+        let claim = name(template);
+        let claimed = claims::name(template, &set.metadata.name, ordinal);
         json!({"name": claim, "persistentVolumeClaim": {"claimName": claimed}})
     });
-    let kept = items(&spec["volumes"]).iter().filter(|v| !claims.iter().any(|c| name(c) == text(&v["name"])));
+    let kept =
+        items(&spec["volumes"]).iter().filter(|v| !templates.iter().any(|c| name(c) == text(&v["name"])));
     let all: Vec<Value> = made.chain(kept.cloned()).collect();
     spec["volumes"] = json!(all);
 }
@@ -89,6 +90,13 @@ pub(super) fn create(set: &Meta, pod: Value) -> Write {
     let name = text(&pod["metadata"]["name"]).to_owned();
     let write = Write::new(&PODS, &set.namespace, &name, Action::Create(pod));
     told(write, "create", "Create", &name, &set.name)
+}
+
+/// What is said while a claim of a Pod that is to be made is on its way out.
+pub(super) fn waits(set: &Meta, ordinal: i64, claim: &str) -> Notice {
+    let (pod, set) = (format!("{}-{ordinal}", set.name), &set.name);
+    let why = format!("create Pod {pod} in StatefulSet {set} failed error: pvc {claim} is being deleted");
+    Notice::warning("FailedCreate", why)
 }
 
 /// The write that removes a Pod.

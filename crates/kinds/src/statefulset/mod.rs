@@ -1,8 +1,6 @@
 //! StatefulSet: Pods of a template that each keep a name and a place in an order.
-//!
-//! Absent: the claims of `volumeClaimTemplates` are named in its Pods but not made, as long as their kind is not served;
-//! with them comes `persistentVolumeClaimRetentionPolicy`.
 
+mod claims;
 mod columns;
 mod default;
 mod identity;

@@ -5,6 +5,7 @@
 //! it once; where Pods wait for each other (`OrderedReady`) a turn does one thing, and only while all before it are
 //! available. Absent: claims of volumes (see the kind).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::Timestamp;
@@ -12,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::identity::{self, ordinal, revision};
-use super::update;
 use super::view::StatefulSetView;
+use super::{claims, update};
 use crate::controllerrevision::KIND as REVISIONS;
 use crate::plan::{Failed, Plan, Reference, Write};
 use crate::pod::KIND as PODS;
@@ -38,6 +39,25 @@ pub struct Observed {
     pub revisions: Vec<Revision>,
     /// The revision that has the name the next one would have ([`revisions::next_name`]), if there is one.
     pub namesake: Option<Revision>,
+    /// The claims of its Pods, as far as they are there ([`claim_names`]).
+    pub claims: Vec<Value>,
+}
+
+/// The names of the claims that a set's Pods have or will have; `pods` are the names of those that may be its.
+///
+/// # Errors
+/// If the stored object does not fit its type.
+pub fn claim_names<'a>(
+    set: &Value,
+    pods: impl Iterator<Item = &'a str>,
+) -> Result<Vec<String>, serde_json::Error> {
+    let set = StatefulSetView::deserialize(set)?;
+    if set.spec.volume_claim_templates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut all: BTreeSet<i64> = pods.filter_map(|pod| ordinal(&set.metadata.name, pod)).collect();
+    all.extend(set.ordinals());
+    Ok(claims::names(&set, all.into_iter()))
 }
 
 /// Decides.
@@ -145,11 +165,12 @@ impl<'a> Turn<'a> {
             }
             Some(_) => {}
         }
-        let mut writes = Vec::new();
-        let goes_on = self.fill(plan, &mut writes) && self.shrink(&mut writes);
+        let (mut claims, mut writes) = (Vec::new(), Vec::new());
+        let goes_on = self.fill(plan, &mut claims, &mut writes) && self.shrink(&mut claims, &mut writes);
         let replaced = if goes_on { update::step(self) } else { Vec::new() };
         writes.extend(replaced.iter().map(|pod| identity::delete(&self.set.metadata, pod)));
         writes.truncate(BURST);
+        plan.stage(claims);
         plan.stage(writes);
         plan.stage(self.status(replaced.len()).into_iter().collect());
         plan.stage(self.forget_old());
@@ -159,19 +180,25 @@ impl<'a> Turn<'a> {
     }
 
     /// Every place has a Pod that works. Whether what comes after may begin.
-    fn fill(&self, plan: &mut Plan, writes: &mut Vec<Write>) -> bool {
+    fn fill(&self, plan: &mut Plan, claims: &mut Vec<Write>, writes: &mut Vec<Write>) -> bool {
         let (meta, ordered) = (&self.set.metadata, self.set.is_ordered());
+        let known = &self.observed.claims;
         for slot in &self.slots {
+            claims.extend(claims::missing(self.set, known, slot.ordinal));
             let Some(pod) = slot.pod else {
                 let of = self.revision_for(slot.ordinal);
                 let made = identity::pod(self.set, slot.ordinal, &of.name, &of.template);
-                writes.push(identity::create(meta, made));
+                match claims::going(self.set, known, slot.ordinal) {
+                    Some(claim) => plan.events.push(identity::waits(meta, slot.ordinal, claim)),
+                    None => writes.push(identity::create(meta, made)),
+                }
                 plan.wake(self.now + TAKEN);
                 if ordered {
                     return false;
                 }
                 continue;
             };
+            claims.extend(claims::retention(self.set, known, slot.ordinal, pod, false));
             if pod.finished() {
                 if !pod.metadata.deleting() {
                     writes.push(identity::delete(meta, pod));
@@ -190,12 +217,13 @@ impl<'a> Turn<'a> {
     }
 
     /// No Pods of other ordinals: the highest goes first. Whether what comes after may begin.
-    fn shrink(&self, writes: &mut Vec<Write>) -> bool {
+    fn shrink(&self, claims: &mut Vec<Write>, writes: &mut Vec<Write>) -> bool {
         let (meta, ordered) = (&self.set.metadata, self.set.is_ordered());
         let unwell = |p: &&PodView| !is_running_and_ready(p) || p.metadata.deleting();
         let all = self.slots.iter().chain(self.condemned.iter().rev());
         let first_unwell = all.filter_map(|s| s.pod).find(unwell);
-        for pod in self.condemned.iter().filter_map(|s| s.pod) {
+        for (ordinal, pod) in self.condemned.iter().filter_map(|s| Some((s.ordinal, s.pod?))) {
+            claims.extend(claims::retention(self.set, &self.observed.claims, ordinal, pod, true));
             if pod.metadata.deleting() {
                 if ordered {
                     return false;

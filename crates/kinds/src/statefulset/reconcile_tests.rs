@@ -68,7 +68,7 @@ fn pods(hashes: &[&str]) -> Vec<PodView> {
 
 fn observed(change: &Value, pods: Vec<PodView>) -> Observed {
     let revisions = vec![revision("a", 1, "old"), revision("b", 2, "")];
-    Observed { set: set(change), pods, revisions, namesake: None }
+    Observed { set: set(change), pods, revisions, namesake: None, claims: Vec::new() }
 }
 
 /// What a plan does, stage by stage, without the status.

@@ -27,6 +27,7 @@ pub(super) struct SpecView {
     pub(super) selector: Value,
     pub(super) template: Value,
     pub(super) volume_claim_templates: Vec<Value>,
+    pub(super) persistent_volume_claim_retention_policy: Value,
     pub(super) pod_management_policy: String,
     pub(super) update_strategy: StrategyView,
     pub(super) revision_history_limit: Option<i32>,

@@ -21,6 +21,8 @@ pub(super) struct Access {
     pub(super) policies: Arc<dyn Objects>,
     /// As its DNS.
     pub(super) names: Arc<dyn Objects>,
+    /// As the provisioner of this node's own volumes; a member of a cluster elsewhere has none.
+    pub(super) volumes: Option<Arc<dyn Objects>>,
     /// As whoever tells where that is.
     pub(super) publisher: Arc<dyn Objects>,
     /// Where Pods look for it.
@@ -47,6 +49,7 @@ impl Access {
             services: api.server.objects(system_identity("system:kube-proxy"), "kube-proxy"),
             policies: account("network-policies"),
             names: account("kube-dns"),
+            volumes: Some(account("minke-local-provisioner")),
             publisher: api.server.objects(admin_identity(), "minke"),
             dns: api.dns,
             tls: Arc::new(certificate.mutual_tls(api.pki.ca_pem())?),
@@ -64,6 +67,7 @@ impl Access {
             node: member.node.clone(),
             policies: proxy.clone(),
             names: proxy.clone(),
+            volumes: None,
             publisher: proxy.clone(),
             services: proxy,
             dns: dns::address(&ranges),

@@ -65,6 +65,7 @@ pub(super) async fn start(
         images,
         network: ground.net,
         api: access.as_ref().map(|a| a.node.clone()),
+        volumes_api: access.as_ref().and_then(|a| a.volumes.clone()),
         node_ips: vec![node_ip],
         port: listener.local_addr()?.port(),
         resolv_conf: config.resolv_conf.clone(),

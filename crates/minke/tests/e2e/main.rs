@@ -35,6 +35,7 @@ mod rights;
 mod services;
 mod statefulsets;
 mod statics;
+mod storage;
 mod streams;
 mod survival;
 mod volumes;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use client::{Answer, Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
+use kinds::persistentvolume::provision::DIRECTORY;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub pod_cidr: Option<String>,
     /// Where Pods' files lie: the file system whose space is offered.
     pub data_dir: PathBuf,
+    /// Where it has volumes of its own, if it has such.
+    pub volumes: Option<PathBuf>,
     /// The image store.
     pub images: Arc<dyn images::ImageService>,
     /// How many Pods, and what they may not have.
@@ -103,7 +106,7 @@ pub async fn register(config: &Config, status: &Value) -> Result<Answer, Status>
     let node = json!({
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": config.name, "labels": status::labels(&config.name)},
+        "metadata": {"name": config.name, "labels": status::labels(&config.name), "annotations": annotations(config)},
         "spec": config.pod_cidr.as_ref().map_or_else(|| json!({}), |cidr| json!({"podCIDR": cidr, "podCIDRs": [cidr]})),
         "status": status,
     });
@@ -113,6 +116,14 @@ pub async fn register(config: &Config, status: &Value) -> Result<Answer, Status>
             let target = self::target("", "v1", "nodes", "", &config.name);
             let call = Call { target, verb: Verb::Get, options: Options::default() };
             let before = config.objects.call(call).await?.value()?;
+            if let Some(text) = annotations(config)[DIRECTORY].as_str()
+                && before["metadata"]["annotations"][DIRECTORY] != *text
+            {
+                let target = self::target("", "v1", "nodes", "", &config.name);
+                let change = json!({"metadata": {"annotations": {DIRECTORY: text}}}).to_string();
+                let verb = Verb::Patch(PatchType::Merge, change.into());
+                config.objects.call(Call { target, verb, options: Options::default() }).await?;
+            }
             let node = patch_status(config, status).await?;
             if let Some(event) = rebooted(&config.name, &before["status"], status) {
                 let (kind, name) = ("Node", config.name.clone());
@@ -124,6 +135,11 @@ pub async fn register(config: &Config, status: &Value) -> Result<Answer, Status>
         Ok(_) => patch_status(config, status).await,
         other => other,
     }
+}
+
+/// Where the node has volumes.
+fn annotations(config: &Config) -> Value {
+    config.volumes.as_ref().map_or_else(|| json!({}), |path| json!({DIRECTORY: path.display().to_string()}))
 }
 
 /// What is said if the machine was booted since the Node told so last (upstream: `MachineInfo` of

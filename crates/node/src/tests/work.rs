@@ -43,6 +43,7 @@ impl World {
             images: Arc::new(Album),
             network: Arc::new(Wire),
             api: None,
+            volumes_api: None,
             node_ips: vec!["192.0.2.9".parse().unwrap()],
             port: 0,
             labels: Default::default(),

@@ -20,7 +20,7 @@ impl Plugin for DownwardApi {
         volume.downward_api.is_some()
     }
 
-    fn is_for_reading(&self) -> bool {
+    fn is_for_reading(&self, _: &Volume) -> bool {
         true
     }
 

@@ -31,7 +31,7 @@ impl Plugin for HostPath {
 
 /// Checks the type and makes what `…OrCreate` asks for. Without a type a missing path becomes a directory, as
 /// container runtimes have it.
-fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
+pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
     let path = PathBuf::from(&source.path);
     let kind = source.type_.as_deref().unwrap_or_default();
     let exists = path.exists();

@@ -20,7 +20,7 @@ impl Plugin for Image {
         volume.image.is_some()
     }
 
-    fn is_for_reading(&self) -> bool {
+    fn is_for_reading(&self, _: &Volume) -> bool {
         true
     }
 

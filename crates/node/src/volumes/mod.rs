@@ -8,6 +8,7 @@
 //! volumes.
 
 mod atomic;
+mod claim;
 mod config_map;
 mod csi;
 mod downward_api;
@@ -80,6 +81,9 @@ pub struct Volumes {
     tokens: Arc<token::Tokens>,
     trash: Arc<Trash>,
     plugins: Arc<Vec<Box<dyn Plugin>>>,
+    /// This node's name and labels, for volumes that are not everywhere.
+    node: Arc<str>,
+    labels: Arc<BTreeMap<String, String>>,
 }
 
 impl Volumes {
@@ -101,7 +105,16 @@ impl Volumes {
             tokens: Arc::default(),
             trash,
             plugins: Arc::new(plugin::all(data_dir)),
+            node: "".into(),
+            labels: Arc::default(),
         }
+    }
+
+    /// On the node of this name and with these labels.
+    #[must_use]
+    pub fn on_node(mut self, name: &str, labels: BTreeMap<String, String>) -> Self {
+        (self.node, self.labels) = (name.into(), Arc::new(labels));
+        self
     }
 
     /// With all of the node's allocatable resources, for `limits.*` of downwardAPI files.
@@ -282,7 +295,7 @@ impl Volumes {
 
     fn is_for_reading(&self, pod: &Pod, name: &str) -> bool {
         let volume = volumes_of(pod).find(|volume| volume.name == name);
-        volume.and_then(|volume| self.plugin(volume)).is_some_and(Plugin::is_for_reading)
+        volume.is_some_and(|volume| self.plugin(volume).is_some_and(|plugin| plugin.is_for_reading(volume)))
     }
 
     fn dir(&self, pod: &Pod, plugin: &dyn Plugin, volume: &Volume) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Who owns a volume's files: fsGroup (`pkg/volume/volume_linux.go`) and the users of a Pod's containers.
 //!
-//! Absent: fsGroupChangePolicy, which upstream also leaves out for the types here; files that containers made (a
-//! volume's directory is given away when it is new, files are written as they shall be).
+//! Absent: files that containers made in a Pod's own volumes (the directory of such a volume is given away when it is new,
+//! files are written as they shall be); fsGroupChangePolicy means volumes of claims only, as upstream.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use base::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kinds::rules::resources::limit;
 use runtime::beneath::{self, Dir};
-use rustix::fs::fstat;
+use rustix::fs::{FileType, ResolveFlags, fstat};
 
 /// `securityContext.fsGroup`.
 pub(super) fn fs_group(pod: &Pod) -> Option<u32> {
@@ -25,6 +25,32 @@ pub(super) fn give(dir: &Dir, gid: u32, read_only: bool) -> io::Result<()> {
     let mode = fstat(dir)?.st_mode & 0o7777;
     let bits = 0o2110 | if read_only { READ } else { 0o660 };
     beneath::give(dir, None, Some(gid), mode | bits)
+}
+
+/// Whether a volume's files are given to the group each time (`fsGroupChangePolicy`), not only where its top is not yet.
+pub(super) fn changes_always(pod: &Pod) -> bool {
+    let policy = || pod.spec.as_ref()?.security_context.as_ref()?.fs_group_change_policy.as_deref();
+    policy() != Some("OnRootMismatch")
+}
+
+/// Gives an open directory and all that is in it to the group, which then reads and writes it. Links and special files
+/// stay as they are.
+pub(super) fn give_all(dir: &Dir, gid: u32, always: bool) -> io::Result<()> {
+    let top = fstat(dir)?;
+    if !always && top.st_gid == gid && top.st_mode & 0o2070 == 0o2070 {
+        return Ok(());
+    }
+    for (name, kind) in dir.entries()? {
+        if kind == FileType::Directory {
+            give_all(&dir.dir(&name)?, gid, true)?;
+        } else if kind == FileType::RegularFile {
+            let file =
+                beneath::open_file(dir, name.as_ref(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)?;
+            let mode = fstat(&file)?.st_mode & 0o7777;
+            beneath::give(&file, None, Some(gid), mode | 0o660)?;
+        }
+    }
+    give(dir, gid, false)
 }
 
 /// The user all containers run as, if they say so and agree.

@@ -1,8 +1,7 @@
 //! What every type of volume does (upstream: `pkg/volume/plugins.go`), and the list of types.
 //!
 //! Invariants: a plugin knows its own directory of a volume only; whatever it does may be asked for again. What must be
-//! known to take a volume down is on disk (`state`) before anything is done. Absent: attaching and volumes that several
-//! Pods share.
+//! known to take a volume down is on disk (`state`) before anything is done. Absent: attaching.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ImageVolumeSource, Pod, Volume};
 use serde_json::Value;
 
-use super::{Volumes, config_map, csi, downward_api, empty_dir, host_path, image, projected, secret};
+use super::{Volumes, claim, config_map, csi, downward_api, empty_dir, host_path, image, projected, secret};
 
 /// All types. Another one is its own file or folder and a line here.
 pub(super) fn all(data_dir: &Path) -> Vec<Box<dyn Plugin>> {
@@ -23,6 +22,7 @@ pub(super) fn all(data_dir: &Path) -> Vec<Box<dyn Plugin>> {
         Box::new(downward_api::DownwardApi),
         Box::new(projected::Projected),
         Box::new(csi::Csi::new(data_dir)),
+        Box::new(claim::Claim::new()),
     ]
 }
 
@@ -69,8 +69,9 @@ pub(super) trait Plugin: Send + Sync {
     /// Whether a volume is of this type.
     fn takes(&self, volume: &Volume) -> bool;
 
-    /// Whether only the node writes to its volumes (upstream: `mustMountRO`).
-    fn is_for_reading(&self) -> bool {
+    /// Whether containers may only read a volume: because the node writes to it (upstream: `mustMountRO`), or because it
+    /// says so.
+    fn is_for_reading(&self, _: &Volume) -> bool {
         false
     }
 

@@ -20,7 +20,7 @@ impl Plugin for Projected {
         volume.projected.is_some()
     }
 
-    fn is_for_reading(&self) -> bool {
+    fn is_for_reading(&self, _: &Volume) -> bool {
         true
     }
 

@@ -136,6 +136,7 @@ impl Kit {
             node_ips: vec![network.host_ip()],
             network: network.clone(),
             api: None,
+            volumes_api: None,
             port: 10250,
             labels: Default::default(),
             cluster_dns: vec![],

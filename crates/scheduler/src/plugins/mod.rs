@@ -1,6 +1,6 @@
 //! The plugins, one file each, in upstream's order (`getDefaultPlugins`) with its weights.
 //!
-//! Invariant: nothing outside a plugin's file knows it but its line here. Absent: volumes, dynamic resources.
+//! Invariant: nothing outside a plugin's file knows it but its line here. Absent: dynamic resources.
 
 use crate::config::Fields;
 use crate::plugin::Plugin;
@@ -20,6 +20,10 @@ mod scheduling_gates;
 mod topology_spread;
 mod unschedulable;
 mod untolerated;
+mod volume_binding;
+mod volume_limits;
+mod volume_restrictions;
+mod volume_zone;
 
 pub(crate) use preemption::best as least_harm;
 
@@ -45,6 +49,10 @@ const TABLE: &[Row] = &[
     Row("NodeAffinity", 2, Make::Args(|args| Box::new(node_affinity::NodeAffinity::new(args)))),
     Row("NodePorts", 0, Make::Plain(|| Box::new(node_ports::NodePorts))),
     Row("NodeResourcesFit", 1, Make::Args(|args| Box::new(fit::NodeResourcesFit::new(args)))),
+    Row("VolumeRestrictions", 0, Make::Plain(|| Box::new(volume_restrictions::VolumeRestrictions))),
+    Row("NodeVolumeLimits", 0, Make::Plain(|| Box::new(volume_limits::NodeVolumeLimits))),
+    Row("VolumeBinding", 0, Make::Plain(|| Box::new(volume_binding::VolumeBinding))),
+    Row("VolumeZone", 0, Make::Plain(|| Box::new(volume_zone::VolumeZone))),
     Row("PodTopologySpread", 2, Make::Args(|args| Box::new(topology_spread::PodTopologySpread::new(args)))),
     Row("InterPodAffinity", 2, Make::Args(|args| Box::new(inter_pod_affinity::InterPodAffinity::new(args)))),
     Row("DynamicResources", 0, Make::Plain(|| Box::new(resource_claims::DynamicResources))),

@@ -58,8 +58,9 @@ impl<'a> Place<'a> {
     fn form(self) -> Form<'a> {
         let Some(ty) = self.ty else { return Form::Leaf };
         let atomic = self.field.is_some_and(FieldRef::map_atomic);
+        let granular = self.field.is_some_and(FieldRef::granular);
         match ty.shape() {
-            Shape::Struct(s) if !atomic && !s.atomic() => Form::Struct(s),
+            Shape::Struct(s) if granular || !atomic && !s.atomic() => Form::Struct(s),
             Shape::Map(value) if !atomic => Form::Map(Self::element(value)),
             Shape::List(item) => match self.field.and_then(|f| Some((f, f.list_type()?))) {
                 Some((_, ListType::Set)) => Form::SetList(Self::element(item)),

@@ -303,6 +303,12 @@ impl<'a> FieldRef<'a> {
         &self.inner.list_keys
     }
 
+    /// Whether apply looks into the struct here although its type is atomic (`x-kubernetes-map-type: granular`).
+    #[must_use]
+    pub fn granular(self) -> bool {
+        self.inner.granular
+    }
+
     /// Whether this map or object merges as one value.
     #[must_use]
     pub fn map_atomic(self) -> bool {

@@ -50,6 +50,7 @@ pub(super) struct Field {
     pub(super) pointer: bool,
     pub(super) keeps_empty: bool,
     pub(super) map_atomic: bool,
+    pub(super) granular: bool,
     pub(super) list_type: Option<ListType>,
     pub(super) patch: PatchStrategy,
     pub(super) list_keys: Box<[Str]>,
@@ -300,6 +301,7 @@ impl Field {
             pointer: false,
             keeps_empty: false,
             map_atomic: false,
+            granular: false,
             list_type: None,
             patch: PatchStrategy::default(),
             list_keys: Box::default(),
@@ -317,6 +319,7 @@ fn apply_mark(field: &mut Field, mark: &'static str) -> Result<(), String> {
         ("ptr", None) => field.pointer = true,
         ("keep", None) => field.keeps_empty = true,
         ("mapatomic", None) => field.map_atomic = true,
+        ("granular", None) => field.granular = true,
         ("atomic", None) => field.list_type = Some(ListType::Atomic),
         ("set", None) => field.list_type = Some(ListType::Set),
         ("map", Some(keys)) => {

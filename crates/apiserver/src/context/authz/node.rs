@@ -6,6 +6,7 @@
 
 use client::Identity;
 use kinds::pod::index::use_key;
+use serde_json::Value;
 use store::{RangeQuery, Store};
 
 use super::{Attributes, Decision, READ};
@@ -31,7 +32,8 @@ pub(super) fn decide(store: &dyn Store, node: &str, asked: &Attributes<'_>) -> O
             _ => Decision::no("can only get/update/patch this type"),
         },
         ("", "persistentvolumeclaims") => one(asked, || related("persistentvolumeclaims")),
-        ("", "persistentvolumes") | ("resource.k8s.io", "resourceclaims") => one(asked, || unrelated(node)),
+        ("", "persistentvolumes") => one(asked, || volume(store, node, asked)),
+        ("resource.k8s.io", "resourceclaims") => one(asked, || unrelated(node)),
         ("storage.k8s.io", "volumeattachments") => one(asked, || unrelated(node)),
         ("", "serviceaccounts") => account(asked, || related("serviceaccounts")),
         ("coordination.k8s.io", "leases") => lease(node, asked),
@@ -75,6 +77,19 @@ fn is_used(store: &dyn Store, node: &str, plural: &str, asked: &Attributes<'_>) 
             tracing::error!(%error, node, "the relations of nodes cannot be read");
             false
         }
+    }
+}
+
+/// A volume is known to the nodes whose Pods use its claim.
+fn volume(store: &dyn Store, node: &str, asked: &Attributes<'_>) -> Decision {
+    let found = store.get(&format!("persistentvolumes/{}", asked.name));
+    let parsed = found.and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
+    let claim = parsed.map(|volume| volume["spec"]["claimRef"].clone()).unwrap_or_default();
+    let text = |key: &str| claim[key].as_str().unwrap_or_default();
+    let of = Attributes { namespace: text("namespace"), name: text("name"), ..*asked };
+    match of.name.is_empty() || !is_used(store, node, "persistentvolumeclaims", &of) {
+        true => unrelated(node),
+        false => Decision::yes(),
     }
 }
 

@@ -1,14 +1,16 @@
 //! The claim that an ephemeral volume makes (`ValidatePersistentVolumeClaimTemplate`), and what any claim asks for.
 //!
-//! Absent: data sources, which need kinds that are not served.
+//! Absent: where a claim's data come from is only checked for its form.
 
 use schema::validation::{At, Run, any, field, here, set};
 
 use super::spec::{label_selector, labels};
-use crate::meta;
 use crate::pod::resources::quantity;
-use crate::value::{items, text};
+use crate::value::{is_set, items, text};
+use crate::{meta, names};
 
+/// How a volume is used.
+pub(crate) const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
 const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 schema::rules! {
@@ -29,9 +31,51 @@ schema::rules! {
         set("selector").with(label_selector),
         here().with(storage),
         any("storageClassName").format(base::names::dns1123_subdomain),
+        set("volumeMode").one_of(VOLUME_MODES),
+        set("dataSource").inner(&SOURCE),
+        set("dataSourceRef").inner(&SOURCE_REF),
+        here().with(one_source),
         any("volumeAttributesClassName").format(base::names::dns1123_subdomain),
-        set("volumeMode").one_of(&["Block", "Filesystem"]),
     ];
+    SOURCE: "io.k8s.api.core.v1.TypedLocalObjectReference" = [
+        field("name").required(),
+        field("kind").required(),
+        here().with(group_of_source),
+    ];
+    SOURCE_REF: "io.k8s.api.core.v1.TypedObjectReference" = [
+        field("name").required(),
+        field("kind").required(),
+        here().with(group_of_source),
+        any("namespace").format(base::names::dns1123_label),
+    ];
+}
+
+/// Objects without a group are claims.
+fn group_of_source<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let (group, kind) = (at.child("apiGroup"), at.text_of("kind"));
+    if group.text().is_empty() {
+        if kind != "PersistentVolumeClaim" {
+            let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+            run.invalid(at, kind, detail);
+        }
+        return;
+    }
+    names::check_subdomain(run, &group, group.text());
+}
+
+/// The two fields for where the data come from say the same.
+fn one_source<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+    let (source, reference) = (at.get("dataSource"), at.get("dataSourceRef"));
+    if !is_set(source) || !is_set(reference) {
+        return;
+    }
+    let shown = at.child_path("dataSource").to_string();
+    let same = ["apiGroup", "kind", "name"].iter().all(|field| source[*field] == reference[*field]);
+    if !text(&reference["namespace"]).is_empty() {
+        run.invalid(at, shown, "may not be specified when dataSourceRef.namespace is specified");
+    } else if !same {
+        run.invalid(at, shown, "must match dataSourceRef");
+    }
 }
 
 /// A template has labels and annotations only.
@@ -43,13 +87,15 @@ fn only_labels<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     }
 }
 
-fn access_modes<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+/// Known ones, and the one that suffers no other.
+pub(crate) fn access_modes<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     let modes = || items(at.value()).iter().map(text);
     for mode in modes().filter(|mode| !MODES.contains(mode)) {
         run.not_supported(at, mode, MODES);
     }
     let alone = |mode: &str| mode == "ReadWriteOncePod";
-    if modes().any(alone) && !modes().all(alone) {
+    let other = |mode: &str| !alone(mode) && MODES.contains(&mode);
+    if modes().any(alone) && modes().any(other) {
         run.forbidden(at, "may not use ReadWriteOncePod with other access modes");
     }
 }
@@ -95,7 +141,7 @@ mod tests {
                  e.volumeClaimTemplate.spec.resources[storage]: Required value",
             ),
             (
-                json!({"accessModes": ["", "ReadWriteOncePod"], "resources": {"requests": {"storage": "0"}},
+                json!({"accessModes": ["", "ReadWriteOnce", "ReadWriteOncePod"], "resources": {"requests": {"storage": "0"}},
                     "volumeMode": "X"}),
                 json!({}),
                 "e.volumeClaimTemplate.spec.accessModes: Unsupported value: \"\": supported values: \"ReadOnlyMany\", \

@@ -24,11 +24,13 @@ mod volumes;
 use schema::validation::{At, Run, field, here};
 use serde_json::Value;
 
-pub(crate) use claim::SPEC as CLAIM;
+pub(crate) use claim::{SPEC as CLAIM, VOLUME_MODES, access_modes};
 pub(crate) use limits::{check_amount, check_resource_name, overhead};
-pub(crate) use scheduling::TOLERATION;
+pub(crate) use references::no_backsteps;
+pub(crate) use scheduling::{NODE_SELECTOR, TOLERATION};
 pub(crate) use spec::{label_selector, labels};
 pub(super) use update::check as update;
+pub(crate) use volumes::{FIBRE_CHANNEL, FLOCKER, HOST_PATH, NFS, chap_secret, driver, iqn, lun, needs};
 
 use super::annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD};
 use crate::field::{ErrorList, Path, quote};

@@ -112,7 +112,7 @@ pub(super) fn has_backsteps(file: &str) -> bool {
 }
 
 /// `..` may not be part of a path.
-pub(super) fn no_backsteps(errors: &mut ErrorList, path: &Path<'_>, file: &str) {
+pub(crate) fn no_backsteps(errors: &mut ErrorList, path: &Path<'_>, file: &str) {
     if has_backsteps(file) {
         errors.invalid(path, file, "must not contain '..'");
     }

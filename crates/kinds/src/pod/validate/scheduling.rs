@@ -21,7 +21,8 @@ schema::rules! {
         set("requiredDuringSchedulingIgnoredDuringExecution").inner(&NODE_SELECTOR),
         field("preferredDuringSchedulingIgnoredDuringExecution").each(&PREFERRED_NODE),
     ];
-    NODE_SELECTOR: "io.k8s.api.core.v1.NodeSelector" = [
+    /// What a node must be like.
+    pub(crate) NODE_SELECTOR: "io.k8s.api.core.v1.NodeSelector" = [
         field("nodeSelectorTerms").required_as("must have at least one node selector term").each(&NODE_TERM),
     ];
     PREFERRED_NODE: "io.k8s.api.core.v1.PreferredSchedulingTerm" = [

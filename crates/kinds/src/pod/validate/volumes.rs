@@ -21,14 +21,16 @@ schema::rules! {
         field("name").required().format(base::names::dns1123_label),
     ];
     EMPTY_DIR: "io.k8s.api.core.v1.EmptyDirVolumeSource" = [field("sizeLimit").with(size_limit)];
-    HOST_PATH: "io.k8s.api.core.v1.HostPathVolumeSource" = [
+    /// A path of the node.
+    pub(crate) HOST_PATH: "io.k8s.api.core.v1.HostPathVolumeSource" = [
         here().with(host_path),
     ];
     GIT_REPO: "io.k8s.api.core.v1.GitRepoVolumeSource" = [
         field("repository").required(),
         field("directory").with(|at, run| local_path(run, at, at.text())),
     ];
-    NFS: "io.k8s.api.core.v1.NFSVolumeSource" = [
+    /// A path of a server.
+    pub(crate) NFS: "io.k8s.api.core.v1.NFSVolumeSource" = [
         field("server").required(),
         field("path").required(),
         field("path").with(absolute),
@@ -39,8 +41,10 @@ schema::rules! {
         field("lun").with(lun),
         here().with(chap_secret),
     ];
-    FLOCKER: "io.k8s.api.core.v1.FlockerVolumeSource" = [here().with(flocker)];
-    FIBRE_CHANNEL: "io.k8s.api.core.v1.FCVolumeSource" = [here().with(fibre_channel)];
+    /// A Flocker dataset.
+    pub(crate) FLOCKER: "io.k8s.api.core.v1.FlockerVolumeSource" = [here().with(flocker)];
+    /// A Fibre Channel disk.
+    pub(crate) FIBRE_CHANNEL: "io.k8s.api.core.v1.FCVolumeSource" = [here().with(fibre_channel)];
     CSI: "io.k8s.api.core.v1.CSIVolumeSource" = [
         field("driver").required().max_bytes(63).with(driver),
         set("nodePublishSecretRef").inner(&SECRET_NAME),
@@ -53,7 +57,7 @@ schema::rules! {
 }
 
 /// A source that only has fields it needs.
-fn needs(name: &'static str, of: &'static str, fields: &[&'static str]) -> Member {
+pub(crate) fn needs(name: &'static str, of: &'static str, fields: &[&'static str]) -> Member {
     member(name, Rules::new(of, fields.iter().map(|name| field(name).required()).collect()))
 }
 
@@ -173,19 +177,22 @@ fn absolute<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     }
 }
 
-fn iqn<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+/// Of an iSCSI target.
+pub(crate) fn iqn<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     if !["iqn", "eui", "naa"].iter().any(|start| at.text().starts_with(start)) {
         run.invalid(at, at.text(), "must be valid format starting with iqn, eui, or naa");
     }
 }
 
-fn lun<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+/// Of an iSCSI target.
+pub(crate) fn lun<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     if !(0..=255).contains(&at.int()) {
         run.invalid(at, at.value().clone(), names::range_error(0, 255));
     }
 }
 
-fn chap_secret<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+/// Of an iSCSI target.
+pub(crate) fn chap_secret<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     if (at.is("chapAuthDiscovery") || at.is("chapAuthSession")) && !at.has("secretRef") {
         run.required(&at.child("secretRef"), "");
     }
@@ -224,7 +231,8 @@ fn fibre_channel<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     }
 }
 
-fn driver<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
+/// The name of a CSI driver.
+pub(crate) fn driver<'v>(at: &At<'v, '_>, run: &mut Run<'v>) {
     for complaint in base::names::dns1123_subdomain(&at.text().to_lowercase()) {
         run.invalid(at, at.text(), complaint);
     }

@@ -8,6 +8,8 @@ mod ports;
 mod tests;
 mod volumes;
 
+pub(crate) use volumes::gone;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -163,7 +165,8 @@ impl Subject<'_> {
     }
 }
 
-fn node_label(key: &str) -> Option<&'static str> {
+/// What is to be said of a node's label that has another name now.
+pub(crate) fn node_label(key: &str) -> Option<&'static str> {
     NODE_LABELS.iter().find(|(old, _)| *old == key).map(|(_, what)| *what)
 }
 
@@ -175,11 +178,17 @@ fn node_labels(found: &mut Vec<String>, path: &Path<'_>, spec: &Value) {
         }
     }
     let (affinity, path) = (&spec["affinity"]["nodeAffinity"], path.child("affinity.nodeAffinity"));
-    for (i, term) in items(&affinity[REQUIRED]["nodeSelectorTerms"]).iter().enumerate() {
-        node_term(found, &path.child(REQUIRED).item("nodeSelectorTerms", i), term, false);
-    }
+    let terms = &affinity[REQUIRED]["nodeSelectorTerms"];
+    node_terms(found, &path.child(REQUIRED).child("nodeSelectorTerms"), terms);
     for (i, term) in items(&affinity[PREFERRED]).iter().enumerate() {
         node_term(found, &path.item(PREFERRED, i).child("preference"), &term["preference"], true);
+    }
+}
+
+/// The terms of what a node must be.
+pub(crate) fn node_terms(found: &mut Vec<String>, path: &Path<'_>, terms: &Value) {
+    for (i, term) in items(terms).iter().enumerate() {
+        node_term(found, &path.index(i), term, false);
     }
 }
 
@@ -269,7 +278,7 @@ fn env(found: &mut Vec<String>, path: &Path<'_>, vars: &Value) {
 }
 
 /// Bytes are whole.
-fn whole_bytes(found: &mut Vec<String>, path: &Path<'_>, amounts: &Value, name: &str) {
+pub(crate) fn whole_bytes(found: &mut Vec<String>, path: &Path<'_>, amounts: &Value, name: &str) {
     let Some(amount) = quantity(&amounts[name]) else { return };
     if amount.milli_value() % 1000 != 0 {
         let (path, shown) = (path.key(name), quote(&amount.to_string()));

@@ -25,14 +25,19 @@ const GONE: &[(&str, &str, &str)] = &[
 pub(super) fn plugins(found: &mut Vec<String>, path: &Path<'_>, volumes: &Value) {
     for (i, volume) in items(volumes).iter().enumerate() {
         let path = path.index(i);
-        for (_, shown, what) in GONE.iter().filter(|(kind, _, _)| is_set(&volume[*kind])) {
-            found.push(format!("{}: {what}", path.child(shown)));
-        }
+        gone(found, &path, volume);
         let spec = &volume["ephemeral"]["volumeClaimTemplate"]["spec"];
         let path = path.child("ephemeral.volumeClaimTemplate.spec.resources");
         for amounts in ["requests", "limits"] {
             whole_bytes(found, &path.child(amounts), &spec["resources"][amounts], "storage");
         }
+    }
+}
+
+/// The types that are gone among the fields of what has one.
+pub(crate) fn gone(found: &mut Vec<String>, path: &Path<'_>, volume: &Value) {
+    for (_, shown, what) in GONE.iter().filter(|(kind, _, _)| is_set(&volume[*kind])) {
+        found.push(format!("{}: {what}", path.child(shown)));
     }
 }
 

@@ -9,5 +9,6 @@ pub mod demo;
 pub mod kit;
 pub mod schema;
 pub mod shell;
+pub mod sim;
 pub mod tidy;
 pub mod vm;

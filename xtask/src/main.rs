@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, ci, schema, tidy};
+use xtask::{bench, ci, schema, sim, tidy};
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -41,6 +41,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Runs seeded worlds of controllers, scheduler and nodes in which everything that can fail does.
+    Sim {
+        /// How many.
+        #[arg(long, default_value_t = 300)]
+        worlds: u64,
+        /// Only the one of this seed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Built with optimisation, which is worth it for thousands.
+        #[arg(long)]
+        release: bool,
+    },
     /// Derives the schema table.
     Schema {
         /// Compares the committed table with its sources.
@@ -72,6 +84,7 @@ fn main() -> Result<()> {
             bench::scheduler(scale, &workloads)
         }
         Command::Bench { part: None, program, json } => bench::run(program.as_deref(), json),
+        Command::Sim { worlds, seed, release } => sim::run(worlds, seed, release),
         Command::Schema { check } => schema::run(check),
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// The annotation of a stand-in for a stored object whose value cannot be read; it says why.
 pub const UNREADABLE: &str = "minke.dev/unreadable";
@@ -96,6 +97,37 @@ impl Facts {
         Ok(facts.with_keys(keys))
     }
 
+    /// [`Facts::of_metadata`] of an object that is parsed already.
+    #[must_use]
+    pub fn of_parsed(metadata: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let boxed = |value: &Value| value.as_str().unwrap_or_default().into();
+        let list_of = |field: &str| metadata[field].as_array().map_or(&[][..], Vec::as_slice);
+        let owner = |of: &Value| {
+            Owner::from(Reference {
+                api_version: text(&of["apiVersion"]),
+                kind: text(&of["kind"]),
+                name: text(&of["name"]),
+                uid: text(&of["uid"]),
+                controller: of["controller"].as_bool(),
+                block_owner_deletion: of["blockOwnerDeletion"].as_bool(),
+            })
+        };
+        let owners: Vec<Owner> = list_of("ownerReferences").iter().map(owner).collect();
+        let keys = owners.iter().map(|owner| owner_key(&owner.uid)).collect();
+        let labels = metadata["labels"].as_object().into_iter().flatten();
+        let facts = Self {
+            uid: metadata["uid"].as_str().map_or_else(Arc::default, Arc::from),
+            labels: list(labels.map(|(key, value)| (key.as_str().into(), boxed(value))).collect()),
+            owners: list(owners),
+            finalizers: list(list_of("finalizers").iter().map(boxed).collect()),
+            deleting: !metadata["deletionTimestamp"].is_null(),
+            unreadable: !metadata["annotations"][UNREADABLE].is_null(),
+            ..Self::default()
+        };
+        facts.with_keys(keys)
+    }
+
     /// The same with the values of selectable fields; those that are empty are left out.
     #[must_use]
     pub fn with_fields(self, fields: impl IntoIterator<Item = (Cow<'static, str>, String)>) -> Self {
@@ -107,6 +139,9 @@ impl Facts {
     /// The same with more index keys.
     #[must_use]
     pub fn with_keys(self, keys: Vec<String>) -> Self {
+        if keys.is_empty() {
+            return self;
+        }
         let mut all = self.keys.to_vec();
         all.extend(keys.into_iter().map(Arc::from));
         all.sort_unstable();
@@ -253,6 +288,19 @@ mod tests {
             assert_eq!(Facts::of_metadata(json.as_bytes()).unwrap(), Facts::default(), "{json}");
         }
         assert!(Facts::of_metadata(b"{").is_err());
+    }
+
+    /// Whoever has parsed an object already need not have it parsed again.
+    #[test]
+    fn what_is_parsed_says_the_same() {
+        let marked = format!(r#"{{"metadata":{{"annotations":{{"a":"b","{UNREADABLE}":"why"}}}}}}"#);
+        let empty =
+            r#"{"metadata":{"labels":null,"deletionTimestamp":null,"annotations":null,"finalizers":[]}}"#;
+        for json in [std::str::from_utf8(JOBS_POD).unwrap(), &marked, empty, r#"{"metadata":{}}"#] {
+            let parsed: Value = serde_json::from_str(json).unwrap();
+            let want = Facts::of_metadata(json.as_bytes()).unwrap();
+            assert_eq!(Facts::of_parsed(&parsed["metadata"]), want, "{json}");
+        }
     }
 
     #[test]

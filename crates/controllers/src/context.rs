@@ -28,7 +28,7 @@ pub(crate) struct Context {
 
 impl Context {
     /// Its recorder's task goes into `tasks` and ends with the context.
-    pub(crate) fn new(config: &Config, user: &str, component: &'static str, tasks: &mut JoinSet<()>) -> Self {
+    pub(crate) fn new(config: &Config, user: &str, component: &str, tasks: &mut JoinSet<()>) -> Self {
         let objects = (config.connect)(user);
         let source = Source { component: component.to_owned(), host: String::new() };
         let (recorder, poster) = recorder(objects.clone(), source);

@@ -183,9 +183,9 @@ fn start_controllers(config: &Config, token: &CancellationToken) -> JoinSet<()> 
 
 fn start_scheduler(config: &Config, token: &CancellationToken) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let context = Context::new(config, "system:kube-scheduler", "default-scheduler", &mut tasks);
     let settings = (config.scheduling)();
-    tasks.spawn(scheduling::run(context, settings, seed(&config.holder), token.clone()));
+    let voices = scheduling::Voices::new(config, &settings, &mut tasks);
+    tasks.spawn(scheduling::run(voices, settings, seed(&config.holder), token.clone()));
     tasks
 }
 

@@ -3,20 +3,26 @@
 //! Invariants: nothing is decided here (`scheduler` does); whatever has happened is taken in before the next decision, but
 //! nothing while an extender is asked; a change costs what it changed. Absent: reading collections.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Instant;
-use scheduler::extender::Extender;
-use scheduler::{Binding, Decision, Scheduler, Settings, Step};
+use scheduler::{Binding, Decision, PodInfo, Scheduler, Settings, Step};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::Config;
 use crate::context::Context;
 use crate::driver::Failure;
 
 mod extenders;
 mod feed;
+
+use extenders::Outside;
+
+/// Whom its writes are of.
+const USER: &str = "system:kube-scheduler";
 
 /// How long the first Pods wait for a node that is ready; a fresh cluster's only node needs a moment.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,10 +31,31 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 type Done = (Decision, Binding);
 
+/// A context for each profile: who tells of a Pod is the scheduler that the Pod names.
+pub(crate) struct Voices {
+    first: Arc<Context>,
+    all: HashMap<Arc<str>, Arc<Context>>,
+}
+
+impl Voices {
+    /// Their recorders' tasks go into `tasks`.
+    pub(crate) fn new(config: &Config, settings: &Settings, tasks: &mut JoinSet<()>) -> Self {
+        let mut voice = |name: &str| Arc::new(Context::new(config, USER, name, tasks));
+        let all: HashMap<_, _> = settings.profiles.iter().map(|p| (p.name.clone(), voice(&p.name))).collect();
+        let first = settings.profiles.first().and_then(|p| all.get(&p.name)).cloned();
+        Self { first: first.unwrap_or_else(|| voice(scheduler::DEFAULT)), all }
+    }
+
+    fn of(&self, pod: &PodInfo) -> &Arc<Context> {
+        self.all.get(&pod.scheduler_name).unwrap_or(&self.first)
+    }
+}
+
 /// Runs until cancelled; what was decided is carried out. Equal nodes are chosen among by `seed`.
-pub(crate) async fn run(context: Context, settings: Settings, seed: u64, cancel: CancellationToken) {
-    let context = Arc::new(context);
+pub(crate) async fn run(voices: Voices, settings: Settings, seed: u64, cancel: CancellationToken) {
+    let context = voices.first.clone();
     let mut deltas = context.snapshots.deltas(&feed::watched());
+    let outside: Vec<Arc<Outside>> = settings.extenders.iter().map(|e| Arc::new(Outside::new(e))).collect();
     let start = tokio::time::Instant::now();
     let mut scheduler = Scheduler::new(settings, seed, Instant(0) + PATIENCE);
     let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -46,7 +73,8 @@ pub(crate) async fn run(context: Context, settings: Settings, seed: u64, cancel:
                 Ok((decision, binding)) => {
                     let plan = scheduler.done(now, &decision, &binding);
                     if let (Some(about), events) = (plan.about, plan.events) {
-                        events.into_iter().for_each(|event| context.event(&about, event));
+                        let voice = voices.of(&decision.pod);
+                        events.into_iter().for_each(|event| voice.event(&about, event));
                     }
                 }
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -54,10 +82,10 @@ pub(crate) async fn run(context: Context, settings: Settings, seed: u64, cancel:
             },
             () = tokio::task::yield_now(), if next <= now => {
                 if let Some(step) = scheduler.next(now, context.now()) {
-                    let decided = decided(&context, &mut scheduler, now, step);
+                    let decided = decided(&context, &outside, &mut scheduler, now, step);
                     let Some(Some(decision)) = cancel.run_until_cancelled(decided).await else { break };
-                    let binder = decision.binder.map(|place| scheduler.extenders()[place].clone());
-                    tasks.spawn(carry_out(context.clone(), decision, binder));
+                    let binder = decision.binder.map(|place| outside[place].clone());
+                    tasks.spawn(carry_out(voices.of(&decision.pod).clone(), decision, binder));
                 }
             }
             () = tokio::time::sleep_until(start + Duration::from_nanos(next.0)), if next > now => {}
@@ -69,6 +97,7 @@ pub(crate) async fn run(context: Context, settings: Settings, seed: u64, cancel:
 /// Asks extenders until the decision is made.
 async fn decided(
     context: &Context,
+    outside: &[Arc<Outside>],
     scheduler: &mut Scheduler,
     now: Instant,
     mut step: Step,
@@ -77,7 +106,7 @@ async fn decided(
         match step {
             Step::Decided(decision) => return Some(decision),
             Step::Ask(ask) => {
-                let answer = extenders::ask(context, &scheduler.extenders()[ask.extender], &ask).await;
+                let answer = outside[ask.extender].ask(context, &ask).await;
                 if let Err(why) = &answer {
                     tracing::warn!(pod = %ask.pod.name, "an extender failed: {why}");
                 }
@@ -87,9 +116,9 @@ async fn decided(
     }
 }
 
-async fn carry_out(context: Arc<Context>, mut decision: Decision, binder: Option<Extender>) -> Done {
+async fn carry_out(context: Arc<Context>, mut decision: Decision, binder: Option<Arc<Outside>>) -> Done {
     if let (Some(extender), Some(node)) = (binder, &decision.node)
-        && let Err(why) = extenders::bind(&extender, &decision.pod, node).await
+        && let Err(why) = extender.bind(&decision.pod, node).await
     {
         return (decision, Binding::Failed(why));
     }

@@ -11,7 +11,7 @@ use kinds::rules::containers::{init, is_sidecar};
 use kinds::rules::node_affinity::Required;
 use kinds::rules::phase::is_finished;
 use kinds::rules::ports::{self, HostPort};
-use kinds::rules::resources::{Amounts, requests};
+use kinds::rules::resources::{Amounts, is_extended, requests};
 use kinds::rules::sysctls;
 use lifecycle::Verdict;
 
@@ -115,7 +115,9 @@ fn resources(pod: &Pod, ledger: &Ledger, room: &Room) -> Option<Verdict> {
     if count + 1 > i64::from(room.max_pods) {
         return short("pods", 1, count, i64::from(room.max_pods));
     }
-    amounts(pod).into_iter().find_map(|(name, want)| {
+    // What somebody else adds to the Node's object is not this node's to count (upstream: `removeMissingExtendedResources`).
+    let counts = |name: &str| room.allocatable.contains_key(name) || !is_extended(name);
+    amounts(pod).into_iter().filter(|(name, _)| counts(name)).find_map(|(name, want)| {
         let has = room.allocatable.get(&name).map_or(0, |amount| units(&name, amount));
         let taken = ledger.used(&name, uid);
         if want > 0 && want + taken > has { short(&name, want, taken, has) } else { None }
@@ -200,6 +202,20 @@ mod tests {
                 Verdict::Rejected { reason, .. } | Verdict::Evicted { reason, .. } => reason,
             });
             assert_eq!(reason.as_deref(), taken.then_some("NodePorts"), "{list} {port}");
+        }
+    }
+
+    /// The Node's object may offer what only others know of.
+    #[test]
+    fn what_others_offer_is_not_counted() {
+        let one = |name: &str| -> Pod {
+            let amounts = json!({name: "1"});
+            let container = json!({"name": "c", "resources": {"requests": amounts, "limits": amounts}});
+            serde_json::from_value(json!({"spec": {"containers": [container]}})).unwrap()
+        };
+        let room = Room { max_pods: 9, ..Room::default() };
+        for (name, taken) in [("example.com/seat", true), ("hugepages-2Mi", false), ("memory", false)] {
+            assert_eq!(judge(&one(name), &Ledger::default(), &room).is_none(), taken, "{name}");
         }
     }
 

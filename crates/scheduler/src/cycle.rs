@@ -214,6 +214,7 @@ impl<'a> Cycle<'a> {
 
     fn look_around(&self, enough: usize, found: &mut Found, memory: &mut Memory) {
         let nodes = self.world.nodes();
+        found.fitting.reserve(enough.min(nodes.len()));
         let start = memory.next % nodes.len();
         let mut looked_at = 0;
         while looked_at < nodes.len() && found.fitting.len() < enough {

@@ -125,12 +125,6 @@ impl Scheduler {
         }
     }
 
-    /// The extenders, in their order.
-    #[must_use]
-    pub fn extenders(&self) -> &[Extender] {
-        &self.extenders
-    }
-
     /// A node came, changed or (`None`) went.
     pub fn set_node(&mut self, now: Instant, name: &Arc<str>, after: Option<NodeFacts>) {
         if after.as_ref().is_some_and(NodeFacts::is_ready) {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use async_trait::async_trait;
+use base::Facts;
 use store::{
     Collection, Entry, Interest, Page, RangeQuery, Revision, SqliteStore, Store, StoreError, Watcher, Write,
 };
@@ -76,6 +77,10 @@ impl Store for SteadyStore {
 
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError> {
         block_on(self.0.commit(write))
+    }
+
+    async fn commit_known(&self, write: Write, facts: Facts) -> Result<Arc<Entry>, StoreError> {
+        block_on(self.0.commit_known(write, facts))
     }
 
     fn watch(&self, interests: &[Interest], after: Revision) -> Result<Box<dyn Watcher>, StoreError> {

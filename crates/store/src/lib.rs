@@ -232,6 +232,11 @@ pub trait Store: Send + Sync + 'static {
     fn read(&self, buckets: &[&str]) -> (Revision, Vec<Collection>);
     /// Performs one write durably; the entry is what readers now see (for a deletion, the final one).
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError>;
+    /// The same of a write whose caller knows the facts of what it stores, which are then not read out of it.
+    async fn commit_known(&self, write: Write, facts: Facts) -> Result<Arc<Entry>, StoreError> {
+        drop(facts);
+        self.commit(write).await
+    }
     /// A cursor over the events that one of the interests wants, with revisions greater than `after`. A revision that
     /// does not exist yet is [`StoreError::Future`] (see [`Store::wait_for`]), one whose successors in one of the buckets
     /// are gone is `Compacted`.

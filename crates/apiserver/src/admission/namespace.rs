@@ -6,7 +6,6 @@ use kinds::status::Cause;
 
 use super::Operation::{Create, Delete};
 use super::{EVERY, MAIN, Mutate, Review, Row, Want};
-use crate::context::object;
 
 pub(super) fn row() -> Row {
     const WANTS: &[Want] = &[Want::new(&[Create], "*", EVERY), Want::new(&[Delete], "namespaces", MAIN)];
@@ -36,9 +35,9 @@ fn created(review: &Review<'_>) -> Result<(), Status> {
     if name.is_empty() || review.is_of("authorization.k8s.io", "localsubjectaccessreviews") {
         return Ok(());
     }
-    let namespace =
-        review.find("namespaces", "", name).ok_or_else(|| Status::not_found("", "namespaces", name))?;
-    if !object::is_deleting(&namespace) {
+    let namespace = review.services.entry(("", "v1", "namespaces"), "", name);
+    let namespace = namespace.ok_or_else(|| Status::not_found("", "namespaces", name))?;
+    if !namespace.facts().deleting {
         return Ok(());
     }
     let why = format!("unable to create new content in namespace {name} because it is being terminated");

@@ -8,9 +8,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use base::Facts;
 use bytes::Bytes;
 use store::{Entry, Expect, Op, Store, StoreError, Write};
 
+use crate::context::facts::commit;
 use crate::context::object;
 
 /// How a write ended.
@@ -54,14 +56,19 @@ impl Reserved {
         }
     }
 
-    /// Commits the write and settles.
-    pub(crate) async fn commit(self, store: &Arc<dyn Store>, write: Write) -> Result<Arc<Entry>, StoreError> {
+    /// Commits the write and settles; the facts are those of what is stored, if they are known.
+    pub(crate) async fn commit(
+        self,
+        store: &Arc<dyn Store>,
+        write: Write,
+        facts: Option<Facts>,
+    ) -> Result<Arc<Entry>, StoreError> {
         if self.0.is_empty() {
-            return store.commit(write).await;
+            return commit(&**store, write, facts).await;
         }
         let store = store.clone();
         let ended = tokio::spawn(async move {
-            let result = store.commit(write.clone()).await;
+            let result = commit(&*store, write.clone(), facts).await;
             let outcome = outcome(&*store, &write, &result).await;
             self.settle(outcome).await;
             result

@@ -64,18 +64,21 @@ impl Validate for ServiceAccount {
             let why = format!("no service account specified for pod {}/{pod}", review.namespace);
             return Err(review.refuse(why));
         }
-        account(review, name).map(drop)
+        let found = review.services.entry(("", "v1", "serviceaccounts"), review.namespace, name);
+        found.map(drop).ok_or_else(|| no_account(review, name))
     }
 }
 
 /// The account of that name; an error if there is none.
 fn account(review: &Review<'_>, name: &str) -> Result<Value, Status> {
+    review.find("serviceaccounts", review.namespace, name).ok_or_else(|| no_account(review, name))
+}
+
+fn no_account(review: &Review<'_>, name: &str) -> Status {
     let namespace = review.namespace;
-    review.find("serviceaccounts", namespace, name).ok_or_else(|| {
-        review.refuse(format!(
-            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-        ))
-    })
+    review.refuse(format!(
+        "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+    ))
 }
 
 /// The account's name; `default` if the Pod names none.

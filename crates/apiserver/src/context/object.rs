@@ -97,29 +97,48 @@ pub(crate) fn set_type(value: &mut Value, kind: &Kind) {
 
 /// The stored form of a value of the served version.
 pub(crate) fn stored(kind: &Kind, value: &Value) -> Bytes {
+    if is_native(kind) {
+        return written(value);
+    }
     let mut value = value.clone();
-    if !is_native(kind) {
-        kind.strategy.to_stored(&mut value);
-    }
-    let mut out = Vec::with_capacity(512);
-    out.extend_from_slice(b"{\"metadata\":");
-    let mut meta = value.get("metadata").cloned().unwrap_or_else(|| json!({}));
-    if let Some(meta) = meta.as_object_mut() {
-        meta.remove("resourceVersion");
-        meta.remove("selfLink");
-    }
-    put_value(&mut out, &meta);
-    for (field, value) in value.as_object().into_iter().flatten() {
-        if matches!(field.as_str(), "metadata" | "apiVersion" | "kind") {
-            continue;
-        }
+    kind.strategy.to_stored(&mut value);
+    written(&value)
+}
+
+/// An object without what the store adds or the key says, metadata first.
+fn written(value: &Value) -> Bytes {
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(b"{\"metadata\":{");
+    let meta = value.get("metadata").and_then(Value::as_object);
+    put_fields(&mut out, meta, &["resourceVersion", "selfLink"]);
+    out.push(b'}');
+    let rest = value.as_object().filter(|map| map.keys().any(|field| !APART.contains(&field.as_str())));
+    if rest.is_some() {
         out.push(b',');
-        put_value(&mut out, &Value::String(field.clone()));
-        out.push(b':');
-        put_value(&mut out, value);
+        put_fields(&mut out, rest, APART);
     }
     out.push(b'}');
     Bytes::from(out)
+}
+
+/// What is written first, or not at all.
+const APART: &[&str] = &["metadata", "apiVersion", "kind"];
+
+/// The fields of a map but these, with commas between them.
+fn put_fields(out: &mut Vec<u8>, map: Option<&Map<String, Value>>, without: &[&str]) {
+    let mut first = true;
+    for (field, value) in map.into_iter().flatten().filter(|(field, _)| !without.contains(&field.as_str())) {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        put_text(out, field);
+        out.push(b':');
+        put_value(out, value);
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a Vec takes everything and a text is JSON");
 }
 
 fn put_value(out: &mut Vec<u8>, value: &Value) {
@@ -160,6 +179,11 @@ pub(crate) fn raw_metadata(value: &[u8]) -> &serde_json::value::RawValue {
 /// Text at a field of metadata, empty if absent.
 pub(crate) fn meta<'a>(obj: &'a Value, field: &str) -> &'a str {
     obj["metadata"][field].as_str().unwrap_or_default()
+}
+
+/// Whether an object names the version that it is about; `0` is none (upstream: `ObjectResourceVersion`).
+pub(crate) fn asks_version(obj: &Value) -> bool {
+    !matches!(meta(obj, "resourceVersion"), "" | "0")
 }
 
 /// `metadata` for change; made if absent.

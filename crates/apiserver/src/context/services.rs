@@ -9,7 +9,7 @@ use base::Timestamp;
 use client::Status;
 use kinds::{Catalogue, Kind};
 use serde_json::Value;
-use store::{RangeQuery, Store};
+use store::{Entry, RangeQuery, Store};
 use tokio::sync::watch;
 
 use crate::context::allocation::Allocator;
@@ -70,6 +70,18 @@ impl Services {
         let entry = self.store.get(&object::key(kind, namespace, name))?;
         Some(object::parse(kind, &entry.value))
     }
+
+    /// The same unparsed.
+    pub(crate) fn entry(
+        &self,
+        resource: (&str, &str, &str),
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Entry>> {
+        let kind = kinds::built_in().by_resource(resource.0, resource.1, resource.2)?;
+        self.store.get(&object::key(kind, namespace, name))
+    }
+
     /// The parsed objects of a built-in resource in a namespace (empty: in all); with an index key only those under it.
     pub(crate) fn all(
         &self,

@@ -6,7 +6,7 @@ use client::Status;
 use serde_json::Value;
 use store::{Expect, Op, StoreError, Write};
 
-use crate::context::object;
+use crate::context::{facts, object};
 use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx};
@@ -23,7 +23,7 @@ pub(crate) async fn create(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> 
 
 /// Creates an object that is decoded, defaulted and located already.
 pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> Result<Answer, Status> {
-    let versioned = !object::meta(&obj, "resourceVersion").is_empty();
+    let versioned = object::asks_version(&obj);
     kinds::meta::wipe_system_fields(&mut obj);
     if owners == Owners::Open {
         apply::track(ctx, None, &mut obj)?;
@@ -31,12 +31,16 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
     let chain = ctx.admission();
     let mut review = ctx.review(obj, None);
     chain.mutate(&mut review).await?;
-    let admitted = review.object.clone();
+    let mut admitted = Some(std::mem::take(&mut review.object));
     for attempt in 1.. {
+        // Kept where a generated name may turn out to be taken.
+        let may_repeat = |obj: &Value| attempt < NAME_ATTEMPTS && object::meta(obj, "name").is_empty();
+        let again = admitted.as_ref().filter(|obj| may_repeat(obj)).cloned();
+        let Some(obj) = std::mem::replace(&mut admitted, again) else { break };
         if attempt == 1 {
-            ctx.kind.strategy.notices(&admitted).into_iter().for_each(|w| ctx.warn(w));
+            ctx.kind.strategy.notices(&obj).into_iter().for_each(|w| ctx.warn(w));
         }
-        let (obj, generated) = finish(ctx, admitted.clone())?;
+        let (obj, generated) = finish(ctx, obj)?;
         let name = object::meta(&obj, "name").to_owned();
         let key = object::key(ctx.kind, &ctx.namespace, &name);
         if attempt == 1 {
@@ -58,7 +62,8 @@ pub(crate) async fn store_new(ctx: &Ctx<'_>, mut obj: Value, owners: Owners) -> 
             }
         } else {
             let op = Op::Put(object::stored(ctx.kind, &review.object));
-            match reserved.commit(store, Write { key, expect: Expect::Absent, op }).await {
+            let facts = facts::of(ctx.kind, &key, &review.object);
+            match reserved.commit(store, Write { key, expect: Expect::Absent, op }, facts).await {
                 Ok(entry) => return Ok(Answer::Object { code: 201, kind: ctx.kind.clone(), entry }),
                 Err(StoreError::Conflict { current }) => current,
                 Err(e) => return Err(ctx.store_error(&e, "create")),

@@ -16,7 +16,7 @@ use store::{Entry, Expect, Op, StoreError, Write};
 use crate::admission::Operation;
 use crate::context::form::schema_named;
 use crate::context::negotiate::Format;
-use crate::context::object;
+use crate::context::{facts, object};
 use crate::generic::body::Body;
 use crate::generic::{Answer, Ctx, list, options};
 
@@ -120,6 +120,11 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish, admission: Admission) -
         if wish.dry_run || matches!(step, Step::Nothing) {
             return Ok(answer(ctx, current, new, step != Step::Remove, wish));
         }
+        // Where nothing is stored they are as they were.
+        let facts = match step {
+            Step::Remove if !is_marked(&old, &new) => None,
+            _ => facts::of(kind, key, &new),
+        };
         let op = match step {
             // What the deletion itself changes (finalizers that it drops) is never stored: watchers see what was.
             Step::Remove if !is_marked(&old, &new) => Op::Delete(None),
@@ -128,7 +133,7 @@ async fn one(ctx: &Ctx<'_>, key: &Arc<str>, wish: &Wish, admission: Admission) -
         };
         let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
         let reserved = ctx.admission().reserve(&mut review).await?;
-        match reserved.commit(ctx.store(), write).await {
+        match reserved.commit(ctx.store(), write, facts).await {
             Ok(entry) => return Ok(answer(ctx, entry, new, step != Step::Remove, wish)),
             Err(StoreError::Conflict { .. }) => {}
             Err(e) => return Err(ctx.store_error(&e, "delete")),

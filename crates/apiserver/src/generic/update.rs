@@ -12,7 +12,7 @@ use serde_json::Value;
 use store::{Entry, Expect, Op, StoreError, Write};
 
 use crate::admission::Review;
-use crate::context::object;
+use crate::context::{facts, object};
 use crate::generic::apply::{self, Owners};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx, create, list};
@@ -31,12 +31,12 @@ enum Outcome {
 pub(crate) async fn update(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
     let mut new = body::object(ctx, body)?;
     body::locate(ctx, &mut new)?;
-    let conditional = !object::meta(&new, "resourceVersion").is_empty();
+    let conditional = object::asks_version(&new);
     loop {
         let Some(current) = ctx.store().get(&ctx.key()) else {
             return create_instead(ctx, new).await;
         };
-        unique(ctx, &new, &object::parse(ctx.kind, &current.value))?;
+        unique(ctx, &new, &current)?;
         if !conditional && !ctx.kind.unconditional_update {
             let (group, plural) = (&ctx.kind.group, &ctx.kind.plural);
             let errors = kinds::meta::resource_version_required();
@@ -100,12 +100,16 @@ async fn commit(
         reserved.give_back().await;
         return Ok(Some(Answer::Value { code: 200, value: new }));
     }
+    let facts = match outcome {
+        Outcome::Remove => None,
+        _ => facts::of(ctx.kind, &current.key, &new),
+    };
     let (op, removed) = match outcome {
         Outcome::Remove => (Op::Delete(None), Some(new)),
         _ => (object::put(ctx.kind, &new, object::stored(ctx.kind, &new)), None),
     };
     let write = Write { key: current.key.clone(), expect: Expect::Revision(current.revision), op };
-    match reserved.commit(ctx.store(), write).await {
+    match reserved.commit(ctx.store(), write, facts).await {
         Ok(entry) => Ok(Some(match removed {
             Some(value) => Answer::Value { code: 200, value },
             None => Answer::Object { code: 200, kind: ctx.kind.clone(), entry },
@@ -125,7 +129,7 @@ async fn evaluate<'a>(
 ) -> Result<Review<'a>, Status> {
     let kind = ctx.kind;
     let asked = object::meta(&new, "resourceVersion");
-    if !asked.is_empty() && asked != object::meta(old, "resourceVersion") {
+    if object::asks_version(&new) && asked != object::meta(old, "resourceVersion") {
         if let Err(e) = asked.parse::<u64>() {
             return Err(Status::untyped(list::not_a_number(asked, &e)));
         }
@@ -174,8 +178,8 @@ fn is_last_change(ctx: &Ctx<'_>, new: &Value, old: &Value) -> bool {
 }
 
 /// The uid of a replacement is a precondition; that of a patch or an apply is a field like others.
-fn unique(ctx: &Ctx<'_>, new: &Value, old: &Value) -> Result<(), Status> {
-    let (wanted, found) = (object::meta(new, "uid"), object::meta(old, "uid"));
+fn unique(ctx: &Ctx<'_>, new: &Value, old: &Entry) -> Result<(), Status> {
+    let (wanted, found) = (object::meta(new, "uid"), &*old.facts().uid);
     if wanted.is_empty() || wanted == found {
         return Ok(());
     }

@@ -6,6 +6,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cluster, config_map, default_account, pod, said};
 
+#[tokio::test]
+async fn zero_is_no_version() {
+    let cluster = Cluster::start().await;
+    let api = cluster.admin();
+    let mut map = config_map("a", json!({"k": "v"}));
+    map["metadata"]["resourceVersion"] = json!("0");
+    api.create("configmaps/default", map.clone()).await.unwrap();
+    map["data"] = json!({"x": "y"});
+    assert_eq!(api.update("configmaps/default/a", map).await.unwrap()["data"], json!({"x": "y"}));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_object_and_its_mistakes() {
     let cluster = Cluster::start().await;

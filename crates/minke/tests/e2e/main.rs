@@ -17,6 +17,7 @@ mod deployments;
 mod dns;
 mod drains;
 mod examples;
+mod http;
 mod instances;
 mod isolate;
 mod jobs;

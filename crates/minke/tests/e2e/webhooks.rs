@@ -1,6 +1,6 @@
 //! Admission webhooks as kubectl's users meet them: one that changes Pods, one that refuses some, both real HTTPS servers.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::BufReader;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
+use super::http;
 use super::isolate::isolated;
 
 /// A webhook server that lives as long as the test; its address and its certificate.
@@ -41,29 +42,10 @@ fn serve_at(listener: &TcpListener, certificate: &str, key: &str) {
 fn answer(config: &Arc<rustls::ServerConfig>, stream: TcpStream) {
     let session = rustls::ServerConnection::new(config.clone()).expect("a session");
     let mut stream = BufReader::new(rustls::StreamOwned::new(session, stream));
-    let (mut path, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).expect("a line");
-        let line = line.trim().to_ascii_lowercase();
-        if let Some(rest) = line.strip_prefix("post ") {
-            path = rest.split(['?', ' ']).next().unwrap_or_default().to_owned();
-        }
-        if let Some(rest) = line.strip_prefix("content-length:") {
-            length = rest.trim().parse().expect("a length");
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).expect("a body");
-    let review: Value = serde_json::from_slice(&body).expect("a review");
+    let (path, review) = http::read(&mut stream);
     let response = verdict(&path, &review["request"]);
     let said = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-    let said = said.to_string();
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ";
-    write!(stream.get_mut(), "{head}{}\r\n\r\n{said}", said.len()).expect("an answer");
+    http::reply(stream.get_mut(), &said);
 }
 
 fn verdict(path: &str, request: &Value) -> Value {

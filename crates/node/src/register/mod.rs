@@ -191,10 +191,12 @@ async fn keep_status(config: &Config) {
     let (mut last, mut written) = (Value::Null, 0);
     loop {
         let (facts, now) = (Facts::read(&config.data_dir), now());
-        if !last.is_null() {
-            last = contradicted(last, told(config).await);
+        let told = if last.is_null() { None } else { told(config).await };
+        last = contradicted(last, told.as_ref());
+        let mut status = status::status(now, &facts, &known(config), Some(&last));
+        if let Some(told) = &told {
+            status::advertise(&mut status, told);
         }
-        let status = status::status(now, &facts, &known(config), Some(&last));
         if now - written >= REPORT || !status::same(&status, &last) {
             let outcome = if last.is_null() {
                 register(config, &status).await
@@ -224,10 +226,10 @@ async fn told(config: &Config) -> Option<Value> {
 }
 
 /// The last status written, as it is now: others write the conditions of a node that they do not hear of.
-fn contradicted(mut last: Value, told: Option<Value>) -> Value {
+fn contradicted(mut last: Value, told: Option<&Value>) -> Value {
     let Some(told) = told else { return last };
     if told.is_null() {
-        return told;
+        return Value::Null;
     }
     for condition in last["conditions"].as_array_mut().into_iter().flatten() {
         let mut all = told["conditions"].as_array().into_iter().flatten();
@@ -293,9 +295,9 @@ mod tests {
         let ready = |status: &str| json!({"conditions": [{"type": "Ready", "status": status}]});
         let last = ready("True");
         assert_eq!(contradicted(last.clone(), None), last);
-        assert_eq!(contradicted(last.clone(), Some(ready("True"))), last);
-        assert_eq!(contradicted(last.clone(), Some(ready("Unknown"))), ready("Unknown"));
-        assert_eq!(contradicted(last, Some(Value::Null)), Value::Null);
+        assert_eq!(contradicted(last.clone(), Some(&ready("True"))), last);
+        assert_eq!(contradicted(last.clone(), Some(&ready("Unknown"))), ready("Unknown"));
+        assert_eq!(contradicted(last, Some(&Value::Null)), Value::Null);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use base::platform::ARCHITECTURE;
 use base::quantity::Quantity;
+use kinds::rules::resources::is_extended;
 use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
@@ -130,6 +131,22 @@ pub fn allocatable(facts: &Facts, limits: &Limits) -> Value {
     map
 }
 
+/// Takes over the extended resources that somebody else tells in the Node's capacity: Pods may have all of them. What is in the
+/// capacity no more cannot be had either (upstream: `MachineInfo`).
+pub fn advertise(status: &mut Value, told: &Value) {
+    let extended = |field: &str| {
+        let all = told[field].as_object().into_iter().flatten();
+        all.filter(|(name, _)| is_extended(name)).map(|(name, amount)| (name.clone(), amount.clone()))
+    };
+    for (name, _) in extended("allocatable") {
+        status["allocatable"][name] = Value::Null;
+    }
+    for (name, amount) in extended("capacity") {
+        status["capacity"][name.as_str()] = amount.clone();
+        status["allocatable"][name] = amount;
+    }
+}
+
 fn conditions(now: i64, facts: &Facts, last: Option<&Value>) -> Vec<Value> {
     let short = |free: u64, all: u64, percent: u64| all > 0 && free * 100 < all * percent;
     let disk = facts.disk_available < DISK_PLENTY && short(facts.disk_available, facts.disk, 10)
@@ -232,6 +249,29 @@ mod tests {
         assert_eq!(third["conditions"][0]["lastTransitionTime"], "1970-01-01T00:01:40Z");
         let large = Facts { disk: 250 << 30, disk_available: 20 << 30, ..facts() };
         assert_eq!(status(0, &large, &known, None)["conditions"][1]["reason"], "KubeletHasNoDiskPressure");
+    }
+
+    #[test]
+    fn what_others_offer_may_be_had() {
+        let own = || json!({"capacity": {"cpu": "2"}, "allocatable": {"cpu": "2"}});
+        let seat = |field: &str, amount: &str| json!({field: {"example.com/seat": amount, "cpu": "9", "hugepages-2Mi": "4Mi"}});
+        for (told, want) in [
+            (Value::Null, own()),
+            (
+                seat("capacity", "3"),
+                json!({"capacity": {"cpu": "2", "example.com/seat": "3"},
+                "allocatable": {"cpu": "2", "example.com/seat": "3"}}),
+            ),
+            (
+                seat("allocatable", "3"),
+                json!({"capacity": {"cpu": "2"},
+                "allocatable": {"cpu": "2", "example.com/seat": null}}),
+            ),
+        ] {
+            let mut status = own();
+            advertise(&mut status, &told);
+            assert_eq!(status, want, "{told}");
+        }
     }
 
     #[test]

@@ -148,3 +148,103 @@ fn enough_is_upstreams() {
     }
     assert_eq!((enough(1000, Some(10)), enough(5000, Some(10)), enough(50, Some(10))), (100, 500, 50));
 }
+
+/// A node of a zone with a label and, perhaps, a taint.
+fn sorted(name: &str, zone: &str, sort: &str, tainted: bool) -> NodeInfo {
+    node(name, |n| {
+        n["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(zone);
+        n["metadata"]["labels"]["sort"] = json!(sort);
+        if tainted {
+            n["spec"]["taints"] = json!([{"key": "k", "effect": "NoSchedule"}]);
+        }
+    })
+}
+
+/// A Pod that is to be spread over zones with these fields of the constraint and of the Pod's spec.
+fn spread_with(constraint: &Value, spec: &Value) -> PodInfo {
+    let mut whole = spread(1, None);
+    let parts = whole["topologySpreadConstraints"][0].as_object_mut().unwrap();
+    parts.extend(constraint.as_object().unwrap().clone());
+    whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    labelled("web", &whole)
+}
+
+/// Which nodes make domains is said by two policies: a domain without a Pod that nobody may use holds everybody back.
+#[test]
+fn policies_say_which_nodes_make_domains() {
+    let web = || labelled("web", &json!({}));
+    let skewed = |other: &str| {
+        let mut reasons =
+            ["1 node(s) didn't match pod topology spread constraints".to_owned(), format!("1 {other}")];
+        reasons.sort_unstable();
+        let victims =
+            "1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling";
+        refused(&reasons.join(", "), victims)
+    };
+    let wants_a = json!({"nodeSelector": {"sort": "a"}});
+    let by_affinity = || vec![with(sorted("a", "1", "a", false), &[web()]), sorted("b", "2", "b", false)];
+    let by_taint = || vec![with(sorted("a", "1", "a", false), &[web()]), sorted("b", "2", "a", true)];
+    let tolerates = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
+    let (mismatch, taint) =
+        ("node(s) didn't match Pod's node affinity/selector", "node(s) had untolerated taint(s)");
+    for (constraint, spec, nodes, want) in [
+        (json!({}), &wants_a, by_affinity(), "-> a".to_owned()),
+        (json!({"nodeAffinityPolicy": "Honor"}), &wants_a, by_affinity(), "-> a".to_owned()),
+        (json!({"nodeAffinityPolicy": "Ignore"}), &wants_a, by_affinity(), skewed(mismatch)),
+        (json!({}), &json!({}), by_taint(), skewed(taint)),
+        (json!({"nodeTaintsPolicy": "Ignore"}), &json!({}), by_taint(), skewed(taint)),
+        (json!({"nodeTaintsPolicy": "Honor"}), &json!({}), by_taint(), "-> a".to_owned()),
+        (json!({"nodeTaintsPolicy": "Honor"}), &tolerates, by_taint(), "-> b".to_owned()),
+    ] {
+        assert_eq!(message(&spread_with(&constraint, spec), nodes), want, "{constraint} {spec}");
+    }
+}
+
+/// `matchLabelKeys` narrow what a selector means to Pods with the same value, `mismatchLabelKeys` to those with another one.
+#[test]
+fn keys_of_labels_narrow_a_selector() {
+    let of = |release: &str, spec: &Value| {
+        let mut value = json!({"metadata": {"name": "p", "namespace": "d",
+            "labels": {"app": "web", "release": release}}, "spec": {"containers": [{"name": "c"}]}});
+        value["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        PodInfo::new(&serde_json::from_value::<Pod>(value).unwrap())
+    };
+    let term = |kind: &str, keys: &Value| {
+        let mut whole = near(kind, "web");
+        let term = &mut whole["affinity"][kind]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+        term.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        whole
+    };
+    let spread_by = |keys: &Value| {
+        let mut whole = spread(1, None);
+        whole["topologySpreadConstraints"][0]
+            .as_object_mut()
+            .unwrap()
+            .extend(keys.as_object().unwrap().clone());
+        whole
+    };
+    // Zone 1 has a Pod of the same release, zone 2 two of another.
+    let nodes = || {
+        let (same, other) = (of("new", &json!({})), of("old", &json!({})));
+        vec![with(zoned("a", "1"), &[same]), with(zoned("b", "2"), &[other.clone(), other])]
+    };
+    let same = json!({"matchLabelKeys": ["release"]});
+    let (other, absent) = (json!({"mismatchLabelKeys": ["release"]}), json!({"matchLabelKeys": ["nowhere"]}));
+    let apart = refused(
+        "2 node(s) didn't match pod anti-affinity rules",
+        "2 No preemption victims found for incoming pod",
+    );
+    for (spec, want) in [
+        (spread_by(&json!({})), "-> a"),
+        (spread_by(&same), "-> b"),
+        (spread_by(&absent), "-> a"),
+        (term("podAffinity", &same), "-> a"),
+        (term("podAffinity", &other), "-> b"),
+        (term("podAntiAffinity", &json!({})), &apart),
+        (term("podAntiAffinity", &same), "-> b"),
+        (term("podAntiAffinity", &other), "-> a"),
+        (term("podAntiAffinity", &absent), &apart),
+    ] {
+        assert_eq!(message(&of("new", &spec), nodes()), want, "{spec}");
+    }
+}

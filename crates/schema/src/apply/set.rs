@@ -20,7 +20,13 @@ impl Set {
 
     /// The node of a path, made if needed.
     pub(super) fn at(&mut self, path: &[String]) -> &mut Set {
-        path.iter().fold(self, |node, element| node.children.entry(element.clone()).or_default())
+        path.iter().fold(self, |node, element| {
+            // Most of the way is there already, and needs no copy of its elements.
+            if !node.children.contains_key(element) {
+                node.children.insert(element.clone(), Self::default());
+            }
+            node.children.get_mut(element).expect("it was there or has come")
+        })
     }
 
     pub(super) fn union(&mut self, other: &Set) {

@@ -4,6 +4,7 @@
 //! Invariant: what is one value to a merge (atomic lists and maps, free-form objects) is a leaf everywhere here.
 //! Deliberately absent: ownership (see `managed`).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
@@ -170,6 +171,13 @@ pub(super) fn compare(
     path: &mut Vec<String>,
     out: &mut Difference,
 ) {
+    // What is the same on both sides differs nowhere, however it merges.
+    if old.is_some() && old == new {
+        return;
+    }
+    if let (None, Some(new)) = (old, new) {
+        return all_of(new, place, out.added.at(path));
+    }
     let form = place.form();
     let empty = |v: Option<&Value>| match v {
         None | Some(Value::Null) => true,
@@ -186,8 +194,7 @@ pub(super) fn compare(
         }
         return;
     }
-    for (element, old, new) in pairs(old, new, place, &form) {
-        let below = place.child(&element);
+    for (element, below, old, new) in pairs(old, new, place, &form) {
         path.push(element);
         compare(old, new, below, path, out);
         path.pop();
@@ -199,37 +206,73 @@ pub(super) fn compare(
     }
 }
 
-type Pair<'v> = (String, Option<&'v Value>, Option<&'v Value>);
-
-/// What two containers hold, side by side.
-fn pairs<'v>(
-    old: Option<&'v Value>,
-    new: Option<&'v Value>,
-    place: Place<'_>,
-    form: &Form<'_>,
-) -> Vec<Pair<'v>> {
-    let mut out: BTreeMap<String, (Option<&Value>, Option<&Value>)> = BTreeMap::new();
-    if let Form::Struct(_) | Form::Map(_) = form {
-        for (name, value) in fields(old).into_iter().flatten() {
-            out.entry(format!("f:{name}")).or_default().0 = Some(value);
-        }
-        for (name, value) in fields(new).into_iter().flatten() {
-            out.entry(format!("f:{name}")).or_default().1 = Some(value);
-        }
-    } else {
-        for (element, value) in index(items(old), form) {
-            out.entry(element).or_default().0 = Some(value);
-        }
-        for (element, value) in index(items(new), form) {
-            out.entry(element).or_default().1 = Some(value);
+/// Everything in a value that was not there before.
+fn all_of(new: &Value, place: Place<'_>, out: &mut Set) {
+    let form = place.form();
+    out.member = true;
+    if matches!(form, Form::Leaf) {
+        return;
+    }
+    for (element, below, _, new) in pairs(None, Some(new), place, &form) {
+        if let Some(new) = new {
+            all_of(new, below, out.children.entry(element).or_default());
         }
     }
-    let (in_old, in_new) = (fields(old).is_some(), fields(new).is_some());
-    let with_printed = out.into_iter().map(|(element, (old, new))| {
-        let printed = always_printed(place.child(&element));
-        (element, old.or(printed.filter(|_| in_old)), new.or(printed.filter(|_| in_new)))
-    });
-    with_printed.collect()
+}
+
+/// A path element, the place below it, and what stands there on both sides.
+type Pair<'v, 'a> = (String, Place<'a>, Option<&'v Value>, Option<&'v Value>);
+
+/// What two containers hold, side by side.
+fn pairs<'v, 'a>(
+    old: Option<&'v Value>,
+    new: Option<&'v Value>,
+    place: Place<'a>,
+    form: &Form<'a>,
+) -> Vec<Pair<'v, 'a>> {
+    if let Form::Struct(_) | Form::Map(_) = form {
+        return fields_of_both(fields(old), fields(new), place);
+    }
+    let mut out: BTreeMap<String, (Option<&Value>, Option<&Value>)> = BTreeMap::new();
+    for (element, value) in index(items(old), form) {
+        out.entry(element).or_default().0 = Some(value);
+    }
+    for (element, value) in index(items(new), form) {
+        out.entry(element).or_default().1 = Some(value);
+    }
+    out.into_iter().map(|(element, (old, new))| (element, item_place(form), old, new)).collect()
+}
+
+/// The fields of two maps, each once, in their order.
+fn fields_of_both<'v, 'a>(
+    old: Option<&'v Map<String, Value>>,
+    new: Option<&'v Map<String, Value>>,
+    place: Place<'a>,
+) -> Vec<Pair<'v, 'a>> {
+    let mut out = Vec::with_capacity(new.or(old).map_or(0, Map::len));
+    let pair = |name: &str, in_old: Option<&'v Value>, in_new: Option<&'v Value>| {
+        let element = format!("f:{name}");
+        let below = place.child(&element);
+        let printed = always_printed(below);
+        let (in_old, in_new) =
+            (in_old.or(printed.filter(|_| old.is_some())), in_new.or(printed.filter(|_| new.is_some())));
+        (element, below, in_old, in_new)
+    };
+    let (mut left, mut right) = (old.into_iter().flatten().peekable(), new.into_iter().flatten().peekable());
+    loop {
+        // Both go by name.
+        let order = match (left.peek(), right.peek()) {
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return out,
+        };
+        let a = if order.is_le() { left.next() } else { None };
+        let b = if order.is_ge() { right.next() } else { None };
+        if let Some((name, _)) = a.or(b) {
+            out.push(pair(name, a.map(|(_, value)| value), b.map(|(_, value)| value)));
+        }
+    }
 }
 
 /// What Go prints for a field that is absent in our form.

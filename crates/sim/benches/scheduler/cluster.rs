@@ -24,7 +24,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) async fn start() -> Self {
+    /// With controllers, if they are wanted.
+    pub(crate) async fn start(controllers: bool) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let pki = Pki::open(&dir.path().join("pki"), &[], &[]).expect("keys");
         let path = dir.path().join("store.db");
@@ -37,15 +38,13 @@ impl Cluster {
         let api = server.clone();
         let config = controllers::Config {
             snapshots: server.snapshots(),
-            connect: Arc::new(move |user| {
-                api.objects(identity(user, "system:authenticated"), "kube-scheduler")
-            }),
+            connect: Arc::new(move |user| api.objects(system_identity(user), "kube-scheduler")),
             ca_pem: pki.ca_pem().to_owned(),
             // Nobody asks for certificates or ranges here.
             sign: Arc::new(|_| Err("nothing is signed here".to_owned())),
             cluster_cidr: None,
             holder: "bench".to_owned(),
-            controllers: false,
+            controllers,
             scheduler: true,
             clock: Arc::new(controllers::SystemClock),
             scheduling: Arc::new(scheduler::Settings::default),
@@ -64,7 +63,7 @@ impl Cluster {
         self.server.objects(identity("bench", "system:masters"), "bench")
     }
 
-    fn snapshots(&self) -> Arc<dyn Snapshots> {
+    pub(crate) fn snapshots(&self) -> Arc<dyn Snapshots> {
         self.server.snapshots()
     }
 
@@ -126,6 +125,59 @@ impl Cluster {
         self.bound_in("sched-1", prefix, count)
     }
 
+    /// Does something for each number below `count` as the administrator, some at once.
+    pub(crate) async fn each(&self, count: usize, act: impl AsyncFn(&dyn Objects, usize)) {
+        let act = &act;
+        let one = |i: usize| {
+            let admin = self.admin();
+            async move { act(&*admin, i).await }
+        };
+        all(count, one).await;
+    }
+
+    /// Returns once all replicas of a Deployment's generation are available, and no others are there.
+    pub(crate) fn replicas(
+        &self,
+        name: &'static str,
+        count: usize,
+        generation: u64,
+    ) -> impl Future<Output = ()> + use<> {
+        let mut deltas = self.snapshots().deltas(&[Gvr::new("apps", "v1", "deployments")]);
+        async move {
+            loop {
+                for delta in deltas.next().await {
+                    let Some(after) = delta.after.filter(|after| *after.name == *name) else { continue };
+                    let object: Value = after.parse().expect("a Deployment");
+                    let status = |field: &str| object["status"][field].as_u64().unwrap_or_default();
+                    let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+                    let all = counts.iter().all(|field| usize::try_from(status(field)) == Ok(count));
+                    if all && status("observedGeneration") == generation {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns once there is no object of a name that begins so.
+    pub(crate) async fn none_left(&self, gvr: Gvr, namespace: &str, prefix: &str) {
+        let mut deltas = self.snapshots().deltas(&[gvr]);
+        let mut left = std::collections::HashSet::new();
+        loop {
+            for delta in deltas.next().await {
+                if *delta.namespace == *namespace && delta.name.starts_with(prefix) {
+                    match delta.after {
+                        Some(_) => left.insert(delta.name),
+                        None => left.remove(&delta.name),
+                    };
+                }
+            }
+            if left.is_empty() {
+                return;
+            }
+        }
+    }
+
     fn bound_in(&self, namespace: &str, prefix: &str, count: usize) -> impl Future<Output = ()> + use<> {
         let mut deltas = self.snapshots().deltas(&[Gvr::new("", "v1", "pods")]);
         let (namespace, prefix) = (namespace.to_owned(), format!("{prefix}-"));
@@ -155,18 +207,29 @@ fn identity(user: &str, group: &str) -> Identity {
     Identity { name: user.to_owned(), groups, ..Identity::default() }
 }
 
-fn target(gvr: Gvr, namespace: &str, name: &str) -> Target {
+pub(crate) fn target(gvr: Gvr, namespace: &str, name: &str) -> Target {
     Target { gvr, namespace: namespace.into(), name: name.into(), subresource: String::new() }
 }
 
-async fn call(api: &dyn Objects, target: Target, verb: Verb) -> Result<client::Answer, Status> {
+pub(crate) async fn call(api: &dyn Objects, target: Target, verb: Verb) -> Result<client::Answer, Status> {
     api.call(Call { target, verb, options: Options::default() }).await
 }
 
-fn expect(result: Result<client::Answer, Status>, harmless: &str) {
+pub(crate) fn expect(result: Result<client::Answer, Status>, harmless: &str) {
     if let Err(status) = result {
         assert!(status.is(harmless), "{}", status.message);
     }
+}
+
+/// A part of the control plane, with the groups that upstream gives it.
+fn system_identity(user: &str) -> Identity {
+    let mut identity = identity(user, "system:authenticated");
+    if let Some(account) = user.strip_prefix("system:serviceaccount:") {
+        let namespace = account.split(':').next().unwrap_or_default();
+        let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+        identity.groups.extend(groups);
+    }
+    identity
 }
 
 /// Makes a Node and takes away the taint that every new one gets.

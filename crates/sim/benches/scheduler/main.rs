@@ -1,11 +1,14 @@
 //! How many Pods a second the scheduler binds: `scheduler [--scale N] [WORKLOAD…]` prints one line for each workload.
 //! `cargo xtask bench scheduler` builds and starts it.
 //!
+//! After those, `Deployment` and `GarbageCollection` are what controllers cost.
+//!
 //! Invariants: API server, store and scheduler are the real ones, in this process; nodes are objects that nobody answers
-//! for. A time begins with the first measured Pod's creation and ends when the last is seen bound. Absent: HTTP,
-//! controllers, a verdict by exit code.
+//! for. A time begins with the first measured Pod's creation and ends when the last is seen bound. Absent: HTTP, a verdict
+//! by exit code.
 
 mod cluster;
+mod controllers;
 mod workloads;
 
 use std::io::Write as _;
@@ -35,15 +38,21 @@ fn main() {
         "{:<32} {:>7} {:>7} {:>9} {:>9} {:>11}",
         "workload", "nodes", "Pods", "Pods/s", "reach", "CPU ms/Pod"
     ));
-    for workload in ALL.iter().filter(|w| wanted.is_empty() || wanted.iter().any(|name| w.name == name)) {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).enable_all().build().expect("threads");
-        let line = runtime.block_on(async {
-            let measured = tokio::time::timeout(CEILING, measure(workload, scale)).await;
-            measured.unwrap_or_else(|_| format!("{:<32} not done after {CEILING:?}", workload.name))
-        });
-        say(&line);
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
+    for workload in ALL.iter().filter(|w| is_wanted(w.name)) {
+        run(workload.name, measure(workload, scale));
     }
+    for work in controllers::ALL.iter().filter(|w| is_wanted(w.name)) {
+        run(work.name, controllers::measure(work, scale));
+    }
+}
+
+/// Runs one measurement on a runtime of its own and says what came of it.
+fn run(name: &str, measuring: impl Future<Output = String>) {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build().expect("threads");
+    let measured = runtime.block_on(async { tokio::time::timeout(CEILING, measuring).await });
+    say(&measured.unwrap_or_else(|_| format!("{name:<32} not done after {CEILING:?}")));
 }
 
 fn say(line: &str) {
@@ -52,7 +61,7 @@ fn say(line: &str) {
 }
 
 async fn measure(workload: &Workload, scale: usize) -> String {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start(false).await;
     let nodes = (workload.nodes / scale).max(1);
     for namespace in ["default", "sched-0", "sched-1"] {
         cluster.namespace(namespace).await;

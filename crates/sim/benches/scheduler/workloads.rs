@@ -155,7 +155,7 @@ fn node(labels: &[(&str, &str)]) -> Value {
             "conditions": [{"type": "Ready", "status": "True"}], "phase": "Running"}})
 }
 
-fn plain_node(i: usize) -> Value {
+pub(crate) fn plain_node(i: usize) -> Value {
     node(&[(HOSTNAME, &format!("node-{i}"))])
 }
 
@@ -190,7 +190,7 @@ fn default() -> Value {
 }
 
 /// Without requests.
-fn light() -> Value {
+pub(crate) fn light() -> Value {
     let mut pod = default();
     pod["spec"]["containers"][0]["resources"] = json!({});
     pod

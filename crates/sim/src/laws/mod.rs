@@ -4,7 +4,9 @@
 
 mod daemonset;
 mod deployment;
+mod pod;
 mod poddisruptionbudget;
+mod reason;
 mod replicaset;
 mod statefulset;
 
@@ -37,17 +39,21 @@ pub fn all() -> Vec<Box<dyn Law>> {
     vec![
         Box::new(daemonset::DaemonSets::default()),
         Box::new(deployment::Deployments::default()),
+        Box::new(pod::Pods::default()),
         Box::new(poddisruptionbudget::Budgets::default()),
+        Box::new(reason::Reasons::default()),
         Box::new(replicaset::ReplicaSets::default()),
         Box::new(statefulset::StatefulSets::default()),
     ]
 }
 
 /// The buckets whose objects laws want to see.
-pub const BUCKETS: [&str; 7] = [
+pub const BUCKETS: [&str; 9] = [
     "pods",
     "daemonsets.apps",
     "deployments.apps",
+    "jobs.batch",
+    "nodes",
     "poddisruptionbudgets.policy",
     "replicasets.apps",
     "replicationcontrollers",

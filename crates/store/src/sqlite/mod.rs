@@ -151,15 +151,21 @@ impl SqliteStore {
         }
     }
 
-    /// The facts of what is about to be written, read by the caller so that the writer's thread need not. Whatever is as
-    /// in the current version is shared with it.
-    fn facts_of(&self, write: &Write) -> Option<Arc<Facts>> {
+    /// The facts of what is about to be written, read by the caller so that the writer's thread need not.
+    fn facts_of(&self, write: &Write) -> Option<Facts> {
         let (Op::Put(value) | Op::Ending(value) | Op::Delete(Some(value))) = &write.op else { return None };
-        let facts = self.read_facts.read(&write.key, value);
-        Some(match self.view.get(&write.key) {
+        Some(self.read_facts.read(&write.key, value))
+    }
+
+    async fn perform(&self, write: Write, facts: Option<Facts>) -> Result<Arc<Entry>, StoreError> {
+        // Whatever is as in the current version is shared with it.
+        let facts = facts.map(|facts| match self.view.get(&write.key) {
             Some(current) => facts.sharing(current.facts()),
             None => Arc::new(facts),
-        })
+        });
+        let (answer, answered) = oneshot::channel();
+        self.queue.push(|room| Command::Write { write, facts, answer, _room: room }).await?;
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer ended".to_owned())))
     }
 
     fn take_thread(&self) -> Option<JoinHandle<()>> {
@@ -221,9 +227,12 @@ impl Store for SqliteStore {
     async fn commit(&self, write: Write) -> Result<Arc<Entry>, StoreError> {
         check(&write)?;
         let facts = self.facts_of(&write);
-        let (answer, answered) = oneshot::channel();
-        self.queue.push(|room| Command::Write { write, facts, answer, _room: room }).await?;
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer ended".to_owned())))
+        self.perform(write, facts).await
+    }
+
+    async fn commit_known(&self, write: Write, facts: Facts) -> Result<Arc<Entry>, StoreError> {
+        check(&write)?;
+        self.perform(write, Some(facts)).await
     }
 
     fn watch(&self, interests: &[Interest], after: Revision) -> Result<Box<dyn Watcher>, StoreError> {

@@ -8,7 +8,7 @@ use kinds::rules::conditions;
 use serde_json::{Value, json};
 use store::{Expect, Op, StoreError, Write};
 
-use crate::context::object;
+use crate::context::{facts, object};
 use crate::generic::body::{self, Body};
 use crate::generic::{Answer, Ctx};
 
@@ -45,7 +45,7 @@ pub(super) async fn bind(ctx: &Ctx<'_>, body: Body) -> Result<Answer, Status> {
         }
         let op = Op::Put(object::stored(kind, &pod));
         let write = Write { key: key.clone(), expect: Expect::Revision(current.revision), op };
-        match ctx.store().commit(write).await {
+        match facts::commit(&**ctx.store(), write, facts::of(kind, &key, &pod)).await {
             Ok(_) => break,
             Err(StoreError::Conflict { .. }) => {}
             Err(e) => return Err(ctx.store_error(&e, "create")),
@@ -90,4 +90,8 @@ fn apply(pod: &mut Value, binding: &Value, now: Timestamp) {
         }
     }
     conditions::set_in_pod(pod, json!({"type": "PodScheduled", "status": "True"}), now);
+    // Room was kept for it until now.
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
 }

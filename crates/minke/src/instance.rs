@@ -19,7 +19,7 @@ use rustix::fs::FlockOperation;
 
 use crate::config;
 
-pub use files::{keep_atomic, make_private_dir, remove_tree, write_atomic};
+pub use files::{keep_atomic, make_private_dir, read_text, remove_tree, write_atomic};
 pub use holder::{Holder, holder, seen_holder};
 
 use files::{read_number, read_word};

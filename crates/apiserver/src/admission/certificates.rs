@@ -95,10 +95,12 @@ fn stamp(review: &mut Review<'_>) {
     }
 }
 
-/// Whether the caller may do this with a signer's requests, or with all of its domain's.
-fn may(review: &Review<'_>, verb: &str, signer: &str) -> bool {
+/// Whether the caller may do this with the requests of their signer, or with those of all of its domain's.
+fn permitted(review: &Review<'_>, verb: &str) -> Result<(), Status> {
+    let spec = &review.old.unwrap_or(&review.object)["spec"];
+    let signer = spec["signerName"].as_str().unwrap_or_default();
     let domain = signer.split('/').next().unwrap_or_default();
-    [signer.to_owned(), format!("{domain}/*")].iter().any(|name| {
+    let may = [signer.to_owned(), format!("{domain}/*")].iter().any(|name| {
         let asked = Attributes {
             verb,
             is_resource: true,
@@ -108,11 +110,11 @@ fn may(review: &Review<'_>, verb: &str, signer: &str) -> bool {
             ..Attributes::default()
         };
         review.services.authorizer.decide(review.user, &asked).allowed
-    })
-}
-
-fn signer<'a>(review: &'a Review<'_>) -> &'a str {
-    review.old.unwrap_or(&review.object)["spec"]["signerName"].as_str().unwrap_or_default()
+    });
+    if may {
+        return Ok(());
+    }
+    Err(review.refuse(format!("user not permitted to {verb} requests with signerName {signer:?}")))
 }
 
 struct Approval;
@@ -120,11 +122,7 @@ struct Approval;
 #[async_trait]
 impl Validate for Approval {
     async fn validate(&self, review: &Review<'_>) -> Result<(), Status> {
-        let signer = signer(review);
-        if may(review, "approve", signer) {
-            return Ok(());
-        }
-        Err(review.refuse(format!("user not permitted to approve requests with signerName {signer:?}")))
+        permitted(review, "approve")
     }
 }
 
@@ -139,11 +137,7 @@ impl Validate for Signing {
             let failed: Vec<Value> = conditions.into_iter().filter(|c| c["type"] == FAILED).collect();
             (object["status"]["certificate"].clone(), failed)
         };
-        let signer = signer(review);
-        if result(old) == result(&review.object) || may(review, "sign", signer) {
-            return Ok(());
-        }
-        Err(review.refuse(format!("user not permitted to sign requests with signerName {signer:?}")))
+        if result(old) == result(&review.object) { Ok(()) } else { permitted(review, "sign") }
     }
 }
 

@@ -26,8 +26,16 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
 /// # Errors
 /// If it cannot be read.
 pub fn read_word(path: &Path) -> Result<Option<String>> {
+    Ok(read_text(path)?.map(|text| text.trim().to_owned()))
+}
+
+/// What a file says; `None` if there is no such file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_text(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use apiserver::Pair;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use client::{Call, Credential, Gvr, Https, Objects, Options, Target, Verb, Watch};
@@ -22,36 +23,18 @@ const SIGNED_WITHIN: Duration = Duration::from_secs(60);
 /// How often the certificates' ends are looked at.
 const LOOK: Duration = Duration::from_secs(3600);
 
-/// A certificate and its key, PEM.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Pair {
-    /// Certificate.
-    pub cert_pem: String,
-    /// Key.
-    pub key_pem: String,
+fn credential(pair: &Pair) -> Credential {
+    Credential::Certificate { cert_pem: pair.cert_pem.clone(), key_pem: pair.key_pem.clone() }
 }
 
-impl std::fmt::Debug for Pair {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pair").finish_non_exhaustive()
-    }
-}
-
-impl Pair {
-    fn credential(&self) -> Credential {
-        Credential::Certificate { cert_pem: self.cert_pem.clone(), key_pem: self.key_pem.clone() }
-    }
-
-    /// Whether two thirds of its time are over; one that cannot be read is.
-    fn is_old(&self, now: SystemTime) -> bool {
-        let seconds = now
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-        let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(self.cert_pem.as_bytes()) else { return true };
-        let Ok(cert) = pem.parse_x509() else { return true };
-        let (from, to) = (cert.validity().not_before.timestamp(), cert.validity().not_after.timestamp());
-        seconds >= to - (to - from) / 3
-    }
+/// Whether two thirds of its time are over; one that cannot be read is.
+fn is_old(pair: &Pair, now: SystemTime) -> bool {
+    let since = now.duration_since(UNIX_EPOCH);
+    let seconds = since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(pair.cert_pem.as_bytes()) else { return true };
+    let Ok(cert) = pem.parse_x509() else { return true };
+    let (from, to) = (cert.validity().not_before.timestamp(), cert.validity().not_after.timestamp());
+    seconds >= to - (to - from) / 3
 }
 
 /// What a certificate is to say.
@@ -112,14 +95,14 @@ impl Certificates {
     /// If the cluster does not answer or sign.
     pub async fn open(kept: &Kept, name: &str) -> Result<Self> {
         let url = format!("https://{}", kept.server);
-        let client = |pair: &Pair, manager: &str| Https::new(&url, &kept.ca_pem, &pair.credential(), manager);
+        let client = |pair: &Pair, manager: &str| Https::new(&url, &kept.ca_pem, &credential(pair), manager);
         let own = kept.pair("node")?.context("the node's certificate is missing")?;
         let node = client(&own, "kubelet")?;
-        if own.is_old(SystemTime::now()) {
+        if is_old(&own, SystemTime::now()) {
             let new =
                 obtain(&*node, &as_node(name)).await.context("the node's certificate cannot be renewed")?;
             kept.keep("node", &new)?;
-            node.renew(&kept.ca_pem, &new.credential()).await?;
+            node.renew(&kept.ca_pem, &credential(&new)).await?;
         }
         let proxy = current(kept, &*node, &as_proxy()).await?;
         let proxy = client(&proxy, "kube-proxy")?;
@@ -140,7 +123,7 @@ impl Certificates {
     pub async fn serving(&self, ip: IpAddr) -> Result<Arc<listen::Certificate>> {
         let purpose = of_endpoints(&self.name, ip)?;
         let pair = match self.kept.pair(purpose.file)? {
-            Some(pair) if !pair.is_old(SystemTime::now()) && is_for(&pair, ip) => pair,
+            Some(pair) if !is_old(&pair, SystemTime::now()) && is_for(&pair, ip) => pair,
             _ => self.renewed(&purpose).await?,
         };
         let certificate = listen::Certificate::new(&pair.cert_pem, &pair.key_pem)?;
@@ -164,11 +147,11 @@ impl Certificates {
     async fn look(&self) -> Result<()> {
         let now = SystemTime::now();
         let old =
-            |file: &str| Ok::<_, anyhow::Error>(self.kept.pair(file)?.is_none_or(|pair| pair.is_old(now)));
+            |file: &str| Ok::<_, anyhow::Error>(self.kept.pair(file)?.is_none_or(|pair| is_old(&pair, now)));
         for (purpose, client) in [(as_node(&self.name), &self.node), (as_proxy(), &self.proxy)] {
             if old(purpose.file)? {
                 let pair = self.renewed(&purpose).await?;
-                client.renew(&self.kept.ca_pem, &pair.credential()).await?;
+                client.renew(&self.kept.ca_pem, &credential(&pair)).await?;
             }
         }
         let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -191,7 +174,7 @@ impl Certificates {
 
 /// What is kept, if it is still good, else a new one.
 async fn current(kept: &Kept, api: &dyn Objects, purpose: &Purpose) -> Result<Pair> {
-    if let Some(pair) = kept.pair(purpose.file)?.filter(|pair| !pair.is_old(SystemTime::now())) {
+    if let Some(pair) = kept.pair(purpose.file)?.filter(|pair| !is_old(pair, SystemTime::now())) {
         return Ok(pair);
     }
     let pair = obtain(api, purpose).await.with_context(|| format!("certificate {:?}", purpose.file))?;
@@ -280,9 +263,9 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let cert = params.self_signed(&key).unwrap();
         let pair = Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() };
-        assert!(!pair.is_old(at(299)) && pair.is_old(at(300)));
+        assert!(!is_old(&pair, at(299)) && is_old(&pair, at(300)));
         assert!(is_for(&pair, "192.0.2.1".parse().unwrap()) && !is_for(&pair, "192.0.2.2".parse().unwrap()));
-        assert!(Pair { cert_pem: String::new(), ..pair }.is_old(at(0)));
+        assert!(is_old(&Pair { cert_pem: String::new(), ..pair }, at(0)));
     }
 
     #[test]

@@ -3,15 +3,13 @@
 //! Invariant: it is there whole or not at all: the node's certificate, written last, makes it so. Private keys are readable by
 //! their owner only.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use apiserver::Pair;
 
-use super::certificates::Pair;
-use crate::instance::{make_private_dir, write_atomic};
+use crate::instance::{make_private_dir, read_text, write_atomic};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -33,14 +31,14 @@ impl Kept {
             return Ok(None);
         }
         let need = |file: &str| {
-            let found = text(&dir.join(file))?;
+            let found = read_text(&dir.join(file))?;
             found.with_context(|| {
                 format!("{}/{file} is missing: restore it, or remove {0} to join anew", dir.display())
             })
         };
         let server = need("server")?;
         let server = server.trim().parse().with_context(|| format!("{}/server", dir.display()))?;
-        let cluster_cidr = match text(&dir.join("cluster-cidr"))? {
+        let cluster_cidr = match read_text(&dir.join("cluster-cidr"))? {
             Some(range) => {
                 Some(range.trim().parse().with_context(|| format!("{}/cluster-cidr", dir.display()))?)
             }
@@ -83,20 +81,14 @@ impl Kept {
 /// Key and certificate in one file, so that they are always of each other.
 fn pair(dir: &Path, name: &str) -> Result<Option<Pair>> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    let Some(both) = text(&dir.join(format!("{name}.pem")))? else { return Ok(None) };
+    let Some(both) = read_text(&dir.join(format!("{name}.pem")))? else { return Ok(None) };
     Ok(both.find(BEGIN).map(|at| Pair { key_pem: both[..at].to_owned(), cert_pem: both[at..].to_owned() }))
-}
-
-fn text(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

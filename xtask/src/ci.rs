@@ -18,7 +18,7 @@ const STAGES: &[&[Stage]] = &[
     &[("build", 10, build)],
     &[("clippy", 4, clippy)],
     &[("schema", 1, schema)],
-    &[("unit", 3, unit)],
+    &[("unit", 4, unit)],
     &[("end-to-end", 10, e2e), ("vm", 5, vm)],
 ];
 

@@ -33,6 +33,7 @@ mod replicationcontrollers;
 mod resize;
 mod restart;
 mod rights;
+mod scheduling;
 mod services;
 mod statefulsets;
 mod statics;

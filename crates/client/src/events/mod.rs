@@ -1,18 +1,20 @@
 //! Events: one recorder for controllers, scheduler and node. What is written is decided by the [`Correlator`], the
 //! [`Poster`] writes it.
 //!
-//! Invariants: posting never waits and never fails its caller; what cannot be kept or written is said in the log. Absent:
-//! the form of events.k8s.io (the API server serves both).
+//! Invariants: posting never waits and never fails its caller; what cannot be kept or written is said in the log; what
+//! happened to one object is written in its order. Absent: the form of events.k8s.io (the API server serves both).
 
 mod correlator;
 mod lru;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
 use bytes::Bytes;
 pub use correlator::{Correlator, Occurrence, Posting};
+use futures_util::future::join_all;
 use kinds::plan::{Notice, Reference};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -21,6 +23,8 @@ use crate::{Call, Gvr, Objects, Options, PatchType, Status, Target, Verb};
 
 /// Events that wait to be written (client-go's `maxQueuedEvents`).
 const QUEUE: usize = 1000;
+/// So many that wait are written at once, so that they share the store's commits.
+const TOGETHER: usize = 16;
 /// Bytes of a message.
 const MAX_MESSAGE: usize = 1024;
 /// How often an event is tried to be written (client-go's `maxTriesPerEvent`).
@@ -80,17 +84,37 @@ fn lost(about: &Reference, notice: &Notice, problem: &str) {
 impl Poster {
     /// Ends when the last recorder is dropped and everything is written.
     pub async fn run(mut self) {
-        while let Some(posting) = self.postings.recv().await {
-            match self.correlator.correlate(&posting) {
-                Some(occurrence) => self.write(&posting, &occurrence).await,
-                None => tracing::debug!(
-                    kind = posting.about.kind,
-                    name = posting.about.name,
-                    reason = posting.notice.reason,
-                    message = posting.notice.message,
-                    "one event of too many about this object"
-                ),
+        let mut waiting = Vec::with_capacity(TOGETHER);
+        while self.postings.recv_many(&mut waiting, TOGETHER).await > 0 {
+            let mut objects: BTreeMap<_, Vec<(Posting, Occurrence)>> = BTreeMap::new();
+            for posting in waiting.drain(..) {
+                if let Some(occurrence) = self.occurrence(&posting) {
+                    let Reference { kind, namespace, name, uid, .. } = posting.about.clone();
+                    objects.entry((kind, namespace, name, uid)).or_default().push((posting, occurrence));
+                }
             }
+            join_all(objects.values().map(|events| self.write_all(events))).await;
+        }
+    }
+
+    fn occurrence(&mut self, posting: &Posting) -> Option<Occurrence> {
+        let occurrence = self.correlator.correlate(posting);
+        if occurrence.is_none() {
+            tracing::debug!(
+                kind = posting.about.kind,
+                name = posting.about.name,
+                reason = posting.notice.reason,
+                message = posting.notice.message,
+                "one event of too many about this object"
+            );
+        }
+        occurrence
+    }
+
+    /// Writes what happened to one object, one after the other.
+    async fn write_all(&self, events: &[(Posting, Occurrence)]) {
+        for (posting, occurrence) in events {
+            self.write(posting, occurrence).await;
         }
     }
 

@@ -71,6 +71,23 @@ async fn what_is_asked() {
     }
 }
 
+/// Only what is about one object waits for each other.
+#[tokio::test(start_paused = true)]
+async fn objects_do_not_wait_for_each_other() {
+    let api = Arc::new(Scripted { codes: Mutex::new([500].into()), ..Scripted::default() });
+    let (recorder, poster) = recorder(api.clone(), Source::default());
+    for (name, message) in [("a", "first"), ("a", "second"), ("b", "other")] {
+        let about = Reference { name: name.into(), ..Reference::default() };
+        recorder.post(about, Notice::normal("R", message), Timestamp::default());
+    }
+    let running = tokio::spawn(poster.run());
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    drop(recorder);
+    running.await.unwrap();
+    let want = ["first", "other", "first", "second"].map(|m| format!("create \"{m}\" x1"));
+    assert_eq!(*api.asked.lock().unwrap(), want);
+}
+
 #[test]
 fn an_event_says_whom_what_and_when() {
     let about = Reference {

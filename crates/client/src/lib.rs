@@ -10,6 +10,7 @@ pub mod follow;
 pub mod https;
 pub mod names;
 pub mod post;
+mod selfmade;
 pub mod trust;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
+use crate::selfmade::Known;
+
 /// Whom to believe, and how to show who asks.
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
@@ -51,11 +53,13 @@ fn config(trust: &Trust) -> Result<ClientConfig, String> {
     let builder = if trust.insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider)))
     } else {
-        let mut roots = rustls::RootCertStore::empty();
-        for cert in CertificateDer::pem_slice_iter(&trust.ca) {
-            roots.add(cert.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+        let roots = CertificateDer::pem_slice_iter(&trust.ca).collect::<Result<Vec<_>, _>>();
+        let roots = roots.map_err(|e| e.to_string())?;
+        if roots.is_empty() {
+            builder.with_root_certificates(rustls::RootCertStore::empty())
+        } else {
+            builder.dangerous().with_custom_certificate_verifier(Known::new(provider, roots)?)
         }
-        builder.with_root_certificates(roots)
     };
     if trust.certificate.is_empty() {
         return Ok(builder.with_no_client_auth());

@@ -20,6 +20,7 @@ mod value;
 
 pub use cost::{Estimate, Size};
 pub use functions::authorizer::{Authorizer, Decision, Question, ResourceCheck};
+pub use parse::RESERVED;
 pub use program::{CompileError, Env, Outcome, Program};
 pub use types::{Field, Fields, Object, Type};
 pub use value::{Opaque, Value};

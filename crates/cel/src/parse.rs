@@ -11,7 +11,8 @@ use crate::{MAX_DEPTH, MAX_NESTED};
 
 const BEGINS: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, \
                       IDENTIFIER}";
-const RESERVED: &[&str] = &[
+/// Words that no variable can have as its name, beside the literals and `in`.
+pub const RESERVED: &[&str] = &[
     "as",
     "break",
     "const",

@@ -28,6 +28,17 @@ pub enum Told {
     All(BTreeSet<Key>),
 }
 
+/// Which of those that are known are not among all that there are; `name` makes of a namespace and a name what they are known by.
+#[must_use]
+pub fn gone<'a, K: Ord + Clone + 'a>(
+    known: impl Iterator<Item = &'a K>,
+    all: &BTreeSet<Key>,
+    name: impl Fn(&str, &str) -> K,
+) -> Vec<K> {
+    let all: BTreeSet<K> = all.iter().map(|(space, of)| name(space, of)).collect();
+    known.filter(|one| !all.contains(*one)).cloned().collect()
+}
+
 /// Follows until nobody listens. `tell` makes of what is told what the listener takes, so that one channel serves several
 /// collections.
 pub async fn follow<T: Send>(
@@ -111,6 +122,13 @@ mod tests {
             facts: Arc::new(Facts::default()),
         };
         WatchEvent { change, object: (!name.is_empty()).then_some(object), revision: 1 }
+    }
+
+    #[test]
+    fn who_is_gone() {
+        let all = ["a", "c"].map(|name| (Arc::from("d"), Arc::from(name))).into();
+        let known = ["d/a", "d/b", "e/c"].map(str::to_owned);
+        assert_eq!(gone(known.iter(), &all, |space, name| format!("{space}/{name}")), ["d/b", "e/c"]);
     }
 
     #[test]

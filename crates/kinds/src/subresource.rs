@@ -14,7 +14,7 @@ use crate::value::{keep, same};
 /// What a subresource is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// A part of the object: these top-level fields, which no other endpoint changes. None: the kind itself says in
+    /// A part of the object: these top-level fields, which the object's own endpoint does not change. None: the kind itself says in
     /// `prepare_update` what may change.
     Part(&'static [&'static str]),
     /// The number of replicas, as `autoscaling/v1` Scale.
@@ -180,7 +180,7 @@ impl Kind {
     }
 
     /// Keeps of `old` all top-level fields but these and metadata.
-    pub(crate) fn keep_but(&self, new: &mut Value, old: &Value, own: &[&str]) {
+    fn keep_but(&self, new: &mut Value, old: &Value, own: &[&str]) {
         let fields = |v: &Value| v.as_object().into_iter().flat_map(Map::keys).cloned().collect::<Vec<_>>();
         for field in fields(old).into_iter().chain(fields(new)) {
             if !own.contains(&field.as_str()) && !is_head(&field) {

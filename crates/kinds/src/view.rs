@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::rules::phase;
 
 /// An object as one of the API's own types, by way of its text: what reads a type is made once for each form it is read from, and
-/// that of a Pod takes a quarter of a megabyte, so all are read from text.
+/// for a Pod and its parts that takes some 180 kB, so all are read from text.
 ///
 /// # Errors
 /// If the value does not fit the type.

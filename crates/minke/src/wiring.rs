@@ -79,7 +79,7 @@ impl Cluster {
         };
         let scheduling = scheduling(config)?;
         let images = images(instance, config).await?;
-        let member = match (config.joins(), &name) {
+        let member = match (&config.join, &name) {
             (Some(wanted), Some(name)) => Some(Membership::enter(instance, name, wanted).await?),
             _ => None,
         };

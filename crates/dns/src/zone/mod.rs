@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use client::Object;
-use client::follow::Told;
+use client::follow::{Told, gone};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use k8s_openapi::api::core::v1::Service as ApiService;
@@ -134,9 +134,7 @@ impl Zone {
             }
             Told::Gone((namespace, name)) => self.put_service(key(&namespace, &name), None),
             Told::All(all) => {
-                let all: BTreeSet<Key> = all.iter().map(|(space, name)| key(space, name)).collect();
-                let gone: Vec<Key> =
-                    self.services.keys().filter(|name| !all.contains(*name)).cloned().collect();
+                let gone = gone(self.services.keys(), &all, key);
                 gone.into_iter().for_each(|name| self.put_service(name, None));
                 self.known[0] = true;
             }
@@ -165,9 +163,7 @@ impl Zone {
             }
             Told::Gone((namespace, name)) => self.put_slice(key(&namespace, &name), None),
             Told::All(all) => {
-                let all: BTreeSet<Key> = all.iter().map(|(space, name)| key(space, name)).collect();
-                let gone: Vec<Key> =
-                    self.slices.keys().filter(|name| !all.contains(*name)).cloned().collect();
+                let gone = gone(self.slices.keys(), &all, key);
                 gone.into_iter().for_each(|name| self.put_slice(name, None));
                 self.known[1] = true;
             }

@@ -42,7 +42,7 @@ pub static KIND: Row = Row::new(|| {
         .cluster_wide()
         .short(&["csr"])
         .with_status()
-        .with(Subresource::part("approval", "CertificateSigningRequest", &[]))
+        .with(Subresource::part("approval", "CertificateSigningRequest", &["status"]))
         .keeps_spec()
         .build()
 });
@@ -52,14 +52,6 @@ pub static KIND: Row = Row::new(|| {
 pub struct CertificateSigningRequest;
 
 impl Strategy for CertificateSigningRequest {
-    fn prepare_update(&self, new: &mut Value, old: &Value, endpoint: Endpoint<'_>) {
-        if endpoint == Endpoint::Sub("approval") {
-            let status = std::mem::take(&mut new["status"]);
-            // Only what it decides on is its own; the rest of the object is kept as through a status.
-            KIND.keep_but(new, old, &[]);
-            new["status"] = status;
-        }
-    }
     fn name_rule(&self) -> NameRule {
         NameRule::PathSegment
     }

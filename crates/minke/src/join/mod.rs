@@ -17,7 +17,7 @@ use client::{Change, Credential, Https, Objects, Options, Watch};
 use http::Method;
 use serde_json::Value;
 
-use crate::config::{Config, Part};
+use crate::config::Part;
 use crate::instance::Instance;
 use crate::token::{self, Token};
 use crate::up::Shared;
@@ -191,12 +191,5 @@ async fn first_range(watch: &mut dyn Watch) -> Result<String> {
                 return Ok(range.to_owned());
             }
         }
-    }
-}
-
-impl Config {
-    /// Whether this is a node of a cluster elsewhere.
-    pub fn joins(&self) -> Option<&Wanted> {
-        self.join.as_ref()
     }
 }

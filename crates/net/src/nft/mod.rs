@@ -14,7 +14,7 @@ mod foreign;
 pub(crate) mod steps;
 
 pub(crate) use compile::{Forward, Model, compile, elements, number, padded, table};
-pub(crate) use encode::{add_elements, change, delete_elements, delete_table, replace_table};
+pub(crate) use encode::{add_elements, delete_elements, delete_table, replace_table};
 pub(crate) use foreign::{accept_forwarding, withdraw_forwarding};
 
 /// A 4-byte register of the rule machine; a value of `n` bytes fills registers from the named one on.
@@ -265,6 +265,55 @@ pub(crate) struct RuleSet {
     pub(crate) sets: Vec<Set>,
     pub(crate) elements: Vec<Element>,
     pub(crate) chains: Vec<Chain>,
+}
+
+/// Whether the kernel's table of one family follows from what is wanted. After a change that failed the next replaces the whole
+/// table, so what the kernel holds is never half of something; a table is made when something of it is wanted.
+#[derive(Debug)]
+pub(crate) struct Follows {
+    pub(crate) family: Family,
+    good: bool,
+}
+
+impl Follows {
+    /// Nothing is known of what the kernel holds.
+    pub(crate) fn new(family: Family) -> Self {
+        Self { family, good: false }
+    }
+
+    /// What the table begins with has changed: it is replaced with the next change.
+    pub(crate) fn begin_anew(&mut self) {
+        self.good = false;
+    }
+
+    /// Writes a change in one transaction. `fixed` is the table without anything in it, `whole` all that is to be in it.
+    pub(crate) fn write(
+        &mut self,
+        netfilter: &mut Socket,
+        change: &Change,
+        table: &Table,
+        (fixed, whole): (impl FnOnce() -> RuleSet, impl FnOnce() -> Change),
+    ) -> io::Result<()> {
+        let batch = if self.good {
+            if change.is_empty() {
+                return Ok(());
+            }
+            encode::change(table, change)
+        } else {
+            let whole = whole();
+            // Where nothing is wanted of IPv6, the kernel need not have it.
+            if self.family == Family::V6 && whole.is_empty() {
+                return Ok(());
+            }
+            let mut rules = fixed();
+            rules.chains.extend(whole.new_chains);
+            rules.elements.extend(whole.added);
+            replace_table(&rules)
+        };
+        let written = netfilter.transact(batch);
+        self.good = written.is_ok();
+        written
+    }
 }
 
 /// Removes a table of both families; those that are not there are fine.

@@ -1,14 +1,13 @@
 //! Carries changes of Services into the kernel.
 //!
-//! Invariant: each change is one transaction per family; after one that failed, the next replaces the whole table, so
-//! what the kernel holds is never half of something. A family's table is made when something of it is wanted.
+//! Invariant: each change is one transaction per family (`nft::Follows`).
 
 use super::chains::{self, Ground};
 use super::plane::{Front, Plane};
 use super::{Endpoint, ServiceChanges};
 use crate::conntrack::{self, Flow};
 use crate::netlink::Socket;
-use crate::nft::{self, Change, Family, RuleSet};
+use crate::nft::{self, Family, Follows};
 use crate::{NetError, Protocol};
 use std::collections::{BTreeSet, HashSet};
 
@@ -21,20 +20,15 @@ pub(crate) struct State {
 
 #[derive(Debug)]
 struct Table {
-    family: Family,
+    follows: Follows,
     plane: Plane,
-    /// Whether the kernel's table follows from the plane.
-    good: bool,
 }
 
 impl State {
     /// Nothing yet; the kernel keeps what an earlier life left.
     pub(crate) fn new(ground: Ground) -> Self {
-        let tables = [Family::V4, Family::V6].map(|family| Table {
-            family,
-            plane: Plane::new(family, ground.pods),
-            good: false,
-        });
+        let tables = [Family::V4, Family::V6]
+            .map(|family| Table { follows: Follows::new(family), plane: Plane::new(family, ground.pods) });
         Self { ground, tables }
     }
 
@@ -46,7 +40,7 @@ impl State {
         {
             self.ground.ranges.clone_from(&changes.ranges);
             self.ground.node_port_addresses.clone_from(&changes.node_port_addresses);
-            self.tables.iter_mut().for_each(|table| table.good = false);
+            self.tables.iter_mut().for_each(|table| table.follows.begin_anew());
         }
         for table in &mut self.tables {
             table.apply(netfilter, &self.ground, changes)?;
@@ -68,41 +62,20 @@ impl Table {
         let gone = gone.iter().map(|name| (name.as_str(), None));
         let these = changes.services.iter().map(|(name, service)| (name.as_str(), service.as_ref()));
         let change = self.plane.update(gone.chain(these));
-        self.write(netfilter, ground, &change)?;
+        let family = self.follows.family;
+        let anew = (|| chains::fixed(ground, family), || self.plane.whole());
+        self.follows
+            .write(netfilter, &change, &chains::table(ground.instance_id, family), anew)
+            .map_err(NetError::kernel("write the rules of Services"))?;
         let touched = self.plane.take_touched();
         if !touched.is_empty()
-            && let Err(error) = forget(netfilter, self.family, &touched)
+            && let Err(error) = forget(netfilter, family, &touched)
         {
             // Kernels may lack it; connections then end by their timeout.
             tracing::warn!(%error, "UDP connections to a Service may still go to where it led before");
         }
         Ok(())
     }
-
-    fn write(&mut self, netfilter: &mut Socket, ground: &Ground, change: &Change) -> Result<(), NetError> {
-        let batch = if self.good {
-            if change.is_empty() {
-                return Ok(());
-            }
-            nft::change(&chains::table(ground.instance_id, self.family), change)
-        } else {
-            let whole = self.plane.whole();
-            // Where nothing is wanted of IPv6, the kernel need not have it.
-            if self.family == Family::V6 && whole.is_empty() {
-                return Ok(());
-            }
-            nft::replace_table(&with(chains::fixed(ground, self.family), whole))
-        };
-        let written = netfilter.transact(batch);
-        self.good = written.is_ok();
-        written.map_err(NetError::kernel("write the rules of Services"))
-    }
-}
-
-fn with(mut rules: RuleSet, whole: Change) -> RuleSet {
-    rules.chains.extend(whole.new_chains);
-    rules.elements.extend(whole.added);
-    rules
 }
 
 /// Whether a connection goes to where one of these destinations leads no more.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use client::Object;
-use client::follow::Told;
+use client::follow::{Told, gone};
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
@@ -125,9 +125,7 @@ impl View {
                 self.changed.services.insert(name);
             }
             Told::All(all) => {
-                let all: BTreeSet<String> = all.iter().map(|(space, name)| full_name(space, name)).collect();
-                let gone: Vec<String> =
-                    self.services.keys().filter(|name| !all.contains(*name)).cloned().collect();
+                let gone = gone(self.services.keys(), &all, full_name);
                 gone.iter().for_each(|name| _ = self.services.remove(name));
                 self.changed.services.extend(gone);
                 self.known[0] = true;
@@ -145,9 +143,7 @@ impl View {
             }
             Told::Gone((namespace, name)) => self.put_slice(full_name(&namespace, &name), None),
             Told::All(all) => {
-                let all: BTreeSet<String> = all.iter().map(|(space, name)| full_name(space, name)).collect();
-                let gone: Vec<String> =
-                    self.slices.keys().filter(|name| !all.contains(*name)).cloned().collect();
+                let gone = gone(self.slices.keys(), &all, full_name);
                 gone.into_iter().for_each(|name| self.put_slice(name, None));
                 self.known[1] = true;
             }

@@ -11,30 +11,6 @@ use crate::value::{entries, is_set, is_true, items, text};
 
 /// The largest request.
 const REQUEST: u64 = 3 * 1024 * 1024;
-/// Words that expressions have a meaning for.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// The type of a schema's values and their size; `root` is where an object of the API begins.
 pub(crate) fn declared(schema: &Value, root: bool) -> (Type, Size) {
@@ -129,7 +105,7 @@ fn least(schema: &Value) -> u64 {
 
 /// The name that expressions have for a property, if they can name it.
 pub(crate) fn escape(name: &str) -> Option<String> {
-    if RESERVED.contains(&name) {
+    if matches!(name, "true" | "false" | "null" | "in") || cel::RESERVED.contains(&name) {
         return Some(format!("__{name}__"));
     }
     let mut out = String::new();

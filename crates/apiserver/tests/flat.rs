@@ -20,6 +20,7 @@ async fn no_request_grows_with_the_pods() {
     let many = World::with(many).await.turns(TIMES, counting::everywhere).await;
     for (what, (few, many)) in WHAT.iter().zip(few.iter().zip(many)) {
         let (few, many) = (few / TIMES, many / TIMES);
+        println!("{what}: {few} allocations beside few Pods, {many} beside many");
         assert!(
             counting::is_flat(few, many),
             "{what}: {few} allocations beside few Pods, {many} beside many"
